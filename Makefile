@@ -1,0 +1,177 @@
+# ktstr: build, test, install. `make help` lists the targets; each folder's module.mk lists its sources.
+#
+# In a module.mk, NAME is a library or a program:
+#   NAME.sources   files that make it            NAME.tests   unit tests beside them (one binary build/test/NAME_test)
+#   NAME.needs     libraries of ours it uses     NAME.fuzz    fuzz targets beside them (one binary each)
+#   NAME.packages  pkg-config packages           NAME.libs    linker flags without a .pc file
+#   NAME.static    1: link the program statically
+# and it is announced by  libraries += NAME  or  programs += NAME.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+comma := ,
+
+CXX ?= g++
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+SANITIZE ?=
+OPTIMIZE ?= -O2 -g1
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= build$(if $(SANITIZE),/sanitize-$(subst $(comma),-,$(SANITIZE)))
+FUZZ_SECONDS ?= 20
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
+SANITIZERS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+CXXFLAGS_ALL := -std=c++20 $(OPTIMIZE) $(WARNINGS) $(SANITIZERS) -I. -I$(BUILD)/gen -fPIC $(CXXFLAGS)
+LDFLAGS_ALL := $(SANITIZERS) $(LDFLAGS)
+
+libraries :=
+programs :=
+schemas :=
+firmware :=
+include $(wildcard */module.mk)
+
+# ---- what is missing on this machine ---------------------------------------------------------------------------
+
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-all bench fuzz fuzzers install format lint \
+        compile_commands.json clean help tests
+
+all: deps-if-missing
+	@$(MAKE) --no-print-directory programs
+
+deps: ## install what is needed (Debian 12 and 13; root or sudo)
+	@tests/tools/deps.sh install
+
+deps-if-missing:
+	@tests/tools/deps.sh check || tests/tools/deps.sh install
+
+# ---- schemas ---------------------------------------------------------------------------------------------------
+
+GENERATED := $(schemas:%=$(BUILD)/gen/%.h)
+
+$(BUILD)/gen/%.capnp.h $(BUILD)/gen/%.capnp.c++ &: %.capnp
+	@mkdir -p $(@D)
+	capnp compile -I. -oc++:$(BUILD)/gen $<
+
+.SECONDARY: $(GENERATED) $(GENERATED:.h=.c++)
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c++ | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CXX) $(filter-out -Wall -Wextra -Wshadow -Wconversion -Werror,$(CXXFLAGS_ALL)) -MMD -MP -c $< -o $@
+
+# ---- objects ---------------------------------------------------------------------------------------------------
+
+$(BUILD)/obj/%.o: %.cc | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_ALL) -DKTSTR_VERSION='"$(VERSION)"' -MMD -MP -c $< -o $@
+
+# ---- libraries and programs --------------------------------------------------------------------------------------
+
+# All libraries that NAME needs, itself first, each before those it needs itself.
+closure = $(1) $(foreach n,$($(1).needs),$(call closure,$(n)))
+# Keeps the last occurrence of each word, so that dependencies come after dependents on the link line.
+last = $(if $(1),$(call last,$(filter-out $(lastword $(1)),$(1))) $(lastword $(1)))
+needed = $(call last,$(strip $(foreach n,$($(1).needs),$(call closure,$(n)))))
+packages_of = $(sort $($(1).packages) $(foreach n,$(call needed,$(1)),$($(n).packages)))
+libs_of = $($(1).libs) $(foreach n,$(call needed,$(1)),$($(n).libs))
+archives_of = $(foreach n,$(call needed,$(1)),$(BUILD)/lib/lib$(n).a)
+link = $(CXX) $(LDFLAGS_ALL) $(2) -o $@ $(filter %.o,$^) -Wl,--start-group $(call archives_of,$(1)) -Wl,--end-group \
+       $(call libs_of,$(1)) $(if $(call packages_of,$(1)),$$(pkg-config $(3) --libs $(call packages_of,$(1)))) -lpthread
+
+define library_rules
+$(BUILD)/lib/lib$(1).a: $($(1).sources:%.cc=$(BUILD)/obj/%.o) $($(1).objects) $($(1).schemas:%.capnp=$(BUILD)/obj/gen/%.capnp.o)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+
+# Tests and fuzz targets of library $(1) link it like a program that needs it.
+define test_rules
+$(1)_test.needs := $(1) $($(1).test_needs)
+$(1)_test.packages := gtest gmock gtest_main
+$(BUILD)/test/$(1)_test: $($(1).tests:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(1)_test)
+	@mkdir -p $$(@D)
+	$$(call link,$(1)_test)
+tests: $(BUILD)/test/$(1)_test
+endef
+
+define fuzz_rules
+$(2)_fuzzer.needs := $(1)
+$(BUILD)/fuzzer/$(2): $(3:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(2)_fuzzer)
+	@mkdir -p $$(@D)
+	$$(call link,$(2)_fuzzer,-fsanitize=fuzzer)
+fuzzers: $(BUILD)/fuzzer/$(2)
+endef
+
+define program_rules
+$(BUILD)/bin/$(1): $($(1).sources:%.cc=$(BUILD)/obj/%.o) $(call archives_of,$(1))
+	@mkdir -p $$(@D)
+	$$(call link,$(1),$(if $($(1).static),-static),$(if $($(1).static),--static))
+programs: $(BUILD)/bin/$(1)
+endef
+
+$(foreach l,$(libraries),$(eval $(call library_rules,$(l))))
+$(foreach l,$(libraries),$(if $($(l).tests),$(eval $(call test_rules,$(l)))))
+$(foreach l,$(libraries),$(foreach f,$($(l).fuzz),$(eval $(call fuzz_rules,$(l),$(basename $(notdir $(f))),$(f)))))
+$(foreach p,$(programs),$(eval $(call program_rules,$(p))))
+
+.PHONY: programs
+programs: ## all executables, to build/bin/
+tests: programs
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- checks ----------------------------------------------------------------------------------------------------
+
+check: deps-if-missing ## unit tests and system tests (boots real kernels)
+	@$(MAKE) --no-print-directory tests
+	@tests/tools/run-tests.sh $(BUILD) unit system
+
+check-unit: deps-if-missing ## unit tests alone
+	@$(MAKE) --no-print-directory tests
+	@tests/tools/run-tests.sh $(BUILD) unit
+
+check-system: deps-if-missing ## system tests alone
+	@$(MAKE) --no-print-directory tests
+	@tests/tools/run-tests.sh $(BUILD) system
+
+demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
+	@$(MAKE) --no-print-directory programs
+	@$(BUILD)/bin/ktstr demo
+
+bench: deps-if-missing ## the figures of README's table
+	@$(MAKE) --no-print-directory programs
+	@tests/tools/bench.sh $(BUILD)
+
+fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
+	@tests/tools/run-fuzzers.sh build/fuzz/fuzzer $(FUZZ_SECONDS)
+
+# ---- the rest --------------------------------------------------------------------------------------------------
+
+install: all ## install to DESTDIR PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ktstr/scenarios $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(programs:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 tests/scenarios/*.json $(DESTDIR)$(PREFIX)/share/ktstr/scenarios/
+	$(BUILD)/bin/ktstr completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ktstr
+
+SOURCES = $(shell git ls-files '*.cc' '*.h')
+
+format: ## clang-format all sources
+	clang-format -i $(SOURCES)
+
+lint: compile_commands.json ## clang-tidy and format check
+	clang-format --dry-run --Werror $(SOURCES)
+	clang-tidy --quiet -p . $(filter %.cc,$(SOURCES))
+
+compile_commands.json: ## for editors and clang-tidy
+	@tests/tools/compile-commands.sh '$(CXX) $(CXXFLAGS_ALL)' $(filter %.cc,$(SOURCES)) > $@
+
+clean: ## remove build/
+	rm -rf build compile_commands.json
+
+help: ## this list
+	@grep -hE '^[a-z_.-]+:.*## ' Makefile | sed -E 's/^([a-z_.-]+):.*## /  \1\t/' | expand -t 26

@@ -1,0 +1,178 @@
+# The machine: what the orchestrator prepares, what a VMM runs, and the capabilities a VMM hands out.
+#
+# Authority is a capability: the bootstrap object of each socket is the whole authority of a connection.
+#   control  -> Vmm       (0600)  boots and ends machines
+#   observe  -> Observer  (0660)  reads guest memory, may freeze under a lease
+#   gate     -> WriteGate (0600)  writes inside granted ranges, each write logged
+@0xb7a1c2f0d5e61301;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ktstr::rpc");
+
+interface Fd {}
+# A capability that exists to carry one file descriptor (capnp::Capability::Client::getFd()).
+# Sender: keep the capability alive until the reply arrives. One Fd per message. Receiver: check what you got
+# (fstat, seals, socket type) before use.
+
+interface Memory {}
+# A memory object that the VMM has accepted from Vmm.importMemory(). Means nothing to any other VMM. Dropping it
+# before boot() releases the VMM's descriptor.
+
+enum RegionKind {
+  ram @0;       # Guest RAM: memfd mapped shared and writable; sealed F_SEAL_FUTURE_WRITE once mapped.
+  base @1;      # Shared initramfs base: read-only source, same pages in every VM; the guest must not write it.
+  mailbox @2;   # Guest/orchestrator mailbox: a memfd of its own, mapped shared and writable, reserved in e820.
+}
+
+struct MemoryRegion {
+  # One contiguous piece of guest-physical address space. Regions must not overlap, and gpa, size and offset are
+  # multiples of 4096. Bytes [offset, offset+size) of `memory` appear at [gpa, gpa+size).
+  kind @0 :RegionKind;
+  gpa @1 :UInt64;
+  size @2 :UInt64;
+  offset @3 :UInt64;
+  memory @4 :Memory;
+}
+
+struct CpuTopology {
+  # nodes, LLCs in all, cores per LLC, threads per core ("1n2l2c2t"). vCPUs = llcs * coresPerLlc * threadsPerCore;
+  # vCPU i has thread i % t, core (i / t) % c, LLC i / (t*c). llcs is a multiple of nodes.
+  nodes @0 :UInt32;
+  llcs @1 :UInt32;
+  coresPerLlc @2 :UInt32;
+  threadsPerCore @3 :UInt32;
+}
+
+struct VcpuState {
+  # Register state in which a vCPU begins. The boot vCPU is runnable in 64-bit mode with the given tables; every
+  # other one waits for INIT/SIPI and its other fields are ignored.
+  apicId @0 :UInt32;
+  runnable @1 :Bool;
+  rip @2 :UInt64;    # 64-bit entry point (GPA, identity mapped)
+  rsi @3 :UInt64;    # boot_params GPA (Linux x86-64 boot protocol)
+  rsp @4 :UInt64;    # top of a scratch stack
+  cr3 @5 :UInt64;    # GPA of the PML4 that identity-maps the first 4 GiB
+  gdtGpa @6 :UInt64; # GPA of the GDT; selector 0x10 is 64-bit code, 0x18 is data
+  gdtLimit @7 :UInt16;
+}
+
+struct CpuidEntry {
+  # One CPUID leaf for hardware accelerators; ignored under TCG, where the engine derives it from the topology.
+  function @0 :UInt32;
+  index @1 :UInt32;
+  indexed @2 :Bool;
+  eax @3 :UInt32;
+  ebx @4 :UInt32;
+  ecx @5 :UInt32;
+  edx @6 :UInt32;
+}
+
+struct Msr {
+  index @0 :UInt32;
+  value @1 :UInt64;
+}
+
+struct PreparedMachine {
+  # Everything a VMM needs to run a machine. The VMM parses no file; it checks every number here before use.
+  name @0 :Text;                      # for logs only; at most 64 bytes
+  topology @1 :CpuTopology;
+  regions @2 :List(MemoryRegion);     # at least one of kind ram; ram first, in ascending gpa
+  vcpus @3 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
+  cpuid @4 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
+  msrs @5 :List(Msr);
+}
+
+struct VmmInfo {
+  accelerator @0 :Text;   # "tcg" or "kvm"
+  engine @1 :Text;        # for example "QEMU 10.0.2, thread=multi"
+  maxVcpus @2 :UInt32;
+}
+
+enum ExitKind {
+  reset @0;          # guest asked for a reset (keyboard controller, triple fault): the normal end of a test
+  powerOff @1;       # guest powered off
+  stopped @2;        # Machine.stop() or the control connection went away
+  engineFailed @3;   # the engine (QEMU, KVM) failed; detail says how
+  engineKilled @4;   # the engine was killed by a signal from outside
+}
+
+struct ExitReason {
+  kind @0 :ExitKind;
+  detail @1 :Text;    # evidence: exit status, signal name, registers, last words of the engine's stderr
+}
+
+struct GpaRange {
+  gpa @0 :UInt64;
+  size @1 :UInt64;
+}
+
+interface Vmm {
+  # Bootstrap object of the control socket. Held by the orchestrator only. When the connection goes away every
+  # machine booted through it is stopped and its memory released.
+  info @0 () -> (info :VmmInfo);
+  # Any time, any number of times.
+  importMemory @1 (fd :Fd) -> (memory :Memory);
+  # Before boot(), once per memory object. ram and mailbox must be memfds that allow sealing, base a regular file
+  # or memfd opened read-only.
+  boot @2 (machine :PreparedMachine) -> (machine :Machine);
+  # Once per VMM process. Creates the machine, maps and seals its memory; no guest instruction has run when it
+  # returns.
+}
+
+interface Machine {
+  # Held by the orchestrator. Dropping it, or disconnecting, stops the machine.
+  start @0 ();
+  # Once. Lets the boot vCPU run.
+  stop @1 ();
+  # Any number of times; returns when the machine is gone.
+  reset @2 ();
+  # Hard reset to the firmware entry; the caller must have prepared RAM again.
+  freeze @3 () -> (micros :UInt32);
+  # Stops all vCPUs; returns when all are parked, with the time it took. Counted: each freeze needs one thaw.
+  thaw @4 ();
+  wait @5 () -> (exit :ExitReason);
+  # Returns when the machine has ended, however it ended. Any number of callers.
+  console @6 () -> (stream :Fd);
+  # The host end of the first serial port: a stream socket. Once.
+  doorbell @7 () -> (stream :Fd);
+  # The host end of the second serial port: a stream socket, one byte per ring of the bell. Once.
+  observer @8 () -> (observer :Observer);
+  # A capability with less authority, to be passed on. Any number of times.
+  writeGate @9 (ranges :List(GpaRange), publish :Bool) -> (gate :WriteGate);
+  # A gate that may write inside `ranges` (which must lie in RAM). With publish, connections to the gate socket
+  # get this gate as their bootstrap object; until then they get one that refuses every write.
+}
+
+struct RamRegion {
+  gpa @0 :UInt64;
+  size @1 :UInt64;
+  offset @2 :UInt64;  # into the RAM descriptor
+}
+
+interface Observer {
+  # Bootstrap object of the observe socket. Held by monitors, any number of them. Waits for boot() if there is no
+  # machine yet; fails with "no machine" after the machine has ended.
+  memory @0 () -> (fd :Fd, regions :List(RamRegion));
+  # The RAM memfd, sealed F_SEAL_FUTURE_WRITE: a writable mapping fails with EPERM in the kernel.
+  registers @1 (vcpu :UInt32) -> (registers :Registers);
+  # While frozen. Refused by name where the engine cannot tell.
+  freezeLease @2 () -> (lease :FreezeLease);
+  # Freezes the machine until the lease is dropped or 1 s has passed, whichever is first.
+  vcpuTimes @3 () -> (nanos :List(UInt64));
+  # Host CPU time used by each vCPU so far. Refused by name where the engine cannot tell.
+}
+
+struct Registers {
+  rip @0 :UInt64;
+  cr3 @1 :UInt64;
+  lstar @2 :UInt64;
+}
+
+interface FreezeLease {}
+# Dropping it thaws the machine.
+
+interface WriteGate {
+  # Held by whoever needs to write a few words of guest memory. Every write is logged by the VMM.
+  write @0 (gpa :UInt64, bytes :Data) -> ();
+  # All or nothing; refused outside the granted ranges. At most 64 KiB a call.
+}

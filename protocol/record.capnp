@@ -1,0 +1,112 @@
+# The verdict record: one per run, the only thing a reader needs to know what happened.
+@0xb7a1c2f0d5e61306;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ktstr::rpc");
+
+using Machine = import "machine.capnp";
+using Report = import "report.capnp";
+using Sample = import "sample.capnp";
+using Cache = import "cache.capnp";
+
+enum Outcome {
+  pass @0;
+  fail @1;
+  inconclusive @2;     # evidence is missing or implausible
+  infrastructure @3;   # the harness or the host failed
+  skip @4;             # nothing that was asked for could run here
+}
+
+struct Finding {
+  # One reason for a verdict that is not a pass, or a remark on one that is.
+  name @0 :Text;        # stable kebab-case: "worker-starved", "kernel-panic", "no-init", "timeout-boot", ...
+  outcome @1 :Outcome;  # what this finding alone would make the verdict; pass = remark
+  message @2 :Text;     # value, limit, who, when
+  hint @3 :Text;        # the next step for the user
+  step @4 :Text;
+  cgroup @5 :Text;
+  worker @6 :Text;
+  cpu @7 :Int32 = -1;
+  value @8 :Float64 = nan;
+  limit @9 :Float64 = nan;
+  evidence @10 :Text;   # console or scheduler log lines, sample numbers
+}
+
+struct Verdict {
+  outcome @0 :Outcome;
+  exitCode @1 :UInt8;
+  findings @2 :List(Finding);
+}
+
+struct Phase {
+  name @0 :Text;        # resolve, image, prepare, boot, scheduler, scenario, collect, judge, ...
+  startMs @1 :Float64;  # since the run began
+  durationMs @2 :Float64;
+}
+
+struct GroupStats {
+  # One per work group of a step.
+  step @0 :Text;
+  cgroup @1 :Text;
+  work @2 :Text;
+  workers @3 :UInt32;
+  iterations @4 :UInt64;
+  iterationsPerSecond @5 :Float64;
+  spreadPct @6 :Float64 = nan;       # needs two workers
+  maxGapMs @7 :Float64 = nan;
+  p50WakeLatencyUs @8 :Float64 = nan;
+  p99WakeLatencyUs @9 :Float64 = nan;
+  wakeSamples @10 :UInt64;
+  meanRunDelayUs @11 :Float64 = nan; # per timeslice
+  migrations @12 :UInt64;
+  cpusSeen @13 :List(UInt32);
+  cpuset @14 :List(UInt32);
+}
+
+struct MonitorSummary {
+  samples @0 :UInt64;
+  validSamples @1 :UInt64;
+  maxImbalanceRatio @2 :Float64 = nan;
+  maxLocalDsqDepth @3 :Float64 = nan;
+  meanNrRunning @4 :Float64 = nan;
+  stalledSamples @5 :UInt64;
+  scxEnabledSamples @6 :UInt64;
+  opsNames @7 :List(Text);
+  maxCostNs @8 :UInt32;
+  meanCostNs @9 :UInt32;
+}
+
+struct HostFacts {
+  kernel @0 :Text;
+  cpuModel @1 :Text;
+  cpus @2 :UInt32;
+  memTotalKib @3 :UInt64;
+  loadAverage @4 :Float64;
+  kvm @5 :Text;          # what the tiny guest on /dev/kvm showed
+  engine @6 :Text;
+}
+
+struct RunRecord {
+  schemaVersion @0 :UInt32 = 1;
+  id @1 :Text;
+  startedUnixMs @2 :UInt64;
+  ktstrVersion @3 :Text;
+  scenario @4 :Text;
+  topology @5 :Text;
+  memoryMib @6 :UInt32;
+  accelerator @7 :Text;
+  scheduler @8 :Text;          # "eevdf" or the binary's name
+  schedulerArgs @9 :List(Text);
+  schedulerOps @10 :Text;      # the ops name that attached
+  kernel @11 :Cache.KernelFacts;
+  host @12 :HostFacts;
+  guest @13 :Report.GuestFacts;
+  verdict @14 :Verdict;
+  phases @15 :List(Phase);
+  groups @16 :List(GroupStats);
+  workers @17 :List(Report.WorkerReport);
+  monitorAttach @18 :Sample.Attached;
+  monitor @19 :MonitorSummary;
+  exit @20 :Machine.ExitReason;
+  directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
+}

@@ -1,0 +1,147 @@
+# What the guest tells the host: a stream of events in the mailbox (protocol/mailbox.h), each one message.
+# All of it is foreign to the host: decode with limits, believe nothing that memory can contradict.
+@0xb7a1c2f0d5e61303;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ktstr::rpc");
+
+struct GuestOrders {
+  # Host to guest, written once into the mailbox before boot.
+  scenario @0 :import "scenario.capnp".Scenario;
+  cpusets @1 :List(ResolvedCpuset);  # every cpuset of the scenario, resolved by the host, in use order
+  scheduler @2 :SchedulerOrders;
+  nodes @3 :UInt32;
+  llcs @4 :UInt32;
+  coresPerLlc @5 :UInt32;
+  threadsPerCore @6 :UInt32;
+}
+
+struct ResolvedCpuset {
+  step @0 :UInt32;
+  cgroup @1 :Text;
+  cpus @2 :List(UInt32);
+}
+
+struct SchedulerOrders {
+  # Empty path: the kernel's own scheduler (EEVDF).
+  path @0 :Text;                 # in the guest
+  args @1 :List(Text);
+  env @2 :List(Text);            # NAME=value
+  attachTimeoutMs @3 :UInt32 = 10000;
+}
+
+enum GuestFailureName {
+  none @0;
+  mountFailed @1;
+  cgroupFailed @2;
+  ordersInvalid @3;
+  schedulerMissing @4;        # not in the image, or could not be executed
+  schedulerDiedAtStart @5;    # exited before it attached
+  schedulerNotAttached @6;    # still running, but sched_ext did not become enabled in time
+  schedExtUnsupported @7;     # the kernel has no sched_ext
+  schedulerExited @8;         # exited or was ejected while the scenario ran
+  workerCrashed @9;           # ended by a signal or an exit code of its own
+  workerStuck @10;            # did not stop within the bound after being told to
+  spawnFailed @11;
+  mailboxFull @12;            # an event did not fit; `dropped` counts them
+  internal @13;
+}
+
+struct GuestFailure {
+  name @0 :GuestFailureName;
+  message @1 :Text;           # with errno, path, pid, status
+  step @2 :UInt32;
+  cgroup @3 :Text;
+  worker @4 :Text;
+}
+
+struct GuestFacts {
+  release @0 :Text;           # uname -r
+  cpusOnline @1 :UInt32;
+  controllers @2 :Text;       # cgroup.controllers of the root
+  schedExt @3 :Bool;          # /sys/kernel/sched_ext exists
+  memTotalKib @4 :UInt64;
+  uptimeMs @5 :UInt32;        # when init began
+  llcCpulists @6 :List(Text); # what the kernel's sysfs says, per LLC in order of first CPU (index3/shared_cpu_list)
+  nodeCpulists @7 :List(Text);
+}
+
+struct HistogramBucket {
+  # HDR-style: upperNs is the largest value that falls into the bucket; relative error <= 1/16.
+  upperNs @0 :UInt64;
+  count @1 :UInt64;
+}
+
+struct WorkerReport {
+  step @0 :UInt32;
+  cgroup @1 :Text;
+  work @2 :Text;               # WorkSpec name
+  index @3 :UInt32;            # within its work group
+  pid @4 :UInt32;
+  iterations @5 :UInt64;
+  workUnits @6 :UInt64;
+  wallNs @7 :UInt64;
+  cpuNs @8 :UInt64;            # CLOCK_THREAD_CPUTIME_ID over the work loop
+  runDelayNs @9 :UInt64;       # /proc/self/schedstat field 2, delta over the work loop
+  runDelayValid @10 :Bool;     # false: the kernel gave no schedstat
+  timeslices @11 :UInt64;      # /proc/self/schedstat field 3, delta
+  voluntarySwitches @12 :UInt64;
+  involuntarySwitches @13 :UInt64;
+  migrations @14 :UInt64;      # CPU changes seen by the worker, checked every iteration
+  cpusSeen @15 :List(UInt32);
+  cpuset @16 :List(UInt32);    # where it was allowed to run; empty = anywhere
+  maxGapNs @17 :UInt64;        # longest time between two checkpoints of a worker that wanted to run
+  maxGapAtNs @18 :UInt64;      # CLOCK_MONOTONIC of its end
+  maxGapCpu @19 :UInt32;       # CPU after the gap
+  wakeLatency @20 :List(HistogramBucket);
+  wakeSamples @21 :UInt64;
+  exited @22 :WorkerExit;
+}
+
+struct WorkerExit {
+  union {
+    clean @0 :Void;            # reported and exited 0
+    code @1 :Int32;
+    signal @2 :UInt32;
+    stuck @3 :Void;            # killed after the stop bound; counters are from its shared page
+  }
+}
+
+struct GuestEvent {
+  atNs @0 :UInt64;             # guest CLOCK_MONOTONIC
+  union {
+    ready @1 :GuestFacts;      # init is up, cgroups are mounted
+    schedulerStarted :group {
+      pid @2 :UInt32;
+    }
+    schedulerAttached :group {
+      opsName @3 :Text;
+      afterMs @4 :UInt32;
+    }
+    schedulerExited :group {
+      exitCode @5 :Int32;      # -1 if it was killed by `signal`
+      signal @6 :UInt32;
+      expected @7 :Bool;       # we asked it to stop
+    }
+    schedulerLog @8 :Text;     # its stdout and stderr, in pieces, lossy UTF-8
+    scenarioStarted @9 :Void;
+    stepStarted :group {
+      step @10 :UInt32;
+      workers @11 :UInt32;
+    }
+    stepEnded :group {
+      step @12 :UInt32;
+    }
+    opApplied :group {
+      step @13 :UInt32;
+      op @14 :UInt32;
+      detail @15 :Text;
+    }
+    worker @16 :WorkerReport;
+    failure @17 :GuestFailure;
+    scenarioEnded @18 :Void;
+    done :group {              # last event of every run that reaches its end; the guest powers off after it
+      dropped @19 :UInt64;     # events that did not fit into the mailbox
+    }
+  }
+}

@@ -1,0 +1,90 @@
+# What the monitor sees from outside, one MonitorRecord per line of its output.
+@0xb7a1c2f0d5e61304;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ktstr::rpc");
+
+struct MonitorRecord {
+  union {
+    attached @0 :Attached;      # once, first
+    sample @1 :Sample;
+    ended @2 :Ended;            # once, last
+    waiting :group {            # while the kernel cannot be found yet; at most one a second
+      reason @3 :Text;
+      elapsedMs @4 :UInt32;
+    }
+  }
+}
+
+struct Attached {
+  release @0 :Text;             # OSRELEASE of VMCOREINFO
+  buildId @1 :Text;             # hex
+  physBase @2 :UInt64;
+  virtualSlideBytes @3 :UInt64; # KERNELOFFSET
+  pagingLevels @4 :UInt8;       # 4 or 5
+  pageOffset @5 :UInt64;        # base of the direct map
+  cpus @6 :UInt32;
+  symbols @7 :UInt32;
+  btfBytes @8 :UInt32;
+  cached @9 :Bool;              # symbols came from the cache
+  findMicros @10 :UInt32;       # find the kernel in RAM
+  symbolsMicros @11 :UInt32;    # decode or load symbols
+  btfMicros @12 :UInt32;
+  totalMicros @13 :UInt32;
+  absent @14 :List(Text);       # what this kernel does not have, each with its reason: "scx_root: no such symbol"
+}
+
+enum ScxState {
+  # kernel/sched/ext.c enum scx_enable_state
+  enabling @0;
+  enabled @1;
+  disabling @2;
+  disabled @3;
+  unknown @4;
+}
+
+struct Sample {
+  sequence @0 :UInt64;
+  atNs @1 :UInt64;              # host CLOCK_MONOTONIC
+  costNs @2 :UInt32;            # time this sample took
+  jiffies @3 :UInt64;           # guest jiffies_64
+  scx @4 :ScxSample;
+  cpus @5 :List(CpuSample);
+}
+
+struct ScxSample {
+  present @0 :Bool;             # the kernel has sched_ext and its state could be read
+  state @1 :ScxState;
+  opsName @2 :Text;             # empty: none attached
+}
+
+struct CpuSample {
+  # A field group that could not be read has valid = false and no other meaning.
+  cpu @0 :UInt32;
+  valid @1 :Bool;
+  nrRunning @2 :UInt32;
+  clock @3 :UInt64;             # rq->clock, ns
+  currPid @4 :Int32;
+  currComm @5 :Text;
+  scxValid @6 :Bool;
+  scxNrRunning @7 :UInt32;
+  scxFlags @8 :UInt32;          # enum scx_rq_flags
+  localDsqDepth @9 :UInt32;     # scx_rq.local_dsq.nr
+  torn @10 :Bool;               # two reads of the clock around the fields differed in all retries
+}
+
+enum EndKind {
+  vmGone @0;        # the observe connection was closed by the VMM
+  stopped @1;       # SIGTERM, SIGINT, or standard output was closed
+  sampleLimit @2;   # --count reached
+  neverFound @3;    # no kernel found before the end
+}
+
+struct Ended {
+  kind @0 :EndKind;
+  samples @1 :UInt64;
+  tornSamples @2 :UInt64;
+  maxCostNs @3 :UInt32;
+  meanCostNs @4 :UInt32;
+  detail @5 :Text;
+}

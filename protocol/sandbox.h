@@ -1,0 +1,69 @@
+// Locking a process down: allow-list seccomp with pinned arguments, no_new_privs, rlimits, closed descriptors.
+//
+// Pattern of use, at one visible line of main(), after everything is open:
+//   Sandbox("ktstr-monitor").allowMemory().allow("read", {{0, fd}}).limitFiles(16).lockDown();
+//
+// After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in the
+// environment the violation raises SIGSYS instead, whose handler writes "<process>: seccomp: forbidden syscall
+// <name>(<args>)" to stderr and exits by SIGSYS: the mode in which tests and users find out which call it was.
+// KTSTR_SANDBOX=off does not exist.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ktstr {
+
+// One condition on one argument, compared on 32 bits unless wide. `mask` 0 means all bits.
+struct ArgumentRule {
+  unsigned index;  // 0..5
+  uint64_t value;
+  uint64_t mask = 0;
+  bool wide = false;
+};
+
+class Sandbox {
+ public:
+  explicit Sandbox(std::string process);
+
+  // Allows a syscall by name, always or only if all rules hold; several calls for one name are alternatives.
+  // Throws Error "sandbox-invalid" for a name this libseccomp does not know, unless it is a known newer name.
+  Sandbox& allow(const std::string& syscall, std::vector<ArgumentRule> rules = {});
+  // What every process needs to go on and to end: exit, exit_group, rt_sigreturn, clock reads, futex, getrandom,
+  // brk, munmap, madvise, restart_syscall, gettid/getpid, tgkill to itself, write to descriptor 2.
+  Sandbox& allowBasics();
+  // mmap and mprotect of anonymous memory without PROT_EXEC.
+  Sandbox& allowHeap();
+  // What a KJ event loop on connected Unix sockets needs: epoll_wait/pwait, epoll_ctl, read/readv/recvmsg,
+  // write/writev/sendmsg, eventfd reads, close, shutdown, fcntl F_GETFL/F_SETFL/F_DUPFD_CLOEXEC, fstat.
+  Sandbox& allowEventLoop();
+  Sandbox& limit(int resource, rlim_t value);  // setrlimit, soft and hard
+
+  // Descriptors that stay open; all others >= 3 are closed. Without a call nothing is closed.
+  Sandbox& keepOnly(std::vector<int> descriptors);
+
+  // Sets no_new_privs, rlimits, closes descriptors, installs the filter on all threads. Throws Error
+  // "sandbox-failed" with errno; the caller must not go on then.
+  void lockDown();
+
+  // The filter as text, one "name" or "name arg0==3" per line, sorted; for --print-seccomp and tests.
+  std::vector<std::string> describe() const;
+  // Distinct syscalls allowed.
+  size_t syscallCount() const;
+
+ private:
+  struct Rule {
+    std::string syscall;
+    std::vector<ArgumentRule> arguments;
+  };
+  std::string process_;
+  std::vector<Rule> rules_;
+  std::vector<std::pair<int, rlim_t>> limits_;
+  std::optional<std::vector<int>> keep_;
+};
+
+}  // namespace ktstr

@@ -1,0 +1,71 @@
+// Cap'n Proto over Unix stream sockets: who may connect, how much they may send, and what happens when they go.
+#pragma once
+
+#include <capnp/rpc-twoparty.h>
+#include <kj/async-io.h>
+#include <kj/async-unix.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "protocol/fd.h"
+
+namespace ktstr {
+
+struct ConnectionLimits {
+  unsigned fdsPerMessage = 1;              // descriptors accepted with one message; surplus ones are closed
+  size_t flowBytes = size_t{1} << 20;      // bytes of calls in flight before reading from the peer pauses
+  uint64_t messageWords = uint64_t{1} << 20;  // largest message, in 8-byte words
+};
+
+// One connection, our end. `bootstrap` is the whole authority the peer gets. Lives until either side closes.
+class Connection {
+ public:
+  // Takes over a connected stream socket.
+  Connection(kj::LowLevelAsyncIoProvider& io, Fd socket, capnp::Capability::Client bootstrap,
+             ConnectionLimits limits = {});
+  // As a client: the peer's bootstrap object.
+  capnp::Capability::Client bootstrap();
+  // Resolves when the peer is gone, also after a protocol error of its.
+  kj::Promise<void> onDisconnect();
+
+ private:
+  kj::Own<kj::AsyncCapabilityStream> stream_;
+  capnp::TwoPartyVatNetwork network_;
+  capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;
+};
+
+struct ListenOptions {
+  std::string path;
+  unsigned mode = 0600;
+  std::vector<uid_t> allowedUids;  // by SO_PEERCRED, besides our own; others are closed at once and logged
+  unsigned maxConnections = 16;    // further ones are closed at once and logged
+};
+
+// Binds and listens; replaces a stale socket file that nobody listens on. Throws Error "address-in-use",
+// "listen-failed". The caller unlinks the path at its end.
+Fd listenUnix(const ListenOptions& options);
+
+// Connects. Throws Error "connect-failed" naming the path and errno.
+Fd connectUnix(const std::string& path);
+
+// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(), keeps it until it
+// disconnects. `gone` is called after each disconnect.
+kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
+                        std::function<capnp::Capability::Client()> bootstrap, std::function<void()> gone = {});
+
+// The uid of the peer of a connected Unix socket.
+uid_t peerUid(int socket);
+
+// Descriptor behind an Fd capability received from a peer, duplicated (the result is owned by the caller).
+// Fails with Error "no-descriptor" if the peer sent none.
+kj::Promise<Fd> takeFd(capnp::Capability::Client capability);
+
+// An rpc::Fd capability that carries `fd` (taken over; closed when the last reference is dropped).
+capnp::Capability::Client giveFd(Fd fd);
+
+// KJ exceptions of failed calls carry our error as "name: message"; turns them back into an Error.
+[[noreturn]] void rethrowAsError(const kj::Exception& exception);
+
+}  // namespace ktstr
