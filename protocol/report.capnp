@@ -14,6 +14,7 @@ struct GuestOrders {
   llcs @4 :UInt32;
   coresPerLlc @5 :UInt32;
   threadsPerCore @6 :UInt32;
+  runId @7 :Text;                    # must equal the image's /ktstr/run
 }
 
 struct ResolvedCpuset {
