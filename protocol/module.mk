@@ -1,6 +1,29 @@
-libraries += protocol
+# What everybody shares, cut so that a user links only what it needs (a static guest: protocol and json alone):
+#   protocol  schemas, errors, descriptors, child processes, mailbox (Cap'n Proto, zlib)
+#   json      the JSON form of the schemas (nlohmann)
+#   log       logging to stderr (spdlog)
+#   sandbox   seccomp, rlimits, closing descriptors (libseccomp)
+#   rpc       sockets and connections: transport.h (log)
+libraries += protocol json log sandbox rpc
+
 schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp protocol/sample.capnp \
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
-protocol.sources := protocol/error.cc protocol/fd.cc
-protocol.packages := capnp-rpc libseccomp zlib
+protocol.sources := protocol/error.cc protocol/fd.cc $(wildcard protocol/process.cc protocol/mailbox.cc)
+protocol.packages := capnp-rpc zlib
+
+json.sources := $(wildcard protocol/json.cc)
+json.needs := protocol
+json.packages := nlohmann_json
+
+log.sources := $(wildcard protocol/log.cc)
+log.needs := json protocol
+log.packages := spdlog
+
+sandbox.sources := $(wildcard protocol/sandbox.cc)
+sandbox.needs := protocol
+sandbox.packages := libseccomp
+
+rpc.sources := $(wildcard protocol/transport.cc)
+rpc.needs := log protocol
+rpc.packages := capnp-rpc
