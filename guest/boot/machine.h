@@ -1,0 +1,81 @@
+// A machine ready to run: RAM filled with kernel, boot parameters, ACPI tables and page tables, all from
+// descriptors.
+//
+// Guest-physical layout for RAM of M bytes (a multiple of 2 MiB):
+//   RAM      [0, min(M, 2 GiB)) and, if M > 2 GiB, [4 GiB, 4 GiB + M - 2 GiB); the RAM descriptor is linear
+//   over both base     directly after the end of RAM: the shared, compressed part of the initramfs; ordinary
+//   RAM to the guest,
+//            which keeps it unwritten because of retain_initrd
+//   mailbox  directly after the base; reserved in e820
+// The initrd is the last page of RAM (the suffix archive, NUL padded) and the base: contiguous. Base and
+// mailbox therefore never straddle the hole at 2 GiB: where they would, M is raised to 2 GiB + 2 MiB.
+//
+// Low memory: boot_params 0x7000, command line 0x8000, page tables 0x9000 (identity map of 4 GiB), GDT
+// 0xf000, scratch stack below 0x7000, ACPI tables from 0x40000.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "guest/topology.h"
+#include "protocol/fd.h"
+#include "protocol/machine.capnp.h"
+
+namespace ktstr {
+
+struct BootRequest {
+  Topology topology;
+  uint64_t memoryBytes = 0;  // rounded up to 2 MiB; at least 256 MiB
+  int kernelFd = -1;         // vmlinux ELF or bzImage; borrowed
+  // Enter a bzImage through its own 64-bit entry, so that it decompresses and places itself (full KASLR,
+  // slower). Otherwise its payload is extracted here: keep the extracted vmlinux and pass that.
+  bool throughBzImage = false;
+  std::string extraCommandLine;  // appended; later settings win in the kernel
+  int baseFd = -1;          // the base file, a multiple of 64 KiB (image/initramfs.h makes it so); borrowed
+  uint64_t baseLength = 0;  // its archive's true length, without the padding
+  std::span<const std::byte> suffix;      // uncompressed newc archive, at most 4096 bytes
+  std::span<const std::byte> orders;      // flat GuestOrders message for the mailbox
+  size_t mailboxBytes = size_t{4} << 20;  // a multiple of 64 KiB
+  // loops_per_jiffy for the kernel; nothing = from the rate of the host's time stamp counter, which is also
+  // the guest's (under TCG without -icount and under KVM); 0 = let the kernel calibrate.
+  std::optional<uint64_t> loopsPerJiffy;
+};
+
+// Guest-physical [gpa, gpa+size) is [offset, offset+size) of the descriptor that `kind` stands for.
+struct Region {
+  rpc::RegionKind kind;
+  uint64_t gpa;
+  uint64_t size;
+  uint64_t offset;
+};
+
+struct PreparedRam {
+  Topology topology;
+  Fd ram;                  // memfd, unsealed
+  Fd mailbox;              // memfd of mailboxBytes, header and orders written
+  uint64_t ramBytes = 0;   // M, after rounding and raising
+  uint64_t baseBytes = 0;  // size of the base region
+  uint64_t mailboxBytes = 0;
+  std::vector<Region> regions;  // ram (one or two), base, mailbox: ascending gpa
+  uint64_t mailboxGpa = 0;
+  uint64_t entry = 0;  // rip of the boot vCPU
+  std::string commandLine;
+
+  // Everything but name and the Memory capabilities, which go into machine.getRegions() in the order of
+  // `regions`.
+  void describe(rpc::PreparedMachine::Builder machine) const;
+};
+
+// Throws Error
+//   "topology-invalid"      as checkTopology()
+//   "memory-too-small"      below 256 MiB, or kernel and image do not fit; names what is needed
+//   "kernel-invalid"        neither ELF vmlinux for x86-64 nor bzImage, or damaged; says where
+//   "command-line-too-long" over 2047 bytes
+//   "boot-request-invalid"  base, suffix or mailbox sizes out of the limits above
+PreparedRam prepareMachine(const BootRequest& request);
+
+}  // namespace ktstr
