@@ -1,0 +1,122 @@
+// The definitions of Debian's spdlog.pc, which is built as a shared library on Debian's fmt.
+#define SPDLOG_SHARED_LIB
+#define SPDLOG_COMPILED_LIB
+#define SPDLOG_FMT_EXTERNAL
+
+#include "protocol/log.h"
+
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/ansicolor_sink.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "protocol/json.h"
+#include "protocol/text.h"
+
+namespace ktstr::log {
+namespace {
+
+struct Logger {
+  std::string process = "ktstr";
+  Format format = Format::text;
+  std::shared_ptr<spdlog::logger> sink;
+};
+
+Logger& logger() {
+  static Logger instance;
+  return instance;
+}
+
+std::string_view variable(const char* name) {
+  const char* value = getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::optional<Level> parseLevel(std::string_view name) {
+  if (name == "debug") return Level::debug;
+  if (name == "info") return Level::info;
+  if (name == "warn" || name.empty()) return Level::warn;
+  if (name == "error") return Level::error;
+  return std::nullopt;
+}
+
+std::optional<Format> parseFormat(std::string_view name) {
+  if (name == "text" || name.empty()) return Format::text;
+  if (name == "json") return Format::json;
+  return std::nullopt;
+}
+
+spdlog::level::level_enum toSpdlog(Level level) {
+  switch (level) {
+    case Level::debug:
+      return spdlog::level::debug;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::warn:
+      return spdlog::level::warn;
+    case Level::error:
+      break;
+  }
+  return spdlog::level::err;
+}
+
+const char* levelName(Level level) {
+  static constexpr const char* names[] = {"debug", "info", "warn", "error"};
+  return names[static_cast<int>(level)];
+}
+
+// Messages may quote a guest's bytes: nothing of them may steer a terminal or fake a line.
+std::string printable(std::string_view message) {
+  std::string result;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n') {
+      result += "\\n";
+    } else if ((byte < 0x20 && c != '\t') || byte == 0x7f) {
+      result += text("\\x", "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]);
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+void start(const char* process) {
+  Logger& our = logger();
+  our.process = process;
+  const auto level = parseLevel(variable("KTSTR_LOG"));
+  const auto format = parseFormat(variable("KTSTR_LOG_FORMAT"));
+  our.format = format.value_or(Format::text);
+  tzset();  // opens /etc/localtime now; a sandbox forbids it later
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(
+      our.format == Format::json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","pid":%P,%v})" : "%H:%M:%S.%e %^%v%$",
+      spdlog::pattern_time_type::utc);
+  auto sink = std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>(
+      our.format == Format::json ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+  our.sink = std::make_shared<spdlog::logger>(our.process, std::move(sink));
+  our.sink->set_formatter(std::move(formatter));
+  our.sink->set_level(toSpdlog(level.value_or(Level::warn)));
+  if (!level) warn(text("KTSTR_LOG=", variable("KTSTR_LOG"), " is none of debug, info, warn, error"));
+  if (!format) warn(text("KTSTR_LOG_FORMAT=", variable("KTSTR_LOG_FORMAT"), " is neither text nor json"));
+}
+
+void write(Level level, std::string_view message) {
+  Logger& our = logger();
+  if (our.sink == nullptr) start("ktstr");
+  const auto spdlogLevel = toSpdlog(level);
+  if (!our.sink->should_log(spdlogLevel)) return;
+  const std::string line = our.format == Format::json
+                               ? text(R"("level":")", levelName(level), R"(","process":)",
+                                      jsonString(our.process), R"(,"message":)", jsonString(message))
+                               : text(levelName(level), ' ', our.process, ": ", printable(message));
+  our.sink->log(spdlogLevel, spdlog::string_view_t(line.data(), line.size()));
+}
+
+}  // namespace ktstr::log
