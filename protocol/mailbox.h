@@ -1,16 +1,17 @@
-// The mailbox: a page of orders from the host and a ring of events from the guest, in a memfd of its own that the
-// orchestrator and the guest both map. A byte on the doorbell (second serial port) says "look".
+// The mailbox: a page of orders from the host and a ring of events from the guest, in a memfd of its own that
+// the orchestrator and the guest both map. A byte on the doorbell (second serial port) says "look".
 //
 // Layout, little endian, offsets in bytes:
 //   0     MailboxHeader
-//   4096  orders: one flat Cap'n Proto message (report.capnp GuestOrders), ordersSize bytes, at most ordersCapacity
-//   4096 + ordersCapacity   ring: ringCapacity bytes (a power of two)
-// A ring record is u32 length, u32 crc32 of the payload, payload (one flat Cap'n Proto message), padding to 8.
-// Indices only grow; position = index % ringCapacity. The guest owns `head`, the host owns `tail`. A record that
-// does not fit is dropped and counted in `dropped`, never written over unread ones.
+//   4096  orders: ordersSize bytes, at most ordersCapacity: one flat message (report.capnp GuestOrders)
+//   4096 + ordersCapacity   ring: ringCapacity bytes, a power of two
 //
-// Each side treats everything the other side wrote as hostile: indices, lengths and checksums are checked, a reader
-// copies a payload out before it looks into it, and a violation is an Error, not a crash.
+// A ring record is u32 length (not 0), u32 crc32 of the payload, payload (one flat message), padding to a
+// multiple of 8. Indices only grow; position = index % ringCapacity. The guest owns `head`, the host owns
+// `tail`. A record that does not fit is dropped and counted in `dropped`, never written over unread ones.
+//
+// Each side treats everything the other side wrote as hostile: indices, lengths and checksums are checked, a
+// reader copies a payload out before it looks into it, and a violation is an Error, not a crash.
 #pragma once
 
 #include <atomic>
@@ -33,15 +34,16 @@ struct MailboxHeader {
   uint64_t ordersCapacity;
   uint64_t ordersSize;
   uint64_t ringCapacity;
-  std::atomic<uint64_t> head;          // guest: bytes ever written
-  std::atomic<uint64_t> tail;          // host: bytes ever consumed
-  std::atomic<uint64_t> dropped;       // guest: records that did not fit
-  std::atomic<uint32_t> stopRequested; // host: 1 = end the scenario now, report and power off
+  std::atomic<uint64_t> head;           // guest: bytes ever written
+  std::atomic<uint64_t> tail;           // host: bytes ever consumed
+  std::atomic<uint64_t> dropped;        // guest: records that did not fit
+  std::atomic<uint32_t> stopRequested;  // host: 1 = end the scenario now, report and power off
   std::atomic<uint32_t> reserved;
 };
 static_assert(sizeof(MailboxHeader) <= mailboxOrdersOffset);
 
-// How a mailbox of `size` bytes is laid out: orders get a quarter, the ring the largest power of two that fits.
+// How a mailbox of `size` bytes is laid out: orders get a quarter, the ring the largest power of two that
+// fits.
 struct MailboxLayout {
   size_t ordersCapacity;
   size_t ringOffset;
@@ -53,10 +55,11 @@ MailboxLayout mailboxLayout(size_t size);
 // The host's side. `memory` must outlive it and is at least 64 KiB.
 class HostMailbox {
  public:
-  // Writes the header and the orders into zeroed memory. Throws Error "orders-too-large" with size and capacity.
+  // Writes the header and the orders into zeroed memory. Throws Error "orders-too-large" with size and
+  // capacity.
   HostMailbox(std::span<std::byte> memory, std::span<const std::byte> orders);
-  // Next event's bytes, or nothing if the ring is empty. Throws Error "mailbox-corrupt" with the offending index,
-  // length or checksum; after that the mailbox must not be read again.
+  // Next event's bytes, or nothing if the ring is empty. Throws Error "mailbox-corrupt" with the offending
+  // index, length or checksum; after that the mailbox must not be read again.
   std::optional<std::vector<std::byte>> next();
   void requestStop();
   uint64_t dropped() const;
@@ -73,7 +76,7 @@ class GuestMailbox {
   // Throws Error "mailbox-invalid" if magic, version or sizes are wrong.
   explicit GuestMailbox(std::span<std::byte> memory);
   std::vector<std::byte> orders() const;
-  // False: did not fit; counted. Callable from one process at a time (the agent).
+  // False: empty or did not fit; counted. Only from the process that made this object.
   bool post(std::span<const std::byte> payload);
   bool stopRequested() const;
   uint64_t dropped() const;
@@ -82,6 +85,7 @@ class GuestMailbox {
   MailboxHeader* header_;
   std::span<const std::byte> orders_;
   std::span<std::byte> ring_;
+  uint64_t head_ = 0;
 };
 
 // CRC-32 (IEEE 802.3), as zlib's crc32().

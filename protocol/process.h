@@ -12,15 +12,15 @@
 namespace ktstr {
 
 struct SpawnOptions {
-  std::string executable;              // absolute path
-  std::vector<std::string> arguments;  // without argv[0]
-  std::vector<std::string> environment;     // NAME=value; empty = the parent's environment
+  std::string executable;                // absolute path
+  std::vector<std::string> arguments;    // without argv[0]
+  std::vector<std::string> environment;  // NAME=value; empty = the parent's environment
   // {descriptor of ours, number in the child}; numbers >= 3, distinct. Everything else above 2 is closed.
   std::vector<std::pair<int, int>> descriptors;
-  int standardInput = -1;   // -1 = /dev/null
-  int standardOutput = -1;  // -1 = inherit
-  int standardError = -1;   // -1 = inherit
-  bool dieWithParent = true;  // PR_SET_PDEATHSIG SIGKILL
+  int standardInput = -1;     // -1 = /dev/null
+  int standardOutput = -1;    // -1 = inherit
+  int standardError = -1;     // -1 = inherit
+  bool dieWithParent = true;  // SIGKILL when the *thread* that called spawn() ends (PR_SET_PDEATHSIG)
 };
 
 // A running child. Destruction kills (SIGKILL) and reaps it.
@@ -43,18 +43,22 @@ class Child {
 
  private:
   friend Child spawn(const SpawnOptions&);
+  std::optional<int> reap(int flags);
+
   pid_t pid_ = -1;
   Fd pidfd_;
   std::optional<int> status_;
 };
 
-// Throws Error "spawn-failed" naming the executable and errno, also when exec itself fails in the child.
+// The child begins with default signal dispositions and an empty signal mask. Throws Error "spawn-failed"
+// naming the executable and errno, also when exec itself fails in the child.
 Child spawn(const SpawnOptions& options);
 
 // "exit code 3", "killed by SIGSEGV", ...
 std::string describeWaitStatus(int status);
 
-// Path of an executable of ours: beside the running one, or in $KTSTR_BIN_DIR. Throws Error "tool-missing".
+// Path of an executable of ours: in $KTSTR_BIN_DIR if set, else beside the running one. Throws Error
+// "tool-missing".
 std::string toolPath(const std::string& name);
 
 // Path of a program in PATH (or as given if it has a slash), or nothing.
