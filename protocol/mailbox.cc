@@ -130,10 +130,14 @@ std::vector<std::byte> GuestMailbox::orders() const {
   return {orders_.begin(), orders_.end()};
 }
 
-bool GuestMailbox::post(std::span<const std::byte> payload) {
+bool GuestMailbox::fits(size_t length) const {
   const uint64_t used = head_ - header_->tail.load(std::memory_order_acquire);
-  if (payload.empty() || payload.size() > ring_.size() || used > ring_.size() ||
-      recordSize(payload.size()) > ring_.size() - used) {
+  return length > 0 && length <= ring_.size() && used <= ring_.size() &&
+         recordSize(length) <= ring_.size() - used;
+}
+
+bool GuestMailbox::post(std::span<const std::byte> payload) {
+  if (!fits(payload.size())) {
     header_->dropped.fetch_add(1, std::memory_order_relaxed);
     return false;
   }

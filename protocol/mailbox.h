@@ -76,6 +76,8 @@ class GuestMailbox {
   // Throws Error "mailbox-invalid" if magic, version or sizes are wrong.
   explicit GuestMailbox(std::span<std::byte> memory);
   std::vector<std::byte> orders() const;
+  // Whether `length` bytes fit now. For a writer that can wait: a refused post counts as dropped.
+  bool fits(size_t length) const;
   // False: empty or did not fit; counted. Only from the process that made this object.
   bool post(std::span<const std::byte> payload);
   bool stopRequested() const;
