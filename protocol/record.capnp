@@ -51,7 +51,7 @@ struct GroupStats {
   work @2 :Text;
   workers @3 :UInt32;
   iterations @4 :UInt64;
-  iterationsPerSecond @5 :Float64;
+  iterationsPerSecond @5 :Float64 = nan;
   spreadPct @6 :Float64 = nan;       # needs two workers
   maxGapMs @7 :Float64 = nan;
   p50WakeLatencyUs @8 :Float64 = nan;
