@@ -1,0 +1,38 @@
+// Checks a scenario against a topology, and resolves its cpusets to CPU numbers. Both sides use it: the host
+// before it boots anything, the guest before it believes its orders.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "guest/topology.h"
+#include "protocol/report.capnp.h"
+#include "protocol/scenario.capnp.h"
+
+namespace ktstr {
+
+inline constexpr uint32_t maxWorkers = 4096;          // of one step
+inline constexpr uint32_t maxMilliseconds = 3600000;  // of a duration, a hold, a sleep
+
+// Throws Error "scenario-invalid" (ExitCode::usage) for the first rule of scenario.capnp that is broken. The
+// message begins with the place and says what there is instead:
+//   steps[0].cgroups[1].cpuset.llc: LLC 7 does not exist; the topology 1n2l2c2t has LLCs 0-1
+// Besides the schema's own rules these are refused, because the kernel would refuse or silently change them:
+//   - work in a cgroup that has child cgroups (cgroup v2's "no internal processes" rule)
+//   - a cpuset that is not inside the nearest ancestor's, or an affinity not inside the cgroup's cpuset
+//   - operations on cgroups that do not exist at that point of the step
+//   - two work groups of one name in one cgroup: their reports could not be told apart
+//   - a scenario without any worker: it could not show anything
+void validateScenario(rpc::Scenario::Reader scenario, const Topology& topology);
+
+// CPUs of a spec, ascending; nothing for `inherit`. Throws Error "scenario-invalid" (message without place)
+// if it names no CPU or one that does not exist.
+std::optional<std::vector<uint32_t>> resolveCpuset(rpc::CpusetSpec::Reader spec, const Topology& topology);
+
+// Fills orders.cpusets: for each step, one entry per CgroupDef in order, then one per setCpuset operation in
+// order. `inherit` has an empty list. The scenario must be valid.
+void resolveCpusets(rpc::Scenario::Reader scenario, const Topology& topology,
+                    rpc::GuestOrders::Builder orders);
+
+}  // namespace ktstr

@@ -1,0 +1,90 @@
+// What a worker measures about itself, kept in memory it shares with the agent: a worker that crashes, hangs
+// or never runs leaves its counters behind.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "guest/work/histogram.h"
+
+namespace ktstr::work {
+
+inline constexpr uint32_t maxCpus = 512;
+
+// One per worker, MAP_SHARED and zeroed before the fork. The agent writes `stop` and `goNs`, the worker the
+// rest; all relaxed, read by the agent after the worker has ended (or while it runs, for a look).
+struct WorkerPage {
+  std::atomic<uint32_t> stop;      // a futex word: 1 = finish
+  std::atomic<uint32_t> finished;  // 1 = the worker ended by itself and all fields are final
+  std::atomic<uint32_t> blocked;   // 1 = in a voluntary wait: time passing is no gap
+  std::atomic<uint32_t> lastCpu;
+  std::atomic<uint64_t> goNs;          // when it was told to go; from then on it wants to run
+  std::atomic<uint64_t> checkpointNs;  // last checkpoint
+  std::atomic<uint64_t> endNs;
+  std::atomic<uint64_t> iterations;
+  std::atomic<uint64_t> workUnits;
+  std::atomic<uint64_t> cpuNs;
+  std::atomic<uint64_t> runDelayNs;
+  std::atomic<uint64_t> timeslices;
+  std::atomic<uint32_t> runDelayValid;
+  std::atomic<uint64_t> voluntarySwitches;
+  std::atomic<uint64_t> involuntarySwitches;
+  std::atomic<uint64_t> migrations;
+  std::atomic<uint64_t> maxGapNs;
+  std::atomic<uint64_t> maxGapAtNs;
+  std::atomic<uint32_t> maxGapCpu;
+  std::atomic<uint64_t> wakeSamples;
+  std::atomic<uint64_t> cpusSeen[maxCpus / 64];
+  Histogram wakeLatency;
+};
+
+// The worker's side of its page. A *gap* is time in which the worker wanted to run and made no progress:
+// between two checkpoints for work that spins, and from the moment it became runnable (its partner's call,
+// the end of its sleep) to the moment it ran for work that blocks. Time in a voluntary wait is never part of
+// a gap. Clock and CPU are read at every checkpoint (vDSO and rseq, no system call), so migrations are exact
+// as far as checkpoints are apart.
+class Telemetry {
+ public:
+  // Reads the baselines of CPU time, run delay and switches. Before the worker waits for its start, so that
+  // the delay of the start itself counts.
+  explicit Telemetry(WorkerPage& page);
+
+  // The work loop begins; the page's goNs counts as the first checkpoint.
+  void begin();
+  bool stopping() const { return page_.stop.load(std::memory_order_relaxed) != 0; }
+
+  // Progress was made. Closes a gap, notes the CPU.
+  void checkpoint();
+  // As checkpoint(), and one iteration of `units` units of work is finished.
+  void iteration(uint64_t units);
+
+  // Around a voluntary wait. block() is a checkpoint. Then one of
+  //   woken()   the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
+  //   as long rearm()   it ended otherwise (time limit, nothing to wait for): no sample, no gap
+  void block();
+  void woken(uint64_t runnableSinceNs);
+  void rearm();
+
+  // The work loop has ended: final values.
+  void finish();
+
+ private:
+  struct Baseline {
+    uint64_t cpuNs = 0, runDelayNs = 0, timeslices = 0, voluntary = 0, involuntary = 0;
+    bool delayValid = false;
+  };
+  static Baseline measure();
+  void noteCpu();
+  void noteGap(uint64_t gap, uint64_t now);
+
+  WorkerPage& page_;
+  Baseline before_;
+  uint64_t last_ = 0;
+  uint32_t cpu_ = UINT32_MAX;
+};
+
+// `iterations` rounds of a pause hint and a counter that cannot be optimised away; looks at the stop word
+// every 1024.
+void spin(const WorkerPage& page, uint64_t iterations);
+
+}  // namespace ktstr::work
