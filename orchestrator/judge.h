@@ -1,0 +1,75 @@
+// The verdict: guest report + monitor evidence + lifecycle. Pure: the same inputs give the same findings.
+//
+// Missing or implausible evidence is inconclusive, never a pass. A failure is named by its cause: what only
+// follows from a cause already named (no worker reports after a panic) is not listed as a finding of its own.
+//
+// Names and what each alone makes of the verdict (findings.h says how they add up):
+//   guest kernel     kernel-panic, kernel-oops, guest-hang: fail;  kernel-lockup: fail (inconclusive on a
+//   starved host);
+//                    no-init, init-died: infrastructure;  kernel-warning: remark
+//   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
+//                    local-dsq-depth: fail;  scheduler-missing: infrastructure;  sched-ext-unsupported: skip
+//   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
+//   worker-stuck,
+//                    wake-latency, iteration-rate, migration-ratio, imbalance: fail
+//   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
+//                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved:
+//                    inconclusive
+//   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
+//   guest-cgroup-failed,
+//                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
+//                    infrastructure
+//   timeout-PHASE    scheduler, scenario, collect: fail (inconclusive on a starved host); others:
+//   infrastructure
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "orchestrator/assertions.h"
+#include "orchestrator/console.h"
+#include "orchestrator/findings.h"
+#include "orchestrator/monitor_summary.h"
+#include "orchestrator/stats.h"
+#include "protocol/error.h"
+#include "protocol/machine.capnp.h"
+#include "protocol/report.capnp.h"
+
+namespace ktstr {
+
+enum class RunPhase { resolve, image, prepare, boot, scheduler, scenario, collect, judge };
+const char* phaseName(RunPhase phase);
+
+// What happened around the guest, as the orchestrator saw it.
+struct Lifecycle {
+  RunPhase phase = RunPhase::resolve;     // the last one that began
+  std::optional<double> timedOutAfterMs;  // `phase` exceeded this bound
+  std::optional<int> interruptedBy;       // signal number
+  std::optional<std::string> vmmDied;  // how ktstr-vmm-tcg ended before it was asked to: "killed by SIGKILL"
+  std::optional<std::string> monitorDied;  // likewise the monitor, before the machine had ended
+  std::optional<Error> error;              // thrown by the harness itself
+  std::optional<std::string>
+      guestCorrupt;                   // message of "mailbox-corrupt", or an event that could not be decoded
+  std::optional<rpc::ExitKind> exit;  // nothing: the machine never ran, or its end was not seen
+  std::string exitDetail;
+};
+
+struct Evidence {
+  rpc::Scenario::Reader scenario;
+  Limits limits;
+  std::string scheduler;  // the binary's name; empty: none was asked for, the kernel's own (EEVDF) runs
+  std::span<const rpc::GuestEvent::Reader> events;  // in order
+  MonitorEvidence monitor;
+  ConsoleReport console;
+  Lifecycle lifecycle;
+};
+
+Judgement judge(const Evidence& evidence);
+
+// The reports among events.
+std::vector<rpc::WorkerReport::Reader> workerReports(std::span<const rpc::GuestEvent::Reader> events);
+
+}  // namespace ktstr

@@ -1,0 +1,58 @@
+// Statistics of work groups from the reports of their workers. A group is what one WorkSpec makes: (step,
+// cgroup, work name). A figure that cannot be had is absent, never 0.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "protocol/record.capnp.h"
+#include "protocol/report.capnp.h"
+#include "protocol/scenario.capnp.h"
+
+namespace ktstr {
+
+// Counts by the largest value of their bucket, in ns.
+using WakeHistogram = std::map<uint64_t, uint64_t>;
+
+struct WorkGroup {
+  uint32_t step = 0;     // index in the scenario
+  std::string stepName;  // its name, or "step N" if it has none
+  std::string cgroup;
+  std::string work;
+  std::optional<rpc::WorkType::Which> type;  // absent: the scenario declares no such group
+  bool isCpuBound = false;
+  bool hasWakeLatency = false;
+  uint32_t declared = 0;  // workers the scenario declares
+  std::vector<rpc::WorkerReport::Reader> reports;
+
+  uint64_t iterations = 0;
+  uint64_t migrations = 0;
+  uint64_t wakeSamples = 0;
+  std::optional<double> iterationsPerSecond;  // sum over the workers of iterations / wall time
+  std::optional<double> spreadPct;            // needs two workers with wall time
+  std::optional<double> maxGapMs;
+  std::optional<double> p50WakeLatencyUs, p99WakeLatencyUs;  // pooled over all workers
+  std::optional<double> meanRunDelayUs;                      // run delay / timeslices, pooled
+  std::vector<uint32_t> cpusSeen, cpuset;                    // unions, sorted
+};
+
+// Share of wall time on CPU, 0..100 (a little more by clock granularity), or nothing without wall time.
+std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report);
+
+// Nearest rank: the smallest bucket bound that at least ceil(count * fraction) samples do not exceed. Nothing
+// if the histogram is empty.
+std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double fraction);
+
+// Every declared group in the scenario's order, with or without reports, then groups nobody declared.
+// The readers in the result refer to the messages of `reports`.
+std::vector<WorkGroup> groupReports(rpc::Scenario::Reader scenario,
+                                    std::span<const rpc::WorkerReport::Reader> reports);
+
+// As one GroupStats of a record; absent figures are NaN.
+void writeGroup(const WorkGroup& group, rpc::GroupStats::Builder out);
+
+}  // namespace ktstr
