@@ -1,13 +1,10 @@
 // The JSON form of every schema message.
 //   - Field names are those of the schema, in its order. Numbers are JSON numbers, also 64-bit ones. A float
-//   that
-//     is not finite (NaN is "not set") is omitted, in a list null.
+//     that is not finite (NaN is "not set") is omitted, in a list null.
 //   - Numbers, booleans and enums are always written. An empty list or text, a null struct, and a union's
-//   first
-//     member if it is empty or Void are omitted unless `full`.
+//     first member if it is empty or Void are omitted unless `full`.
 //   - A union member appears under its own name, a Void member as null. Groups are objects, enums are names,
-//   Data
-//     is base64. Text that is not UTF-8 gets U+FFFD for its bad bytes. Capabilities are left out.
+//     Data is base64. Text that is not UTF-8 gets U+FFFD for its bad bytes. Capabilities are left out.
 //
 // Decoding is strict: an unknown field, a field given twice, a wrong type, a number out of range or with a
 // fraction, two members of one union, text that is not UTF-8 or has a NUL, a capability, nesting deeper than
