@@ -3,7 +3,7 @@
 // Place: $KTSTR_CACHE_DIR, else $XDG_CACHE_HOME/ktstr, else ~/.cache/ktstr. In it:
 //   entries/KIND/KEY/   metadata.json (rpc::EntryRecord), its digest, the files it names, and `verified`
 //   aliases/KIND/NAME   one line: the key that NAME stands for
-//   tmp/                entries being written, one directory per writer; those of dead writers are removed on
+//   tmp/                entries being written, one directory each; those of dead writers are removed on
 //   open locks/              flock files, one per entry that was ever made quarantine/         entries whose
 //   digest did not match, for inspection; never read again
 //
@@ -61,6 +61,10 @@ class Entry {
 // thrown while one is being filled, nothing of it stays behind.
 class Draft {
  public:
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
+  ~Draft();
+
   // A new file; the digest is taken when the entry is published, so the caller may go on writing until then.
   Fd create(std::string_view file);
   void write(std::string_view file, std::span<const std::byte> bytes);
@@ -72,10 +76,13 @@ class Draft {
 
  private:
   friend class Store;
-  explicit Draft(std::string directory);
+  Draft(std::string directory, Fd lock) : directory_(std::move(directory)), lock_(std::move(lock)) {}
+  void seal(std::string_view kind, std::string_view key);
+
   std::string directory_;
+  Fd lock_;  // flock on the directory for as long as its writer lives
   std::vector<std::pair<std::string, std::string>> attributes_;
-  std::shared_ptr<capnp::MallocMessageBuilder> message_;
+  capnp::MallocMessageBuilder message_;
 };
 
 class Store {
@@ -126,12 +133,9 @@ class Store {
  private:
   explicit Store(std::string root) : root_(std::move(root)) {}
   std::string entryPath(std::string_view kind, std::string_view key) const;
-  std::string tmpPath() const;
+  std::unique_ptr<Draft> newDraft() const;
   void removeStaleDrafts() const;
-  Entry load(const std::string& directory) const;
-  void check(const Entry& entry, bool trustStamp) const;
-  [[noreturn]] void quarantine(const std::string& directory, const std::string& why) const;
-  Entry publish(std::string_view kind, std::string_view key, Draft& draft) const;
+  Error quarantine(const std::string& directory, const Error& why) const;
 
   std::string root_;
 };
