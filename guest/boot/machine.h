@@ -73,9 +73,9 @@ struct PreparedRam {
 // Throws Error
 //   "topology-invalid"      as checkTopology()
 //   "memory-too-small"      below 256 MiB, or kernel and image do not fit; names what is needed
-//   "kernel-invalid"        neither ELF vmlinux for x86-64 nor bzImage, or damaged; says where
-//   "command-line-too-long" over 2047 bytes
-//   "boot-request-invalid"  base, suffix or mailbox sizes out of the limits above
+//   "kernel-image-..."      as cache/kernel_image.h: neither vmlinux nor bzImage, damaged, or for another
+//   machine "command-line-too-long" over 2047 bytes "boot-request-invalid"  base, suffix or mailbox sizes out
+//   of the limits above
 PreparedRam prepareMachine(const BootRequest& request);
 
 }  // namespace ktstr

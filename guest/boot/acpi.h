@@ -1,0 +1,31 @@
+// The ACPI tables of a machine: enough for Linux to find CPUs, NUMA nodes, interrupt overrides and the HPET
+// without a complaint. ACPI 6.5 chapter and table numbers are noted at each builder.
+//
+// The blob starts with a page of firmware state (FACS and the PM1 registers, which are plain memory here:
+// nothing raises an SCI, so that a register which remembers what was written to it is all that Linux needs),
+// then RSDP, XSDT and the tables.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "guest/boot/memory_plan.h"
+#include "guest/topology.h"
+
+namespace ktstr {
+
+struct AcpiTables {
+  std::vector<std::byte> bytes;  // to be placed at the address given
+  uint64_t rsdpGpa;
+};
+
+// `address` is a multiple of 4096 and below 4 GiB. SRAT, SLIT and HMAT are present when there is more than
+// one node.
+AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address);
+
+// Sum of all bytes modulo 256: zero for a table with a right checksum.
+uint8_t byteSum(std::span<const std::byte> bytes);
+
+}  // namespace ktstr

@@ -1,0 +1,24 @@
+// One ACPI table under construction: the header of ACPI 6.5 §5.2.6 and a body.
+#pragma once
+
+#include <string_view>
+
+#include "guest/boot/byte_writer.h"
+
+namespace ktstr {
+
+inline ByteWriter startTable(std::string_view signature, uint8_t revision) {
+  ByteWriter table;
+  table.name(signature, 4).u32(0).u8(revision).u8(0);
+  return table.name("KTSTR", 6).name("KTSTRVM", 8).u32(1).name("KTST", 4).u32(1), table;
+}
+
+// Fills in length and checksum.
+std::vector<std::byte> finishTable(ByteWriter table);
+
+// SRAT, SLIT, HMAT: acpi_numa.cc.
+std::vector<std::byte> buildSrat(const Topology& topology, std::span<const NodeRange> memory);
+std::vector<std::byte> buildSlit(uint32_t nodes);
+std::vector<std::byte> buildHmat(uint32_t nodes);
+
+}  // namespace ktstr

@@ -1,0 +1,144 @@
+#include "guest/boot/machine.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "guest/boot/acpi.h"
+#include "guest/boot/boot_params.h"
+#include "guest/boot/kernel_loader.h"
+#include "guest/boot/memory_plan.h"
+#include "guest/boot/page_tables.h"
+#include "guest/boot/tsc.h"
+#include "protocol/error.h"
+#include "protocol/mailbox.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+namespace {
+
+// Kernel at its place, the unpacked image (LZ4 rarely does better than 4:1), per-CPU memory, and room to
+// work.
+void checkFits(const BootRequest& request, const KernelImage& kernel, uint64_t ramBytes) {
+  const uint64_t image = 5 * request.baseLength;
+  const uint64_t cpus = request.topology.vcpus() * mib;
+  const uint64_t need = std::max(leastMemory, kernel.end() + image + cpus + 64 * mib);
+  if (ramBytes >= need) return;
+  const uint64_t needMib = (need + mib - 1) / mib;
+  throw Error(ExitCode::usage, "memory-too-small",
+              text(ramBytes / mib, " MiB of guest memory; at least ", needMib,
+                   " MiB are needed: the kernel reaches up to ", kernel.end() / mib,
+                   " MiB, the unpacked image takes about ", image / mib, ", ", request.topology.vcpus(),
+                   " vCPUs ", cpus / mib, ", and 64 to work with"),
+              text("ask for ", needMib, " MiB or more"));
+}
+
+std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t lpj) {
+  std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet cryptomgr.notests";
+  if (lpj != 0) line += text(" lpj=", lpj);
+  line +=
+      text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
+  if (!request.extraCommandLine.empty()) line += " " + request.extraCommandLine;
+  if (line.size() <= commandLineMax && line.find('\0') == std::string::npos) return line;
+  throw Error(
+      ExitCode::usage, "command-line-too-long",
+      text("the kernel command line has ", line.size(), " bytes (limit ", commandLineMax, ", no NUL)"),
+      text("shorten the extra command line of ", request.extraCommandLine.size(), " bytes"));
+}
+
+bool hasWord(const std::string& line, std::string_view word) {
+  return (" " + line + " ").find(text(' ', word, ' ')) != std::string::npos;
+}
+
+void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
+                    const std::string& commandLine) {
+  const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology.nodes);
+  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa);
+  if (acpiGpa + acpi.bytes.size() > acpiEnd) {
+    throw Error(
+        ExitCode::usage, "topology-invalid",
+        text(request.topology.toString(), ": ACPI tables of ", acpi.bytes.size(), " bytes do not fit"));
+  }
+  const std::vector<E820Entry> e820 = e820Map(plan, acpi.bytes.size());
+  const BootParams params{.setupHeader = kernel.setupHeader(),
+                          .e820 = e820,
+                          .initrd = plan.initrd,
+                          .rsdpGpa = acpi.rsdpGpa,
+                          .randomizeMemory = !hasWord(commandLine, "nokaslr")};
+  writeSparse(ram, bootParamsGpa, buildBootParams(params));
+  writeSparse(ram, commandLineGpa, std::as_bytes(std::span(commandLine)));
+  writeSparse(ram, pageTablesGpa, buildPageTables(pageTablesGpa));
+  writeSparse(ram, gdtGpa, buildGdt());
+  writeSparse(ram, acpiGpa, acpi.bytes);
+}
+
+Fd makeMailbox(const BootRequest& request) {
+  Fd fd = makeMemfd("ktstr-mailbox", request.mailboxBytes);
+  const Mapping memory(fd.get(), 0, request.mailboxBytes, PROT_READ | PROT_WRITE);
+  HostMailbox(memory.bytes(), request.orders);
+  return fd;
+}
+
+}  // namespace
+
+PreparedRam prepareMachine(const BootRequest& request) {
+  const TscMeter tsc;
+  checkTopology(request.topology);
+  if (request.suffix.size() > suffixBytes) {
+    throw Error(ExitCode::infrastructure, "boot-request-invalid",
+                text("suffix of ", request.suffix.size(), " bytes, more than ", suffixBytes));
+  }
+  const uint64_t baseBytes = fileSize(request.baseFd);
+  const MemoryPlan plan =
+      planMemory(request.memoryBytes, baseBytes, request.baseLength, request.mailboxBytes);
+  const KernelImage kernel(request.kernelFd, request.throughBzImage);
+  checkFits(request, kernel, plan.ramBytes);
+
+  PreparedRam machine;
+  machine.ram = makeMemfd("ktstr-ram", plan.ramBytes);
+  for (const KernelPiece& piece : kernel.pieces()) writeSparse(machine.ram.get(), piece.gpa, piece.bytes);
+  writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
+  machine.mailbox = makeMailbox(request);
+  const uint64_t lpj = request.loopsPerJiffy ? *request.loopsPerJiffy : loopsPerJiffy(tsc.kilohertz());
+  machine.commandLine = makeCommandLine(request, plan, lpj);
+  writeLowMemory(machine.ram.get(), request, plan, kernel, machine.commandLine);
+
+  machine.topology = request.topology;
+  machine.ramBytes = plan.ramBytes;
+  machine.baseBytes = baseBytes;
+  machine.mailboxBytes = request.mailboxBytes;
+  machine.regions = plan.regions;
+  machine.mailboxGpa = plan.mailbox.gpa;
+  machine.entry = kernel.entry();
+  return machine;
+}
+
+void PreparedRam::describe(rpc::PreparedMachine::Builder machine) const {
+  auto shape = machine.initTopology();
+  shape.setNodes(topology.nodes);
+  shape.setLlcs(topology.llcs);
+  shape.setCoresPerLlc(topology.coresPerLlc);
+  shape.setThreadsPerCore(topology.threadsPerCore);
+
+  auto list = machine.initRegions(static_cast<unsigned>(regions.size()));
+  for (unsigned i = 0; i < list.size(); i++) {
+    list[i].setKind(regions[i].kind);
+    list[i].setGpa(regions[i].gpa);
+    list[i].setSize(regions[i].size);
+    list[i].setOffset(regions[i].offset);
+  }
+
+  auto vcpus = machine.initVcpus(topology.vcpus());
+  for (unsigned i = 0; i < vcpus.size(); i++) vcpus[i].setApicId(topology.apicId(i));
+  auto boot = vcpus[0];
+  boot.setRunnable(true);
+  boot.setRip(entry);
+  boot.setRsi(bootParamsGpa);
+  boot.setRsp(stackTop);
+  boot.setCr3(pageTablesGpa);
+  boot.setGdtGpa(gdtGpa);
+  boot.setGdtLimit(static_cast<uint16_t>(buildGdt().size() - 1));
+}
+
+}  // namespace ktstr

@@ -1,0 +1,101 @@
+#include "guest/boot/memory_plan.h"
+
+#include <algorithm>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+namespace {
+
+constexpr uint64_t roundUp(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+// The guest-physical pieces of [begin, end) of linear memory: two if it spans the hole.
+std::vector<Range> pieces(uint64_t begin, uint64_t end) {
+  std::vector<Range> result;
+  if (begin < std::min(end, lowRamEnd)) result.push_back({begin, std::min(end, lowRamEnd) - begin});
+  const uint64_t high = std::max(begin, lowRamEnd);
+  if (high < end) result.push_back({gpaOf(high), end - high});
+  return result;
+}
+
+void checkSizes(uint64_t memoryBytes, uint64_t baseBytes, uint64_t baseLength, uint64_t mailboxBytes) {
+  const auto invalid = [](const std::string& reason) {
+    throw Error(ExitCode::infrastructure, "boot-request-invalid", reason);
+  };
+  if (memoryBytes < leastMemory) {
+    throw Error(
+        ExitCode::usage, "memory-too-small",
+        text(memoryBytes / mib, " MiB of guest memory; at least ", leastMemory / mib, " MiB are needed"),
+        text("ask for ", leastMemory / mib, " MiB or more"));
+  }
+  if (memoryBytes > 1024 * gib) invalid(text(memoryBytes, " bytes of guest memory are more than 1 TiB"));
+  if (baseBytes == 0 || baseBytes % regionUnit != 0 || baseBytes > gib) {
+    invalid(text("base of ", baseBytes, " bytes is not a multiple of ", regionUnit, " up to 1 GiB"));
+  }
+  if (baseLength == 0 || baseLength > baseBytes) {
+    invalid(text("base archive of ", baseLength, " bytes in a file of ", baseBytes));
+  }
+  if (mailboxBytes < regionUnit || mailboxBytes % regionUnit != 0 || mailboxBytes > gib) {
+    invalid(text("mailbox of ", mailboxBytes, " bytes is not a multiple of ", regionUnit, " up to 1 GiB"));
+  }
+}
+
+}  // namespace
+
+MemoryPlan planMemory(uint64_t memoryBytes, uint64_t baseBytes, uint64_t baseLength, uint64_t mailboxBytes) {
+  checkSizes(memoryBytes, baseBytes, baseLength, mailboxBytes);
+  MemoryPlan plan{};
+  plan.ramBytes = roundUp(memoryBytes, memoryUnit);
+  if (plan.ramBytes + baseBytes + mailboxBytes > lowRamEnd) {
+    plan.ramBytes = std::max(plan.ramBytes, lowRamEnd + memoryUnit);
+  }
+  for (const Range& piece : pieces(0, plan.ramBytes)) {
+    plan.regions.push_back(
+        {rpc::RegionKind::RAM, piece.gpa, piece.size, plan.regions.empty() ? 0 : lowRamEnd});
+  }
+  const uint64_t baseGpa = gpaOf(plan.ramBytes - 1) + 1;
+  plan.regions.push_back({rpc::RegionKind::BASE, baseGpa, baseBytes, 0});
+  plan.mailbox = {baseGpa + baseBytes, mailboxBytes};
+  plan.regions.push_back({rpc::RegionKind::MAILBOX, plan.mailbox.gpa, plan.mailbox.size, 0});
+  plan.initrd = {baseGpa - suffixBytes, suffixBytes + baseLength};
+  return plan;
+}
+
+std::vector<NodeRange> splitOverNodes(const MemoryPlan& plan, uint32_t nodes) {
+  const uint64_t part = plan.ramBytes / memoryUnit / nodes * memoryUnit;
+  const Region& last = plan.regions.back();
+  const uint64_t end = plan.ramBytes + (last.gpa + last.size - (plan.initrd.gpa + suffixBytes));
+  std::vector<NodeRange> ranges;
+  for (uint32_t node = 0; node < nodes; node++) {
+    for (const Range& piece : pieces(part * node, node + 1 == nodes ? end : part * (node + 1))) {
+      ranges.push_back({node, piece});
+    }
+  }
+  return ranges;
+}
+
+std::vector<E820Entry> e820Map(const MemoryPlan& plan, uint64_t acpiTablesSize) {
+  const uint64_t tablesEnd = roundUp(acpiGpa + acpiTablesSize, 4096);
+  std::vector<E820Entry> map{{{0, acpiGpa}, E820Type::ram},
+                             {{acpiGpa, 4096}, E820Type::nvs},
+                             {{acpiGpa + 4096, tablesEnd - acpiGpa - 4096}, E820Type::acpi}};
+  if (tablesEnd < acpiEnd) map.push_back({{tablesEnd, acpiEnd - tablesEnd}, E820Type::ram});
+  for (const Region& region : plan.regions) {
+    Range range{region.gpa, region.size};
+    if (region.gpa == 0) range = {kernelFloor, region.size - kernelFloor};
+    const bool usable = region.kind != rpc::RegionKind::MAILBOX;
+    if (usable && map.back().type == E820Type::ram &&
+        map.back().range.gpa + map.back().range.size == range.gpa) {
+      map.back().range.size += range.size;
+    } else {
+      map.push_back({range, usable ? E820Type::ram : E820Type::reserved});
+    }
+  }
+  return map;
+}
+
+}  // namespace ktstr
