@@ -35,4 +35,7 @@ std::optional<std::vector<uint32_t>> resolveCpuset(rpc::CpusetSpec::Reader spec,
 void resolveCpusets(rpc::Scenario::Reader scenario, const Topology& topology,
                     rpc::GuestOrders::Builder orders);
 
+// A list of a message as a vector, in the message's order.
+std::vector<uint32_t> cpuNumbers(capnp::List<uint32_t>::Reader list);
+
 }  // namespace ktstr
