@@ -46,6 +46,7 @@ enum GuestFailureName {
   spawnFailed @11;
   mailboxFull @12;            # an event did not fit; `dropped` counts them
   internal @13;
+  imageIncomplete @14;        # the image's last file is missing, or it is another run's image
 }
 
 struct GuestFailure {
