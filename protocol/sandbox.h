@@ -1,12 +1,14 @@
-// Locking a process down: allow-list seccomp with pinned arguments, no_new_privs, rlimits, closed descriptors.
+// Locking a process down: allow-list seccomp with pinned arguments, no_new_privs, rlimits, closed
+// descriptors.
 //
 // Pattern of use, at one visible line of main(), after everything is open:
-//   Sandbox("ktstr-monitor").allowMemory().allow("read", {{0, fd}}).limitFiles(16).lockDown();
+//   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).limit(RLIMIT_NOFILE,
+//   16).lockDown();
 //
-// After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in the
-// environment the violation raises SIGSYS instead, whose handler writes "<process>: seccomp: forbidden syscall
-// <name>(<args>)" to stderr and exits by SIGSYS: the mode in which tests and users find out which call it was.
-// KTSTR_SANDBOX=off does not exist.
+// After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in
+// the environment the violation raises SIGSYS instead, whose handler writes "<process>: seccomp: forbidden
+// syscall <name>(<args>)" to stderr and exits by SIGSYS: the mode in which tests and users find out which
+// call it was. KTSTR_SANDBOX=off does not exist.
 #pragma once
 
 #include <sys/resource.h>
@@ -33,14 +35,19 @@ class Sandbox {
   // Allows a syscall by name, always or only if all rules hold; several calls for one name are alternatives.
   // Throws Error "sandbox-invalid" for a name this libseccomp does not know, unless it is a known newer name.
   Sandbox& allow(const std::string& syscall, std::vector<ArgumentRule> rules = {});
-  // What every process needs to go on and to end: exit, exit_group, rt_sigreturn, clock reads, futex, getrandom,
-  // brk, munmap, madvise, restart_syscall, gettid/getpid, tgkill to itself, write to descriptor 2.
+  // What every process needs to go on and to end: exit, clocks and sleeping, futex, getrandom, brk, munmap,
+  // madvise, signal masks, abort() (tgkill of this process alone: call after the last fork), write to
+  // descriptor 2.
   Sandbox& allowBasics();
-  // mmap and mprotect of anonymous memory without PROT_EXEC.
+  // mmap of anonymous memory and mprotect without PROT_EXEC, mremap.
   Sandbox& allowHeap();
-  // What a KJ event loop on connected Unix sockets needs: epoll_wait/pwait, epoll_ctl, read/readv/recvmsg,
-  // write/writev/sendmsg, eventfd reads, close, shutdown, fcntl F_GETFL/F_SETFL/F_DUPFD_CLOEXEC, fstat.
+  // What a KJ event loop and Cap'n Proto on connected Unix sockets need: epoll, poll, read, write, sendmsg,
+  // recvmsg, close, shutdown, fstat on any descriptor; fcntl F_GETFL, F_SETFL, F_GETFD, F_SETFD,
+  // F_DUPFD_CLOEXEC; signalfd4. Opens nothing, but newfstatat (fstat of some glibc) can tell that a path
+  // exists.
   Sandbox& allowEventLoop();
+  // What serve() of protocol/transport.h needs for one listening socket, besides allowEventLoop().
+  Sandbox& allowAccept(int listener);
   Sandbox& limit(int resource, rlim_t value);  // setrlimit, soft and hard
 
   // Descriptors that stay open; all others >= 3 are closed. Without a call nothing is closed.

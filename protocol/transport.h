@@ -1,7 +1,8 @@
-// Cap'n Proto over Unix stream sockets: who may connect, how much they may send, and what happens when they go.
+// Cap'n Proto over Unix stream sockets: who may connect, how much they may send, what happens when they go.
 #pragma once
 
 #include <capnp/rpc-twoparty.h>
+#include <capnp/serialize-async.h>
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
 
@@ -14,8 +15,8 @@
 namespace ktstr {
 
 struct ConnectionLimits {
-  unsigned fdsPerMessage = 1;              // descriptors accepted with one message; surplus ones are closed
-  size_t flowBytes = size_t{1} << 20;      // bytes of calls in flight before reading from the peer pauses
+  unsigned fdsPerMessage = 1;          // descriptors accepted with one message; surplus ones are closed
+  size_t flowBytes = size_t{1} << 20;  // bytes of calls in flight before reading from the peer pauses
   uint64_t messageWords = uint64_t{1} << 20;  // largest message, in 8-byte words
 };
 
@@ -32,6 +33,7 @@ class Connection {
 
  private:
   kj::Own<kj::AsyncCapabilityStream> stream_;
+  capnp::AsyncCapabilityMessageStream messages_;
   capnp::TwoPartyVatNetwork network_;
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;
 };
@@ -50,10 +52,11 @@ Fd listenUnix(const ListenOptions& options);
 // Connects. Throws Error "connect-failed" naming the path and errno.
 Fd connectUnix(const std::string& path);
 
-// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(), keeps it until it
-// disconnects. `gone` is called after each disconnect.
+// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(), keeps it
+// until it disconnects. `gone` is called after each disconnect.
 kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
-                        std::function<capnp::Capability::Client()> bootstrap, std::function<void()> gone = {});
+                        std::function<capnp::Capability::Client()> bootstrap,
+                        std::function<void()> gone = {});
 
 // The uid of the peer of a connected Unix socket.
 uid_t peerUid(int socket);
@@ -63,9 +66,15 @@ uid_t peerUid(int socket);
 kj::Promise<Fd> takeFd(capnp::Capability::Client capability);
 
 // An rpc::Fd capability that carries `fd` (taken over; closed when the last reference is dropped).
+// Cap'n Proto notes the descriptor's number when a message is queued and sends it when the peer reads. A peer
+// that releases the capability in between would be sent whatever has that number then (capnproto issue 2755).
+// So keep a reference of your own for as long as the connection lives, and hand out the same one again if
+// asked again.
 capnp::Capability::Client giveFd(Fd fd);
 
-// KJ exceptions of failed calls carry our error as "name: message"; turns them back into an Error.
+// An Error thrown by a method arrives at its caller as a kj::Exception; turns it back into an Error of that
+// name, with the hint in the message and ExitCode::infrastructure. Others become "peer-disconnected" or
+// "call-failed".
 [[noreturn]] void rethrowAsError(const kj::Exception& exception);
 
 }  // namespace ktstr

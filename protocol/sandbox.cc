@@ -1,0 +1,271 @@
+#include "protocol/sandbox.h"
+
+#include <fcntl.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <set>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+// Syscalls that Debian 12's libseccomp 2.5.4 (Linux 5.17) has no number for, and its libc no use.
+constexpr std::array newerSyscalls = {"cachestat",  "fchmodat2",        "futex_requeue", "futex_wait",
+                                      "futex_wake", "map_shadow_stack", "mseal"};
+
+Error failed(const std::string& doing, int errnum) {
+  return errnoError("sandbox-failed", doing, "run ktstr on a kernel with seccomp filters", errnum);
+}
+
+uint64_t maskOf(const ArgumentRule& rule) {
+  const uint64_t all = rule.wide ? ~uint64_t{0} : 0xffffffff;
+  return rule.mask == 0 ? all : rule.mask & all;
+}
+
+scmp_arg_cmp toSeccomp(const ArgumentRule& rule) {
+  return {rule.index, SCMP_CMP_MASKED_EQ, maskOf(rule), rule.value & maskOf(rule)};
+}
+
+// ---- KTSTR_SANDBOX=log
+// -------------------------------------------------------------------------------------
+
+// What the SIGSYS handler needs, made before the filter is there: in a signal handler nothing can be looked
+// up.
+struct Violation {
+  std::string process;
+  std::vector<std::string> names;  // by syscall number
+};
+Violation* violation = nullptr;
+
+// A line put together without the heap.
+class Line {
+ public:
+  void add(const char* string) {
+    while (*string != 0 && size_ < sizeof buffer_) buffer_[size_++] = *string++;
+  }
+  void addHex(uint64_t value) {
+    add("0x");
+    int shift = 60;
+    while (shift > 0 && value >> shift == 0) shift -= 4;
+    for (; shift >= 0; shift -= 4) {
+      const char digit[] = {"0123456789abcdef"[value >> shift & 15], 0};
+      add(digit);
+    }
+  }
+  void writeTo(int fd) const { (void)!write(fd, buffer_, size_); }
+
+ private:
+  char buffer_[512];
+  size_t size_ = 0;
+};
+
+std::array<uint64_t, 6> argumentsOf(const mcontext_t& machine) {
+#if defined(__x86_64__)
+  std::array<uint64_t, 6> arguments{};
+  constexpr int registers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+  for (size_t i = 0; i < 6; ++i) arguments[i] = static_cast<uint64_t>(machine.gregs[registers[i]]);
+  return arguments;
+#else
+  return {machine.regs[0], machine.regs[1], machine.regs[2],
+          machine.regs[3], machine.regs[4], machine.regs[5]};
+#endif
+}
+
+void onViolation(int, siginfo_t* info, void* context) {
+  const auto number = static_cast<size_t>(info->si_syscall);
+  const bool known = number < violation->names.size() && !violation->names[number].empty();
+  Line line;
+  line.add(violation->process.c_str());
+  line.add(": seccomp: forbidden syscall ");
+  known ? line.add(violation->names[number].c_str()) : line.addHex(number);
+  const char* separator = "(";
+  for (const uint64_t argument : argumentsOf(static_cast<ucontext_t*>(context)->uc_mcontext)) {
+    line.add(separator);
+    line.addHex(argument);
+    separator = ", ";
+  }
+  line.add(")\n");
+  line.writeTo(2);
+  // SIGSYS is blocked here: one more violation kills, by SIGSYS.
+  for (;;) syscall(0x7fff);
+}
+
+void reportViolations(const std::string& process) {
+  violation = new Violation{process, {}};
+  for (int number = 0; number < 1024; ++number) {
+    char* name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
+    violation->names.emplace_back(name != nullptr ? name : "");
+    free(name);
+  }
+  struct sigaction action {};
+  action.sa_sigaction = onViolation;
+  action.sa_flags = SA_SIGINFO;
+  if (sigaction(SIGSYS, &action, nullptr) != 0) throw failed("handle SIGSYS", errno);
+}
+
+bool logMode() {
+  const char* mode = getenv("KTSTR_SANDBOX");
+  return mode != nullptr && strcmp(mode, "log") == 0;
+}
+
+// ---- descriptors and sanitizers
+// ----------------------------------------------------------------------------
+
+void closeOthers(std::vector<int> keep) {
+  std::sort(keep.begin(), keep.end());
+  unsigned next = 3;
+  for (const int fd : keep) {
+    if (fd < 3) continue;
+    const auto kept = static_cast<unsigned>(fd);
+    if (kept > next && close_range(next, kept - 1, 0) != 0) throw failed("close descriptors", errno);
+    next = std::max(next, kept + 1);
+  }
+  if (close_range(next, ~0U, 0) != 0) throw failed("close descriptors", errno);
+}
+
+#if defined(__has_feature)
+#define KTSTR_HAS_FEATURE(x) __has_feature(x)
+#else
+#define KTSTR_HAS_FEATURE(x) 0
+#endif
+
+// The leak check of a sanitizer runs at exit and needs what no sandbox allows (clone, ptrace).
+void skipLeakCheck() {
+#if defined(__SANITIZE_ADDRESS__) || KTSTR_HAS_FEATURE(address_sanitizer)
+  on_exit(
+      [](int status, void*) {
+        fflush(nullptr);
+        _exit(status);
+      },
+      nullptr);
+#endif
+}
+
+}  // namespace
+
+Sandbox::Sandbox(std::string process) : process_(std::move(process)) {}
+
+Sandbox& Sandbox::allow(const std::string& syscall, std::vector<ArgumentRule> rules) {
+  if (seccomp_syscall_resolve_name(syscall.c_str()) == __NR_SCMP_ERROR) {
+    const bool newer = std::find(newerSyscalls.begin(), newerSyscalls.end(), syscall) != newerSyscalls.end();
+    if (newer) return *this;
+    throw Error(ExitCode::infrastructure, "sandbox-invalid", "no syscall has the name " + syscall);
+  }
+  rules_.push_back({syscall, std::move(rules)});
+  return *this;
+}
+
+Sandbox& Sandbox::allowBasics() {
+  for (const char* name :
+       {"exit", "exit_group", "rt_sigreturn", "restart_syscall", "clock_gettime", "clock_getres",
+        "gettimeofday", "time", "clock_nanosleep", "nanosleep", "sched_yield", "futex", "getrandom", "brk",
+        "munmap", "madvise", "gettid", "getpid", "rt_sigprocmask"}) {
+    allow(name);
+  }
+  const auto self = static_cast<uint64_t>(getpid());
+  allow("tgkill", {{0, self}});           // abort()
+  allow("rt_sigaction", {{0, SIGABRT}});  // abort()
+  return allow("write", {{0, 2}}).allow("writev", {{0, 2}});
+}
+
+Sandbox& Sandbox::allowHeap() {
+  allow("mmap", {{2, 0, PROT_EXEC}, {3, MAP_ANONYMOUS, MAP_ANONYMOUS}});
+  allow("mprotect", {{2, 0, PROT_EXEC}});
+  return allow("mremap");
+}
+
+Sandbox& Sandbox::allowEventLoop() {
+  for (const char* name :
+       {"epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "ppoll", "signalfd4", "read",
+        "readv", "recvmsg", "write", "writev", "sendmsg", "close", "shutdown", "fstat"}) {
+    allow(name);
+  }
+  // glibc 2.33 to 2.38 make fstat() from it.
+  allow("newfstatat", {{3, AT_EMPTY_PATH, AT_EMPTY_PATH}});
+  for (const int command : {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC}) {
+    allow("fcntl", {{1, static_cast<uint64_t>(command)}});
+  }
+  return allow("getsockopt", {{1, SOL_SOCKET}, {2, SO_SNDBUF}});  // Cap'n Proto's send window
+}
+
+Sandbox& Sandbox::allowAccept(int listener) {
+  allow("accept4", {{0, static_cast<uint64_t>(listener)}});
+  return allow("getsockopt", {{1, SOL_SOCKET}, {2, SO_PEERCRED}});
+}
+
+Sandbox& Sandbox::limit(int resource, rlim_t value) {
+  limits_.emplace_back(resource, value);
+  return *this;
+}
+
+Sandbox& Sandbox::keepOnly(std::vector<int> descriptors) {
+  keep_ = std::move(descriptors);
+  return *this;
+}
+
+void Sandbox::lockDown() {
+  const bool log = logMode();
+  const std::unique_ptr<void, decltype(&seccomp_release)> filter(
+      seccomp_init(log ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS), seccomp_release);
+  if (filter == nullptr) throw failed("make a seccomp filter", ENOMEM);
+  const auto check = [](int result, const std::string& doing) {
+    if (result < 0) throw failed(doing, -result);
+  };
+  check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "set the action");
+  check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1), "cover all threads");
+  if (log) allow("write", {{0, 2}});
+  for (const auto& rule : rules_) {
+    std::vector<scmp_arg_cmp> arguments;
+    for (const auto& argument : rule.arguments) arguments.push_back(toSeccomp(argument));
+    check(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW,
+                                 seccomp_syscall_resolve_name(rule.syscall.c_str()),
+                                 static_cast<unsigned>(arguments.size()), arguments.data()),
+          "add the rule for " + rule.syscall);
+  }
+  if (log) reportViolations(process_);
+  skipLeakCheck();
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw failed("set no_new_privs", errno);
+  for (const auto& [resource, value] : limits_) {
+    const rlimit both{value, value};
+    if (setrlimit(static_cast<__rlimit_resource>(resource), &both) != 0) {
+      throw failed(text("limit resource ", resource, " to ", value), errno);
+    }
+  }
+  if (keep_) closeOthers(*keep_);
+  check(seccomp_load(filter.get()), "install the seccomp filter");
+}
+
+std::vector<std::string> Sandbox::describe() const {
+  std::set<std::string> lines;
+  for (const auto& rule : rules_) {
+    std::string line = rule.syscall;
+    for (const auto& argument : rule.arguments) {
+      const std::string mask = argument.mask == 0 ? "" : "&" + hex(argument.mask);
+      line += text(" arg", argument.index, mask, "==", argument.value);
+    }
+    lines.insert(std::move(line));
+  }
+  return {lines.begin(), lines.end()};
+}
+
+size_t Sandbox::syscallCount() const {
+  std::set<std::string> names;
+  for (const auto& rule : rules_) names.insert(rule.syscall);
+  return names.size();
+}
+
+}  // namespace ktstr
