@@ -107,7 +107,9 @@ void Draft::seal(std::string_view kind, std::string_view key) {
   for (unsigned i = 0; i < names.size(); ++i) {
     const std::string path = directory_ + "/" + names[i];
     const Fd fd = openFile(path, O_RDONLY);
-    if (fchmod(fd.get(), 0444) != 0) throw storageError("write-failed", "protect " + path);
+    struct stat status {};
+    const bool program = fstat(fd.get(), &status) == 0 && (status.st_mode & S_IXUSR) != 0;
+    if (fchmod(fd.get(), program ? 0555 : 0444) != 0) throw storageError("write-failed", "protect " + path);
     if (fsync(fd.get()) != 0) throw storageError("write-failed", "sync " + path);
     files[i].setName(names[i]);
     files[i].setSize(fileSize(fd.get()));
