@@ -15,6 +15,7 @@ protocol.packages := capnp-rpc zlib
 json.sources := $(wildcard protocol/json.cc)
 json.needs := protocol
 json.packages := nlohmann_json
+json.tests := protocol/json_test.cc
 
 log.sources := $(wildcard protocol/log.cc)
 log.needs := json protocol

@@ -1,14 +1,12 @@
-// Locking a process down: allow-list seccomp with pinned arguments, no_new_privs, rlimits, closed
-// descriptors.
+// Locking a process down: seccomp allow-list, no_new_privs, rlimits, no stray descriptors.
 //
 // Pattern of use, at one visible line of main(), after everything is open:
-//   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).limit(RLIMIT_NOFILE,
-//   16).lockDown();
+//   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).keepOnly({fd}).lockDown();
 //
 // After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in
-// the environment the violation raises SIGSYS instead, whose handler writes "<process>: seccomp: forbidden
-// syscall <name>(<args>)" to stderr and exits by SIGSYS: the mode in which tests and users find out which
-// call it was. KTSTR_SANDBOX=off does not exist.
+// the environment a handler first writes "<process>: seccomp: forbidden syscall <name>(<args>)" to stderr;
+// then the process dies by SIGSYS all the same. It is how tests and users find out which call it was. There
+// is no way to switch the sandbox off.
 #pragma once
 
 #include <sys/resource.h>
