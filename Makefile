@@ -117,6 +117,7 @@ $(foreach l,$(libraries),$(eval $(call library_rules,$(l))))
 $(foreach l,$(libraries),$(if $($(l).tests),$(eval $(call test_rules,$(l)))))
 $(foreach l,$(libraries),$(foreach f,$($(l).fuzz),$(eval $(call fuzz_rules,$(l),$(basename $(notdir $(f))),$(f)))))
 $(foreach p,$(programs),$(eval $(call program_rules,$(p))))
+$(foreach t,$(system_tests),$(eval $(call system_test_rules,$(t))))
 
 .PHONY: programs
 programs: ## all executables, to build/bin/

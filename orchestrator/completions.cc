@@ -1,0 +1,74 @@
+#include "orchestrator/completions.h"
+
+#include "protocol/error.h"
+
+namespace ktstr {
+namespace {
+
+constexpr const char* bash = R"sh(_ktstr() {
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=""
+  case "$previous" in
+    --accel) words="auto kvm tcg" ;;
+    --format) words="human jsonl capnp" ;;
+    --topology) words="1n1l1c1t 1n1l4c1t 1n2l2c1t 1n2l2c2t 2n2l2c1t 2n4l2c1t" ;;
+    --kernel) words="$(ktstr kernel list 2>/dev/null | awk '{print $1}')";
+;
+    --scheduler) COMPREPLY=($(compgen -f -- "$word") $(compgen -W "scx_simple scx_qmap scx_flatcg scx_central scx_userland" -- "$word"));
+    return;
+    ;
+    --memory) words="512M 1G 2G" ;
+    ;
+    esac if[-z "$words"];
+    then if["$COMP_CWORD" = 1]; then
+      words="run demo scenario record kernel scheduler monitor completions version help"
+    else
+      case "${COMP_WORDS[1]}" in
+        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep --boot --append --help"
+             COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;
+    ;
+        demo) words="--kernel --topology --duration --format --help" ;
+        ;
+        kernel) words="get list path rm verify" ;
+        ;
+        scheduler) words="build path list" ;
+        ;
+        record) words="list show" ;
+        ;
+        completions) words="bash zsh fish" ;
+        ;
+        esac fi fi COMPREPLY += ($(compgen - W "$words" --"$word"))
+        }
+complete -o default -F _ktstr ktstr
+)sh";
+
+constexpr const char* zsh = R"sh(#compdef ktstr
+autoload -U +X bashcompinit && bashcompinit
+)sh";
+
+constexpr const char* fish =
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario record kernel scheduler monitor completions version help'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
+complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l format -x -a 'human jsonl capnp'
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l scheduler -r
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l memory -x -a '512M 1G 2G'
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l accel -x -a 'auto kvm tcg'
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
+complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
+complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
+complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
+complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
+)sh";
+
+}  // namespace
+
+std::string completionScript(const std::string& shell) {
+  if (shell == "bash") return bash;
+  if (shell == "zsh") return std::string(zsh) + bash;
+  if (shell == "fish") return fish;
+  throw Error(ExitCode::usage, "unknown-shell", "no completions for \"" + shell + "\"",
+              "ktstr completions bash|zsh|fish");
+}
+
+}  // namespace ktstr

@@ -1,0 +1,61 @@
+#include "orchestrator/host.h"
+
+#include <fcntl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <sstream>
+
+#include "protocol/error.h"
+#include "protocol/process.h"
+
+namespace ktstr {
+namespace {
+
+// The value after "NAME ... :" in a /proc file.
+std::string procField(const std::string& content, const std::string& name) {
+  std::istringstream lines(content);
+  for (std::string line; std::getline(lines, line);) {
+    const auto colon = line.find(':');
+    if (line.rfind(name, 0) != 0 || colon == std::string::npos) continue;
+    const auto start = line.find_first_not_of(" \t", colon + 1);
+    return start == std::string::npos ? "" : line.substr(start);
+  }
+  return {};
+}
+
+}  // namespace
+
+void readHostFacts(rpc::HostFacts::Builder facts) {
+  utsname names{};
+  if (uname(&names) == 0) facts.setKernel(std::string(names.release));
+  facts.setCpuModel(procField(readFileIfThere("/proc/cpuinfo").value_or(""), "model name"));
+  facts.setCpus(static_cast<uint32_t>(sysconf(_SC_NPROCESSORS_ONLN)));
+  facts.setMemTotalKib(
+      strtoull(procField(readFileIfThere("/proc/meminfo").value_or(""), "MemTotal").c_str(), nullptr, 10));
+  facts.setLoadAverage(strtod(readFileIfThere("/proc/loadavg").value_or("0").c_str(), nullptr));
+}
+
+std::string probeKvm() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
+  const Fd read(ends[0]);
+  Fd write(ends[1]);
+  SpawnOptions options;
+  options.executable = toolPath("ktstr-vmm");
+  options.arguments = {"--probe"};
+  options.standardOutput = write.get();
+  Child child = spawn(options);
+  write.reset();
+  std::string line = readAll(read.get(), 4096);
+  child.wait();
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  return line;
+}
+
+bool kvmRunsLinux(const std::string& probe) {
+  return probe.find("\"kvm\":\"hardware\"") != std::string::npos;
+}
+
+}  // namespace ktstr

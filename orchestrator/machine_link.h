@@ -1,0 +1,44 @@
+// The orchestrator's end of a VMM process: hands over a prepared machine and runs it.
+#pragma once
+
+#include <kj/async-io.h>
+
+#include "guest/boot/machine.h"
+#include "protocol/machine.capnp.h"
+#include "protocol/process.h"
+#include "protocol/transport.h"
+
+namespace ktstr {
+
+// A VMM child and the control connection to it. Destruction ends the VM: the connection goes away and the
+// child is killed.
+class MachineLink {
+ public:
+  // Starts `executable` with a control and an observe socket. `observe` receives our end of the latter, which
+  // is for the monitor.
+  MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe);
+
+  kj::Promise<rpc::VmmInfo::Reader> info();
+  // Hands over the memory and boots. No guest instruction has run when it resolves. `prepared` must stay
+  // alive until then; `base` is the shared initramfs base.
+  kj::Promise<void> boot(const PreparedRam& prepared, int base);
+  kj::Promise<Fd> console();
+  kj::Promise<Fd> doorbell();
+  kj::Promise<void> start();
+  kj::Promise<void> stop();
+  // The machine's end, however it came about; also resolves (engineKilled) when the VMM itself is gone.
+  kj::Promise<void> wait(rpc::ExitReason::Builder exit);
+
+  Child& child() { return child_; }
+
+ private:
+  kj::Promise<void> importInto(rpc::PreparedMachine::Builder machine, uint32_t region, Fd fd);
+
+  Child child_;
+  kj::Own<Connection> connection_;
+  rpc::Vmm::Client vmm_;
+  rpc::Machine::Client machine_;
+  kj::Maybe<capnp::Response<rpc::Vmm::InfoResults>> info_;
+};
+
+}  // namespace ktstr

@@ -1,0 +1,187 @@
+// ktstr-orchestrator: runs scenarios and keeps their records. `ktstr run|demo|scenario|record` become this.
+#include <capnp/serialize.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "orchestrator/demo.h"
+#include "orchestrator/record_store.h"
+#include "orchestrator/render.h"
+#include "orchestrator/resolve.h"
+#include "orchestrator/run.h"
+#include "protocol/json.h"
+#include "protocol/log.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+const std::map<std::string, OutputFormat> formats = {
+    {"human", OutputFormat::human}, {"jsonl", OutputFormat::jsonl}, {"capnp", OutputFormat::capnp}};
+
+// Until a run has a machine, a signal simply ends it: there is nothing to judge yet.
+void endBySignal(int number) {
+  const char message[] = "\nktstr: interrupted before the machine ran; nothing was stored\n";
+  [[maybe_unused]] const auto ignored = write(STDERR_FILENO, message, sizeof message - 1);
+  (void)number;
+  _exit(static_cast<int>(ExitCode::infrastructure));
+}
+
+void print(rpc::RunRecord::Reader record, OutputFormat format, bool colour, capnp::MessageBuilder& message) {
+  switch (format) {
+    case OutputFormat::human:
+      return writeAll(STDOUT_FILENO, renderRecord(record, colour));
+    case OutputFormat::jsonl:
+      return writeAll(STDOUT_FILENO, toJson(record) + "\n");
+    case OutputFormat::capnp:
+      return capnp::writeMessageToFd(STDOUT_FILENO, message);
+  }
+}
+
+int run(const RunOptions& options) {
+  const bool colour = isatty(STDOUT_FILENO) == 1;  // asked now: the run ends in a sandbox without ioctl
+  capnp::MallocMessageBuilder message;
+  auto record = message.initRoot<rpc::RunRecord>();
+  runOnce(options, record);
+  print(record.asReader(), options.format, colour, message);
+  return record.getVerdict().getExitCode();
+}
+
+int showScenario(const RunOptions& options) {
+  capnp::MallocMessageBuilder message;
+  auto scenario = message.initRoot<rpc::Scenario>();
+  loadScenario(options, scenario);
+  writeAll(STDOUT_FILENO, toJson(scenario.asReader(), {.pretty = true}) + "\n");
+  return 0;
+}
+
+int listRecords() {
+  for (const std::string& id : RecordStore::open().list()) puts(id.c_str());
+  return 0;
+}
+
+int showRecord(const std::string& name, OutputFormat format) {
+  capnp::MallocMessageBuilder message;
+  auto record = message.initRoot<rpc::RunRecord>();
+  loadRecord(RecordStore::open().find(name), record);
+  print(record.asReader(), format, isatty(STDOUT_FILENO) == 1, message);
+  return 0;
+}
+
+// The words after "--" are the scheduler's; CLI11 sees only those before.
+std::vector<std::string> takeSchedulerArgs(int& argc, char** argv) {
+  for (int i = 1; i < argc; i++) {
+    if (std::string_view(argv[i]) != "--") continue;
+    std::vector<std::string> rest(argv + i + 1, argv + argc);
+    argc = i;
+    return rest;
+  }
+  return {};
+}
+
+void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::string& memory,
+            std::string& duration, std::string& attachTimeout) {
+  app.add_option("scenario", options.scenario, "scenario file (JSON), or - for standard input")->required();
+  app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
+      ->capture_default_str();
+  app.add_option("--topology", topology, "NnNlNcNt: NUMA nodes, LLCs in all, cores per LLC, threads per core")
+      ->capture_default_str();
+  app.add_option("--scheduler", options.scheduler,
+                 "sched_ext scheduler: a path or a name; its arguments after --");
+  app.add_option("--env", options.schedulerEnv, "NAME=value for the scheduler (repeatable)");
+  app.add_option("--memory", memory, "guest RAM, as 512M or 2G (default: 512M, more above 8 vCPUs)");
+  app.add_option("--accel", options.accelerator, "accelerator")
+      ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
+      ->capture_default_str();
+  app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
+  app.add_option("--format", options.format, "human, jsonl or capnp")
+      ->transform(CLI::CheckedTransformer(formats));
+  app.add_flag("--keep", options.keep,
+               "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
+  app.add_flag("--through-bzimage", options.throughBzImage,
+               "boot through the kernel's own decompressor: full KASLR");
+  app.add_option("--attach-timeout", attachTimeout,
+                 "how long the scheduler may take to attach (default: 10s)");
+  app.add_option("--append", options.commandLine, "added to the kernel command line");
+}
+
+int dispatch(int argc, char** argv) {
+  RunOptions options;
+  options.schedulerArgs = takeSchedulerArgs(argc, argv);
+  DemoOptions demo;
+  std::string topology = "1n1l2c1t", memory, duration, attachTimeout, recordName = "latest";
+  OutputFormat recordFormat = OutputFormat::human;
+
+  CLI::App app("ktstr-orchestrator runs scenarios on real kernels and keeps the records", "ktstr");
+  app.require_subcommand(1);
+  auto* runCommand = app.add_subcommand("run", "run one scenario on one kernel, topology and scheduler");
+  addRun(*runCommand, options, topology, memory, duration, attachTimeout);
+  runCommand->footer(
+      "examples:\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
+      "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
+      "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
+  auto* demoCommand =
+      app.add_subcommand("demo", "one scenario under EEVDF and sched_ext schedulers, side by side");
+  demoCommand->add_option("--scenario", demo.scenario, "scenario file (default: the shipped demo)");
+  demoCommand->add_option("--kernel", demo.kernel, "as of run")->capture_default_str();
+  demoCommand->add_option("--topology", demo.topology, "as of run")->capture_default_str();
+  demoCommand->add_option("--duration", demo.duration, "as of run");
+  demoCommand->add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")
+      ->capture_default_str();
+  demoCommand->add_option("--format", demo.format, "human or jsonl")
+      ->transform(CLI::CheckedTransformer(formats));
+  auto* scenarioCommand =
+      app.add_subcommand("scenario", "check a scenario against a topology and print it back");
+  scenarioCommand->add_option("scenario", options.scenario, "scenario file, or -")->required();
+  scenarioCommand->add_option("--topology", topology, "as of run")->capture_default_str();
+  auto* recordCommand = app.add_subcommand("record", "records of earlier runs");
+  recordCommand->require_subcommand(1);
+  auto* listCommand = recordCommand->add_subcommand("list", "ids, newest first");
+  auto* showCommand =
+      recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
+  showCommand->add_option("record", recordName, "which")->capture_default_str();
+  showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")
+      ->transform(CLI::CheckedTransformer(formats));
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
+  }
+  if (*listCommand) return listRecords();
+  if (*showCommand) return showRecord(recordName, recordFormat);
+  options.topology = parseTopology(topology);
+  if (*scenarioCommand) return showScenario(options);
+  parseTopology(demo.topology);
+  if (*demoCommand) return runDemo(demo);
+  if (!memory.empty()) options.memoryMib = parseMemory(memory);
+  if (!duration.empty()) options.durationMs = parseDuration(duration);
+  if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
+  options.progress = isatty(STDERR_FILENO) == 1;
+  return run(options);
+}
+
+}  // namespace
+}  // namespace ktstr
+
+int main(int argc, char** argv) {
+  ktstr::log::start("ktstr");
+  signal(SIGINT, ktstr::endBySignal);
+  signal(SIGTERM, ktstr::endBySignal);
+  signal(SIGPIPE, SIG_IGN);
+  try {
+    return ktstr::dispatch(argc, argv);
+  } catch (const ktstr::Error& error) {
+    fprintf(stderr, "ktstr: %s\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const kj::Exception& exception) {
+    fprintf(stderr, "ktstr: internal: %s\n", kj::str(exception).cStr());
+    return static_cast<int>(ktstr::ExitCode::infrastructure);
+  } catch (const std::exception& exception) {
+    fprintf(stderr, "ktstr: internal: %s\n", exception.what());
+    return static_cast<int>(ktstr::ExitCode::infrastructure);
+  }
+}

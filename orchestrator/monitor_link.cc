@@ -1,0 +1,32 @@
+#include "orchestrator/monitor_link.h"
+
+#include <capnp/serialize-async.h>
+
+#include "protocol/json.h"
+
+namespace ktstr {
+
+kj::Promise<void> MonitorLink::pump(kj::LowLevelAsyncIoProvider& io, Fd pipe) {
+  auto stream = io.wrapInputFd(pipe.release(), kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP);
+  auto& input = *stream;
+  return next(input).attach(kj::mv(stream)).catch_([this](kj::Exception&& exception) {
+    failure_ = exception.getDescription().cStr();
+  });
+}
+
+kj::Promise<void> MonitorLink::next(kj::AsyncInputStream& stream) {
+  capnp::ReaderOptions options;
+  options.traversalLimitInWords = 1 << 20;
+  return capnp::tryReadMessage(stream, options)
+      .then([this, &stream](kj::Maybe<kj::Own<capnp::MessageReader>> maybe) -> kj::Promise<void> {
+        KJ_IF_MAYBE (message, maybe) {
+          auto record = (*message)->getRoot<rpc::MonitorRecord>();
+          record_.append(RecordFile::samples, toJson(record) + "\n");
+          onRecord_(record);
+          return next(stream);
+        }
+        return kj::READY_NOW;
+      });
+}
+
+}  // namespace ktstr

@@ -1,0 +1,40 @@
+// What `ktstr run` was asked to do.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "guest/topology.h"
+
+namespace ktstr {
+
+enum class OutputFormat { human, jsonl, capnp };
+
+struct RunOptions {
+  std::string scenario;  // path, or "-" for standard input
+  std::string kernel = "debian:7.3";
+  Topology topology;
+  std::string scheduler;  // path or name; empty = the kernel's own
+  std::vector<std::string> schedulerArgs;
+  std::vector<std::string> schedulerEnv;  // NAME=value
+  uint32_t memoryMib = 0;                 // 0 = 512, and 64 for each vCPU above 8
+  std::string accelerator = "auto";       // auto, kvm, tcg
+  std::optional<uint32_t> durationMs;     // overrides the scenario's
+  OutputFormat format = OutputFormat::human;
+  bool keep = false;            // keep the guest's RAM as ram.bin in the run's directory
+  bool throughBzImage = false;  // let the kernel's own decompressor place it (full KASLR)
+  std::string commandLine;      // appended to the kernel command line
+  uint32_t bootTimeoutMs = 60'000;
+  uint32_t attachTimeoutMs = 10'000;
+  bool progress = false;  // show the phase line on stderr
+};
+
+// "1500ms", "2s", "1m", "2" (seconds). Throws Error "duration-invalid".
+uint32_t parseDuration(const std::string& text);
+
+// "512M", "2G", "512" (MiB). Throws Error "memory-invalid".
+uint32_t parseMemory(const std::string& text);
+
+}  // namespace ktstr

@@ -1,0 +1,130 @@
+#include "orchestrator/resolve.h"
+
+#include <capnp/serialize.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "guest/scenario/validate.h"
+#include "protocol/error.h"
+#include "protocol/json.h"
+#include "protocol/log.h"
+#include "protocol/process.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr size_t scenarioLimit = size_t{16} << 20;
+
+std::string baseName(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+// Runs a tool of ours to its end; its stderr is ours. Returns its standard output.
+std::string runTool(const std::string& tool, std::vector<std::string> arguments, const std::string& failure) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
+  const Fd read(ends[0]);
+  Fd write(ends[1]);
+  SpawnOptions options;
+  options.executable = toolPath(tool);
+  options.arguments = std::move(arguments);
+  options.standardOutput = write.get();
+  Child child = spawn(options);
+  write.reset();
+  std::string output = readAll(read.get(), size_t{1} << 20);
+  const int status = child.wait();
+  if (status == 0) return output;
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(ExitCode::infrastructure);
+  throw Error(static_cast<ExitCode>(code), failure, tool + " ended with " + describeWaitStatus(status),
+              "its own message above says why");
+}
+
+}  // namespace
+
+void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario) {
+  std::string json;
+  try {
+    json = options.scenario == "-" ? readAll(STDIN_FILENO, scenarioLimit)
+                                   : readFile(options.scenario, scenarioLimit);
+  } catch (const Error& error) {
+    throw Error(ExitCode::usage, "scenario-unreadable", error.message(),
+                "name a scenario file, or - for standard input");
+  }
+  fromJson(json, scenario);
+  if (options.durationMs) scenario.setDurationMs(*options.durationMs);
+  validateScenario(scenario.asReader(), options.topology);
+}
+
+cache::Entry resolveKernel(const cache::Store& store, const std::string& spec) {
+  const cache::KernelSpec parsed = cache::parseKernelSpec(spec);
+  const auto corrupt = [](const Error& error) { log::warn(error.what()); };
+  if (auto entry = cache::findKernelIfThere(store, parsed, corrupt)) return *entry;
+  runTool("ktstr-cache", {"get", spec}, "kernel-unavailable");
+  return cache::findKernel(store, spec);
+}
+
+Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel) {
+  if (wanted.empty() || wanted == "eevdf") return {"eevdf", "", ""};
+  const auto facts = kernel.record().getKernel();
+  if (!facts.getHasSchedExt()) {
+    throw Error(
+        ExitCode::usage, "sched-ext-unsupported",
+        text("kernel ", facts.getRelease().cStr(), " has no sched_ext, so ", wanted, " cannot be loaded"),
+        "run without --scheduler to test EEVDF, or choose a kernel from 6.16 on, for example debian:7.3");
+  }
+  std::string path;
+  if (auto found = findProgram(wanted)) {
+    path = *found;
+  } else if (wanted.find('/') != std::string::npos) {
+    throw Error(ExitCode::usage, "binary-missing", "there is no scheduler at " + wanted, "check the path");
+  } else {
+    path = runTool("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
+    while (!path.empty() && path.back() == '\n') path.pop_back();
+  }
+  return {baseName(path), path, "/ktstr/bin/" + baseName(path)};
+}
+
+ImageBase resolveImage(const cache::Store& store, const Scheduler& scheduler) {
+  ImageRequest request;
+  request.agent = toolPath("ktstr-guest");
+  request.busybox = findProgram("busybox").value_or("");
+  if (!scheduler.hostPath.empty()) request.files.push_back({scheduler.guestPath, scheduler.hostPath});
+  const std::string key = imageKey(request);
+  const auto fill = [&request](cache::Draft& draft) {
+    const ImageBase built = buildImageBase(request);
+    const Mapping content(built.file.get(), 0, fileSize(built.file.get()), PROT_READ);
+    draft.write("base", content.bytes());
+    draft.attribute("length", text(built.length));
+  };
+  const cache::Entry entry =
+      store.findOrMake("base", key, fill, [](const Error& error) { log::warn(error.what()); });
+  return {entry.open("base"), std::stoull(entry.attribute("length").value())};
+}
+
+kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Reader scenario,
+                                  const Scheduler& scheduler, const std::string& runId) {
+  capnp::MallocMessageBuilder message;
+  auto orders = message.initRoot<rpc::GuestOrders>();
+  orders.setScenario(scenario);
+  resolveCpusets(scenario, options.topology, orders);
+  orders.setNodes(options.topology.nodes);
+  orders.setLlcs(options.topology.llcs);
+  orders.setCoresPerLlc(options.topology.coresPerLlc);
+  orders.setThreadsPerCore(options.topology.threadsPerCore);
+  orders.setRunId(runId);
+  if (!scheduler.hostPath.empty()) {
+    auto it = orders.initScheduler();
+    it.setPath(scheduler.guestPath);
+    it.setAttachTimeoutMs(options.attachTimeoutMs);
+    auto arguments = it.initArgs(static_cast<uint>(options.schedulerArgs.size()));
+    for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
+    auto environment = it.initEnv(static_cast<uint>(options.schedulerEnv.size()));
+    for (uint i = 0; i < environment.size(); i++) environment.set(i, options.schedulerEnv[i]);
+  }
+  return capnp::messageToFlatArray(message);
+}
+
+}  // namespace ktstr

@@ -1,0 +1,271 @@
+#include "orchestrator/run.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "orchestrator/host.h"
+#include "orchestrator/record_store.h"
+#include "orchestrator/resolve.h"
+#include "orchestrator/session.h"
+#include "protocol/json.h"
+#include "protocol/log.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+uint64_t unixMs() {
+  using namespace std::chrono;
+  return static_cast<uint64_t>(duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
+}
+
+uint32_t memoryMib(const RunOptions& options) {
+  if (options.memoryMib != 0) return options.memoryMib;
+  const uint32_t vcpus = options.topology.vcpus();
+  return 512 + 64 * (vcpus > 8 ? vcpus - 8 : 0);
+}
+
+uint64_t totalHoldMs(rpc::Scenario::Reader scenario) {
+  double total = 0;
+  for (auto step : scenario.getSteps()) {
+    const auto hold = step.getHold();
+    total += hold.isFixedMs() ? hold.getFixedMs() : hold.getFraction() * scenario.getDurationMs();
+    for (auto op : step.getOps()) {
+      if (op.isSleepMs()) total += op.getSleepMs();
+    }
+  }
+  return static_cast<uint64_t>(total);
+}
+
+// Emulated guests are slow and hosts are noisy: what surrounds the work gets ample room, the work itself
+// none.
+PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenario) {
+  PhaseLimits limits;
+  limits.kernel = options.bootTimeoutMs;
+  limits.scheduler = options.attachTimeoutMs + 5'000;
+  limits.scenario += static_cast<uint32_t>(
+      std::min<uint64_t>(totalHoldMs(scenario) + 5'000 * scenario.getSteps().size(), 24 * 3'600'000));
+  return limits;
+}
+
+// What is chosen before anything runs. Throws for an accelerator that is not there.
+std::string chooseAccelerator(const std::string& wanted, const std::string& probe) {
+  if (wanted == "kvm") {
+    throw Error(ExitCode::usage, "accelerator-missing",
+                "this version runs machines under TCG only; /dev/kvm here: " + probe,
+                "run with --accel tcg or --accel auto");
+  }
+  if (kvmRunsLinux(probe)) log::info("KVM works here, but this version runs machines under TCG only");
+  return "tcg";
+}
+
+// Everything of one run that is settled before its machine exists.
+struct Plan {
+  capnp::MallocMessageBuilder scenarioMessage;
+  rpc::Scenario::Reader scenario;
+  std::optional<cache::Entry> kernel;
+  Fd kernelFile;
+  Scheduler scheduler;
+  ImageBase base;
+};
+
+void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
+  phases.begin("resolve");
+  auto scenario = plan.scenarioMessage.initRoot<rpc::Scenario>();
+  loadScenario(options, scenario);
+  plan.scenario = scenario.asReader();
+  const cache::Store store = cache::Store::open();
+  phases.clearLine();  // the tools that run now show their own progress
+  plan.kernel = resolveKernel(store, options.kernel);
+  plan.kernelFile = plan.kernel->open(options.throughBzImage ? "vmlinuz" : "vmlinux");
+  plan.scheduler = resolveScheduler(options.scheduler, *plan.kernel);
+  phases.begin("image");
+  plan.base = resolveImage(store, plan.scheduler);
+}
+
+BootRequest bootRequest(const RunOptions& options, const Plan& plan, std::span<const std::byte> suffix,
+                        std::span<const std::byte> orders) {
+  BootRequest request;
+  request.topology = options.topology;
+  request.memoryBytes = uint64_t{memoryMib(options)} << 20;
+  request.kernelFd = plan.kernelFile.get();
+  request.throughBzImage = options.throughBzImage;
+  request.extraCommandLine = options.commandLine;
+  request.baseFd = plan.base.file.get();
+  request.baseLength = plan.base.length;
+  request.suffix = suffix;
+  request.orders = orders;
+  return request;
+}
+
+void describeRun(const RunOptions& options, const Plan& plan, const PendingRecord& pending,
+                 rpc::RunRecord::Builder record) {
+  record.setId(pending.id());
+  record.setDirectory(pending.directory());
+  record.setKtstrVersion(KTSTR_VERSION);
+  record.setScenario(plan.scenario.getName());
+  record.setTopology(options.topology.toString());
+  record.setMemoryMib(memoryMib(options));
+  record.setScheduler(plan.scheduler.name);
+  record.setKernel(plan.kernel->record().getKernel());
+  auto arguments = record.initSchedulerArgs(static_cast<uint>(options.schedulerArgs.size()));
+  for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
+}
+
+void fillGuest(std::span<const rpc::GuestEvent::Reader> events, rpc::RunRecord::Builder record) {
+  for (const auto& event : events) {
+    if (event.isReady()) record.setGuest(event.getReady());
+    if (event.isSchedulerAttached()) record.setSchedulerOps(event.getSchedulerAttached().getOpsName());
+  }
+  const auto reports = workerReports(events);
+  auto workers = record.initWorkers(static_cast<uint>(reports.size()));
+  for (uint i = 0; i < workers.size(); i++) workers.setWithCaveats(i, reports[i]);
+}
+
+void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
+              rpc::RunRecord::Builder record) {
+  const auto events = session.events();
+  fillGuest(events, record);
+  const auto groups = groupReports(plan.scenario, workerReports(events));
+  auto written = record.initGroups(static_cast<uint>(groups.size()));
+  for (uint i = 0; i < written.size(); i++) writeGroup(groups[i], written[i]);
+
+  const Evidence evidence = {plan.scenario,
+                             limits,
+                             plan.scheduler.hostPath.empty() ? "" : plan.scheduler.name,
+                             events,
+                             session.monitor(),
+                             classifyConsole(session.console()),
+                             session.lifecycle()};
+  writeVerdict(judge(evidence), record.initVerdict());
+  writeMonitorSummary(evidence.monitor, record.initMonitor());
+  if (const auto attached = session.attached()) record.setMonitorAttach(*attached);
+  if (evidence.lifecycle.exit) {
+    auto exit = record.initExit();
+    exit.setKind(*evidence.lifecycle.exit);
+    exit.setDetail(evidence.lifecycle.exitDetail);
+  }
+}
+
+void writePhases(const Phases& phases, rpc::RunRecord::Builder record) {
+  auto list = record.initPhases(static_cast<uint>(phases.list().size()));
+  for (uint i = 0; i < list.size(); i++) {
+    const PhaseTime& phase = phases.list()[i];
+    list[i].setName(phase.name);
+    list[i].setStartMs(phase.startMs);
+    list[i].setDurationMs(phase.durationMs);
+  }
+}
+
+// Copies RAM, holes left out, into the file that was opened for it.
+void keepRam(int ram, int file) {
+  const uint64_t size = fileSize(ram);
+  if (ftruncate(file, static_cast<off_t>(size)) != 0) throw errnoError("write-failed", "size ram.bin");
+  const Mapping memory(ram, 0, size, PROT_READ);
+  off_t data = 0;
+  while ((data = lseek(ram, data, SEEK_DATA)) >= 0) {
+    const off_t hole = lseek(ram, data, SEEK_HOLE);
+    if (lseek(file, data, SEEK_SET) < 0) throw errnoError("write-failed", "seek in ram.bin");
+    writeAll(file, memory.bytes().subspan(static_cast<size_t>(data), static_cast<size_t>(hole - data)));
+    data = hole;
+  }
+}
+
+void addFinding(rpc::RunRecord::Builder record, const Error& error) {
+  auto verdict = record.getVerdict();
+  auto longer = capnp::Orphanage::getForMessageContaining(verdict).newOrphan<capnp::List<rpc::Finding>>(
+      verdict.getFindings().size() + 1);
+  for (uint i = 0; i < verdict.getFindings().size(); i++) {
+    longer.get().setWithCaveats(i, verdict.getFindings()[i].asReader());
+  }
+  auto last = longer.get()[longer.get().size() - 1];
+  last.setName(error.name());
+  last.setMessage(error.message());
+  last.setHint(error.hint());
+  last.setOutcome(rpc::Outcome::INFRASTRUCTURE);
+  verdict.adoptFindings(kj::mv(longer));
+  verdict.setOutcome(worse(verdict.getOutcome(), rpc::Outcome::INFRASTRUCTURE));
+  verdict.setExitCode(static_cast<uint8_t>(exitCodeOf(verdict.getOutcome())));
+}
+
+}  // namespace
+
+Sandbox orchestratorSandbox() {
+  Sandbox sandbox("ktstr-orchestrator");
+  sandbox.allowBasics().allowHeap().allowEventLoop();
+  // The machine: memory objects are made, filled and mapped; the kernel image is read.
+  sandbox.allow("memfd_create").allow("ftruncate").allow("pwrite64").allow("pread64").allow("lseek");
+  sandbox.allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}}).allow("mmap", {{2, PROT_READ}});
+  sandbox.allow("copy_file_range").allow("sendfile").allow("fadvise64").allow("fallocate");
+  // The children: told to end, and waited for.
+  sandbox.allow("kill")
+      .allow("wait4")
+      .allow("waitid")
+      .allow("pidfd_send_signal")
+      .allow("poll")
+      .allow("ppoll");
+  // The record: completed, or removed.
+  sandbox.allow("fsync")
+      .allow("fdatasync")
+      .allow("renameat")
+      .allow("renameat2")
+      .allow("unlinkat")
+      .allow("getdents64");
+  sandbox.limit(RLIMIT_CORE, 0).limit(RLIMIT_NPROC, 0);
+  return sandbox;
+}
+
+void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
+  Phases phases(options.progress);
+  Plan plan;
+  record.setStartedUnixMs(unixMs());
+  resolvePlan(options, phases, plan);
+
+  phases.begin("start");
+  const std::string probe = probeKvm();
+  record.setAccelerator(chooseAccelerator(options.accelerator, probe));
+  readHostFacts(record.initHost());
+  record.getHost().setKvm(probe);
+  PendingRecord pending = RecordStore::open().begin(plan.scenario.getName().cStr(), plan.scheduler.name,
+                                                    record.getStartedUnixMs());
+  describeRun(options, plan, pending, record);
+  const Fd ramFile = options.keep ? openFile(pending.partialPath("ram.bin"), O_RDWR | O_CREAT, 0600) : Fd();
+
+  auto io = kj::setupAsyncIo();
+  Fd observe;
+  MachineLink machine(*io.lowLevelProvider, toolPath("ktstr-vmm-tcg"), observe);
+  Helpers helpers = startHelpers(std::move(observe), plan.kernel->record().getKernel().getBuildId().cStr());
+  record.getHost().setEngine(machine.info().wait(io.waitScope).getEngine());
+
+  orchestratorSandbox().lockDown();  // from here on no file is opened, no process started, no socket made
+
+  phases.begin("prepare");
+  const auto suffix = makeSuffix(pending.id());
+  const auto orders = makeOrders(options, plan.scenario, plan.scheduler, pending.id());
+  const auto orderBytes = std::as_bytes(std::span(orders.begin(), orders.size()));
+  pending.append(RecordFile::scenario, toJson(plan.scenario, {.pretty = true}) + "\n");
+  const Limits limits = mergeAssertions(plan.scenario.getAssertions());
+  Session session(io, machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
+  session.run(prepareMachine(bootRequest(options, plan, suffix, orderBytes)), plan.base.file.get(),
+              orderBytes);
+
+  phases.begin("judge");
+  judgeRun(session, plan, limits, record);
+  phases.end();
+  writePhases(phases, record);
+  phases.clearLine();
+  try {
+    if (ramFile) keepRam(session.ram(), ramFile.get());
+    pending.finish(record.asReader());
+  } catch (const Error& error) {
+    addFinding(record, error);
+    record.setDirectory("");
+  }
+}
+
+}  // namespace ktstr

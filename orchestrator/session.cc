@@ -1,0 +1,205 @@
+#include "orchestrator/session.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "protocol/error.h"
+#include "protocol/log.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr uint32_t panicGraceMs = 1500;  // from the panic on the console to the machine's end, with panic=-1
+
+std::pair<Fd, Fd> makePipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
+  return {Fd(ends[0]), Fd(ends[1])};
+}
+
+}  // namespace
+
+Helpers startHelpers(Fd observe, const std::string& buildId) {
+  constexpr int observeNumber = 3, analysisNumber = 4;
+  Helpers helpers;
+  auto [monitorAnalysis, cacheAnalysis] = makeSocketPair();
+  SpawnOptions cache;
+  cache.executable = toolPath("ktstr-cache");
+  cache.arguments = {"serve", "--fd", text(analysisNumber)};
+  cache.descriptors = {{cacheAnalysis.get(), analysisNumber}};
+  helpers.analysis = spawn(cache);
+
+  auto [read, write] = makePipe();
+  SpawnOptions monitor;
+  monitor.executable = toolPath("ktstr-monitor");
+  monitor.arguments = {"--vm-fd", text(observeNumber), "--analysis-fd", text(analysisNumber), "--format",
+                       "capnp"};
+  if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
+  monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
+  monitor.standardOutput = write.get();
+  helpers.monitor = spawn(monitor);
+  helpers.monitorOutput = std::move(read);
+  return helpers;
+}
+
+Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
+                 PendingRecord& record, PhaseLimits limits, const Limits& assertions)
+    : io_(io),
+      machine_(machine),
+      helpers_(helpers),
+      phases_(phases),
+      record_(record),
+      limits_(limits),
+      analysis_(assertions) {
+  exit_.initRoot<rpc::ExitReason>();
+}
+
+void Session::run(PreparedRam prepared, int base, std::span<const std::byte> orders) {
+  prepared_ = std::move(prepared);
+  Mapping mailbox(prepared_.mailbox.get(), 0, prepared_.mailboxBytes, PROT_READ | PROT_WRITE);
+  guest_ = std::make_unique<GuestLink>(std::move(mailbox), orders, record_,
+                                       [this](rpc::GuestEvent::Reader event) { onEvent(event); });
+  monitor_ =
+      std::make_unique<MonitorLink>(record_, [this](rpc::MonitorRecord::Reader record) { onRecord(record); });
+  observing_ =
+      monitor_->pump(*io_.lowLevelProvider, std::move(helpers_.monitorOutput)).eagerlyEvaluate(nullptr);
+
+  enter(RunPhase::boot, "machine", limits_.machine);
+  bootAndWait(base)
+      .exclusiveJoin(watchClock())
+      .exclusiveJoin(watchSignal(SIGINT))
+      .exclusiveJoin(watchSignal(SIGTERM))
+      .catch_([this](kj::Exception&& exception) {
+        try {
+          rethrowAsError(exception);
+        } catch (const Error& error) {
+          lifecycle_.error = error;
+        }
+      })
+      .wait(io_.waitScope);
+  windDown();
+}
+
+void Session::enter(RunPhase phase, const char* name, uint32_t limitMs) {
+  phases_.begin(name);
+  lifecycle_.phase = phase;
+  phaseStartNs_ = monotonicNs();
+  phaseLimitMs_ = limitMs;
+}
+
+kj::Promise<void> Session::bootAndWait(int base) {
+  return machine_.boot(prepared_, base)
+      .then([this] { return machine_.console(); })
+      .then([this](Fd console) {
+        return machine_.doorbell().then([this, console = std::move(console)](Fd doorbell) mutable {
+          pumping_ =
+              guest_->pump(*io_.provider, *io_.lowLevelProvider, std::move(console), std::move(doorbell))
+                  .eagerlyEvaluate(nullptr);
+        });
+      })
+      .then([this] { return machine_.start(); })
+      .then([this] {
+        enter(RunPhase::boot, "kernel", limits_.kernel);
+        return machine_.wait(exit_.getRoot<rpc::ExitReason>());
+      })
+      .then([this] {
+        const auto exit = exit_.getRoot<rpc::ExitReason>().asReader();
+        lifecycle_.exit = exit.getKind();
+        lifecycle_.exitDetail = exit.getDetail().cStr();
+      });
+}
+
+kj::Promise<void> Session::watchSignal(int number) {
+  return io_.unixEventPort.onSignal(number).then(
+      [this, number](siginfo_t&&) { lifecycle_.interruptedBy = number; });
+}
+
+// Ends the wait when the current phase has taken too long, or the mailbox is not to be believed any more.
+kj::Promise<void> Session::watchClock() {
+  return io_.provider->getTimer().afterDelay(100 * kj::MILLISECONDS).then([this]() -> kj::Promise<void> {
+    phases_.refresh();
+    if (!panicSeen_ && guest_->console().find("Kernel panic - not syncing") != std::string::npos) {
+      panicSeen_ = true;
+      phaseStartNs_ = monotonicNs();
+      phaseLimitMs_ = panicGraceMs;
+    }
+    const double elapsedMs = static_cast<double>(monotonicNs() - phaseStartNs_) / 1e6;
+    if (guest_->corruption().empty() && elapsedMs <= phaseLimitMs_) return watchClock();
+    if (guest_->corruption().empty() && !panicSeen_) lifecycle_.timedOutAfterMs = elapsedMs;
+    return kj::READY_NOW;
+  });
+}
+
+void Session::onEvent(rpc::GuestEvent::Reader event) {
+  switch (event.which()) {
+    case rpc::GuestEvent::READY:
+      return enter(RunPhase::boot, "init", limits_.scheduler);
+    case rpc::GuestEvent::SCHEDULER_STARTED:
+      return enter(RunPhase::scheduler, "scheduler", limits_.scheduler);
+    case rpc::GuestEvent::SCENARIO_STARTED:
+      analysis_.beginScenario();
+      return enter(RunPhase::scenario, "scenario", limits_.scenario);
+    case rpc::GuestEvent::SCENARIO_ENDED:
+      analysis_.endScenario();
+      return enter(RunPhase::collect, "collect", limits_.shutdown);
+    case rpc::GuestEvent::DONE:
+      return enter(RunPhase::collect, "shutdown", limits_.shutdown);
+    default:
+      return;
+  }
+}
+
+void Session::onRecord(rpc::MonitorRecord::Reader record) {
+  if (record.isAttached() && !hasAttached_) {
+    attached_.setRoot(record.getAttached());
+    hasAttached_ = true;
+  }
+  analysis_.add(record);
+}
+
+std::optional<rpc::Attached::Reader> Session::attached() const {
+  if (!hasAttached_) return std::nullopt;
+  return const_cast<capnp::MallocMessageBuilder&>(attached_).getRoot<rpc::Attached>().asReader();
+}
+
+// Names the helpers that ended before the machine did.
+void Session::noteHelpers() {
+  if (const auto status = machine_.child().poll()) {
+    if (!lifecycle_.exit || *lifecycle_.exit == rpc::ExitKind::ENGINE_KILLED) {
+      lifecycle_.vmmDied = describeWaitStatus(*status);
+    }
+  }
+  if (const auto status = helpers_.monitor.poll()) {
+    const bool clean = WIFEXITED(*status) && WEXITSTATUS(*status) == 0;
+    if (!clean)
+      lifecycle_.monitorDied =
+          describeWaitStatus(*status) + (monitor_->failure().empty() ? "" : "; " + monitor_->failure());
+  }
+}
+
+// Ends what still runs, in bounded time: the machine, its streams, then the monitor, which sees its VM go.
+void Session::windDown() {
+  phases_.begin("wind down");
+  auto& timer = io_.provider->getTimer();
+  const auto within = [&](kj::Promise<void> promise, int milliseconds) {
+    promise.catch_([](kj::Exception&&) {})
+        .exclusiveJoin(timer.afterDelay(milliseconds * kj::MILLISECONDS))
+        .wait(io_.waitScope);
+  };
+  noteHelpers();
+  if (!machine_.child().poll()) within(machine_.stop(), 1000);
+  within(kj::mv(pumping_), 300);  // what is still in the console's socket
+  guest_->drain();
+  if (!guest_->corruption().empty()) lifecycle_.guestCorrupt = guest_->corruption();
+  machine_.child().stop(1000);
+  within(kj::mv(observing_), 1500);
+  helpers_.monitor = Child();
+  helpers_.analysis = Child();
+  phases_.end();
+}
+
+}  // namespace ktstr

@@ -1,0 +1,85 @@
+// One run of one machine: boots it, follows it through its phases, ends it, and keeps what the judge needs.
+#pragma once
+
+#include <kj/async-io.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "guest/boot/machine.h"
+#include "orchestrator/guest_link.h"
+#include "orchestrator/judge.h"
+#include "orchestrator/machine_link.h"
+#include "orchestrator/monitor_link.h"
+#include "orchestrator/phases.h"
+
+namespace ktstr {
+
+// How long each part of a run may take, in ms. What takes longer ends the run, and is named in its verdict.
+struct PhaseLimits {
+  uint32_t machine = 15'000;    // the VMM maps memory and starts its engine
+  uint32_t kernel = 60'000;     // first guest instruction to the agent's first event
+  uint32_t scheduler = 15'000;  // scheduler start to attached
+  uint32_t scenario = 15'000;   // all holds and what surrounds them
+  uint32_t shutdown = 10'000;   // last step's end to the machine's end
+};
+
+// The helper processes of a run; started before the sandbox, idle until the machine boots.
+struct Helpers {
+  Child analysis;  // ktstr-cache serve, which the monitor asks for symbols
+  Child monitor;
+  Fd monitorOutput;  // its standard output
+};
+// `observe` is our end of the VMM's observe socket; the monitor gets it.
+Helpers startHelpers(Fd observe, const std::string& buildId);
+
+class Session {
+ public:
+  Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
+          PendingRecord& record, PhaseLimits limits, const Limits& assertions);
+
+  // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
+  // lifecycle(). `base` is the initramfs base, borrowed.
+  void run(PreparedRam prepared, int base, std::span<const std::byte> orders);
+
+  // All valid after run(), as long as the session.
+  const Lifecycle& lifecycle() const { return lifecycle_; }
+  std::vector<rpc::GuestEvent::Reader> events() const { return guest_->events(); }
+  const std::string& console() const { return guest_->console(); }
+  MonitorEvidence monitor() const { return analysis_.evidence(); }
+  // The monitor's first record, if there was one.
+  std::optional<rpc::Attached::Reader> attached() const;
+  int ram() const { return prepared_.ram.get(); }
+
+ private:
+  kj::Promise<void> bootAndWait(int base);
+  kj::Promise<void> watchClock();
+  kj::Promise<void> watchSignal(int number);
+  void onEvent(rpc::GuestEvent::Reader event);
+  void onRecord(rpc::MonitorRecord::Reader record);
+  void enter(RunPhase phase, const char* name, uint32_t limitMs);
+  void windDown();
+  void noteHelpers();
+
+  kj::AsyncIoContext& io_;
+  MachineLink& machine_;
+  Helpers& helpers_;
+  Phases& phases_;
+  PendingRecord& record_;
+  PhaseLimits limits_;
+  PreparedRam prepared_;
+  MonitorAnalysis analysis_;
+  std::unique_ptr<GuestLink> guest_;
+  std::unique_ptr<MonitorLink> monitor_;
+  kj::Promise<void> pumping_ = kj::READY_NOW;
+  kj::Promise<void> observing_ = kj::READY_NOW;
+  capnp::MallocMessageBuilder exit_, attached_;
+  uint64_t phaseStartNs_ = 0;
+  uint32_t phaseLimitMs_ = 0;
+  bool panicSeen_ = false;
+  bool hasAttached_ = false;
+  Lifecycle lifecycle_;
+};
+
+}  // namespace ktstr

@@ -1,0 +1,199 @@
+// Every failure has its name, soon after the fact, and leaves nothing behind.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "protocol/fd.h"
+#include "tests/system/harness.h"
+
+namespace ktstr::testing {
+namespace {
+
+struct Failure {
+  const char* what;
+  std::vector<std::string> words;
+  const char* finding;
+  rpc::Outcome outcome;
+};
+
+std::string faultName(const ::testing::TestParamInfo<Failure>& test) {
+  return test.param.what;
+}
+
+class Fault : public ::testing::TestWithParam<Failure> {};
+
+TEST_P(Fault, IsNamed) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const Failure& failure = GetParam();
+  for (const auto& word : failure.words) {
+    if (word.rfind("scx_", 0) == 0) {
+      KTSTR_NEED_SCHEDULER(word);
+    }
+  }
+  std::vector<std::string> words = {"run", scenario("basic"), "--format", "jsonl", "--topology", "1n1l2c1t"};
+  words.insert(words.end(), failure.words.begin(), failure.words.end());
+  const Result result = ktstr(words);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_TRUE(record.hasFinding(failure.finding)) << record.findings();
+  EXPECT_EQ(record->getVerdict().getOutcome(), failure.outcome) << record.findings();
+  EXPECT_EQ(result.exitCode, record->getVerdict().getExitCode());
+  EXPECT_NE(result.exitCode, 0);
+  EXPECT_TRUE(descendants().empty());
+}
+
+const std::string busybox = "/bin/busybox";
+
+INSTANTIATE_TEST_SUITE_P(
+    Guest, Fault,
+    ::testing::Values(
+        Failure{"Panic", {"--append", "ktstr.inject=panic"}, "kernel-panic", rpc::Outcome::FAIL},
+        Failure{"Hang", {"--append", "ktstr.inject=hang"}, "timeout-scenario", rpc::Outcome::FAIL},
+        Failure{"NoInit",
+                {"--append", "rdinit=/nowhere root=/dev/none"},
+                "no-init",
+                rpc::Outcome::INFRASTRUCTURE},
+        Failure{
+            "WorkerCrash", {"--append", "ktstr.inject=worker-crash"}, "worker-crashed", rpc::Outcome::FAIL},
+        Failure{"WorkerStuck", {"--append", "ktstr.inject=worker-stuck"}, "worker-stuck", rpc::Outcome::FAIL},
+        Failure{
+            "MailboxFull", {"--append", "ktstr.inject=flood"}, "mailbox-full", rpc::Outcome::INCONCLUSIVE},
+        Failure{"SchedulerDiesAtStart",
+                {"--scheduler", busybox, "--", "false"},
+                "scheduler-died-at-start",
+                rpc::Outcome::FAIL},
+        Failure{"SchedulerNeverAttaches",
+                {"--scheduler", busybox, "--attach-timeout", "1s", "--", "sleep", "60"},
+                "scheduler-not-attached",
+                rpc::Outcome::FAIL},
+        Failure{"SchedulerStalls",
+                {"--scheduler", "scx_qmap", "--duration", "20s", "--", "-t", "1"},
+                "scheduler-exited",
+                rpc::Outcome::FAIL},
+        Failure{"SchedulerErrs",
+                {"--scheduler", "scx_qmap", "--duration", "10s", "--", "-e", "50"},
+                "scheduler-exited",
+                rpc::Outcome::FAIL}),
+    faultName);
+
+TEST(Failure, KernelWithoutSchedExtRefusesASchedulerByNameButRunsEevdf) {
+  KTSTR_NEED_KERNEL("debian:6.12");
+  const Result refused = ktstr({"run", scenario("basic"), "--kernel", "debian:6.12", "--scheduler", busybox});
+  EXPECT_EQ(refused.exitCode, 2);
+  EXPECT_NE(refused.err.find("sched-ext-unsupported"), std::string::npos) << refused.err;
+  const Result eevdf = ktstr({"run", scenario("basic"), "--kernel", "debian:6.12", "--format", "jsonl"});
+  ASSERT_FALSE(eevdf.out.empty()) << eevdf.err;
+  EXPECT_EQ(eevdf.exitCode, 0) << Record(eevdf.out).findings();
+}
+
+// A process of a run that is killed, and what the verdict must call it.
+using Victim = std::pair<const char*, const char*>;
+
+std::string killName(const ::testing::TestParamInfo<Victim>& test) {
+  std::string name = test.param.first;
+  name.erase(std::remove(name.begin(), name.end(), '-'), name.end());
+  return name;
+}
+
+class Kill : public ::testing::TestWithParam<Victim> {};
+
+pid_t findDescendant(const std::string& comm) {
+  for (int i = 0; i < 500; i++) {
+    for (const std::string& line : descendants()) {
+      if (line.find(" " + comm) != std::string::npos) return std::stoi(line);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return -1;
+}
+
+TEST_P(Kill, IsNamedAndLeavesNothingBehind) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory state;
+  const auto [comm, finding] = GetParam();
+  Background run({"run", scenario("basic"), "--format", "jsonl", "--duration", "5s"},
+                 {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  const pid_t victim = findDescendant(comm);
+  ASSERT_GT(victim, 0) << comm;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  kill(victim, SIGKILL);
+  const auto killed = std::chrono::steady_clock::now();
+  const Result result = run.wait(60);
+  const double after = std::chrono::duration<double>(std::chrono::steady_clock::now() - killed).count();
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_TRUE(record.hasFinding(finding)) << record.findings();
+  EXPECT_NE(result.exitCode, 0);
+  if (std::string(comm) != "ktstr-monitor") {
+    EXPECT_LT(after, 10) << "named too late";
+  }
+  EXPECT_TRUE(descendants().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, Kill,
+                         ::testing::Values(Victim{"qemu-system-x86", "engine-failed"},
+                                           Victim{"ktstr-vmm-tcg", "vmm-killed"},
+                                           Victim{"ktstr-monitor", "monitor-died"}),
+                         killName);
+
+// A signal, and how many seconds into the run it comes.
+using Signal = std::tuple<int, double>;
+
+std::string interruptName(const ::testing::TestParamInfo<Signal>& test) {
+  return (std::get<0>(test.param) == SIGINT ? "Int" : "Term") + std::to_string(test.index);
+}
+
+class Interrupt : public ::testing::TestWithParam<Signal> {};
+
+TEST_P(Interrupt, EndsTheRunByNameAndLeavesNothing) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const auto [number, seconds] = GetParam();
+  const TemporaryDirectory state;
+  Background run({"run", scenario("basic"), "--format", "jsonl", "--duration", "10s"},
+                 {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  run.signal(number);
+  const Result result = run.wait(20);
+  EXPECT_EQ(result.exitCode, 4) << result.err;
+  EXPECT_TRUE(result.err.find("interrupted") != std::string::npos ||
+              Record(result.out).hasFinding("interrupted"))
+      << result.err;
+  EXPECT_LT(result.seconds, 8);
+  EXPECT_TRUE(descendants().empty());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(state.path())) {
+    EXPECT_EQ(entry.path().filename().string().rfind(".partial", 0), std::string::npos) << entry.path();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(At, Interrupt,
+                         ::testing::Combine(::testing::Values(SIGINT, SIGTERM),
+                                            ::testing::Values(0.02, 0.3, 2.0, 5.0)),
+                         interruptName);
+
+TEST(Failure, FullDiskLosesTheRecordButNotTheVerdict) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to mount a small tmpfs";
+  const TemporaryDirectory state;
+  if (mount("none", state.path().c_str(), "tmpfs", 0, "size=16k") != 0)
+    GTEST_SKIP() << "cannot mount a tmpfs here";
+  const Result result = ktstr({"run", scenario("basic"), "--format", "jsonl", "--duration", "500ms"},
+                              {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  const bool empty = std::filesystem::is_empty(state.path() + "/runs");
+  umount(state.path().c_str());
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_TRUE(record.hasFinding("disk-full")) << record.findings();
+  EXPECT_EQ(result.exitCode, 4);
+  EXPECT_GT(record->getWorkers().size(), 0u);
+  EXPECT_TRUE(empty) << "something was left behind";
+}
+
+}  // namespace
+}  // namespace ktstr::testing

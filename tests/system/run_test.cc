@@ -1,0 +1,175 @@
+// Whole runs: real kernels under TCG, real schedulers from the kernel's tree.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "guest/topology.h"
+#include "protocol/fd.h"
+#include "protocol/json.h"
+#include "tests/system/harness.h"
+
+namespace ktstr::testing {
+namespace {
+
+struct Case {
+  const char* name;
+  const char* kernel;
+  const char* scheduler;  // "" = EEVDF
+  const char* ops;        // how the kernel calls it
+};
+
+Result run(const std::string& scenarioName, std::vector<std::string> words, const Options& options = {}) {
+  words.insert(words.begin(), {"run", scenario(scenarioName), "--format", "jsonl"});
+  return ktstr(words, options);
+}
+
+std::string nameOf(const ::testing::TestParamInfo<Case>& test) {
+  return test.param.name;
+}
+
+class Kernel : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
+  const Case& test = GetParam();
+  KTSTR_NEED_KERNEL(test.kernel);
+  if (*test.scheduler != '\0') {
+    KTSTR_NEED_SCHEDULER(test.scheduler);
+  }
+  std::vector<std::string> words = {"--kernel", test.kernel, "--topology", "1n2l2c1t"};
+  if (*test.scheduler != '\0') words.insert(words.end(), {"--scheduler", test.scheduler});
+  const Result result = run("demo", words);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_EQ(result.exitCode, 0) << record.findings() << result.err;
+  EXPECT_EQ(record->getVerdict().getOutcome(), rpc::Outcome::PASS) << record.findings();
+
+  // Every worker reported, did something, and stayed where it belongs.
+  EXPECT_GE(record->getWorkers().size(), 8u);
+  for (auto worker : record->getWorkers()) {
+    EXPECT_GT(worker.getIterations(), 0u);
+    EXPECT_GT(worker.getWallNs(), 0u);
+    std::set<uint32_t> allowed(worker.getCpuset().begin(), worker.getCpuset().end());
+    for (uint32_t cpu : worker.getCpusSeen()) EXPECT_EQ(allowed.count(cpu), 1u) << worker.getCgroup().cStr();
+  }
+  // The monitor saw the same kernel, four CPUs, and what the guest says of its scheduler.
+  EXPECT_STREQ(record->getMonitorAttach().getRelease().cStr(), record->getGuest().getRelease().cStr());
+  EXPECT_EQ(record->getMonitorAttach().getCpus(), 4u);
+  EXPECT_GE(record->getMonitor().getValidSamples(), 5u);
+  EXPECT_STREQ(record->getSchedulerOps().cStr(), test.ops);
+  if (*test.ops != '\0') {
+    EXPECT_GT(record->getMonitor().getScxEnabledSamples(), 0u);
+    ASSERT_EQ(record->getMonitor().getOpsNames().size(), 1u);
+    EXPECT_STREQ(record->getMonitor().getOpsNames()[0].cStr(), test.ops);
+  }
+  EXPECT_TRUE(descendants().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Debian, Kernel,
+                         ::testing::Values(Case{"V73Eevdf", "debian:7.3", "", ""},
+                                           Case{"V73Simple", "debian:7.3", "scx_simple", "simple"},
+                                           Case{"V73Qmap", "debian:7.3", "scx_qmap", "qmap"},
+                                           Case{"V73Flatcg", "debian:7.3", "scx_flatcg", "flatcg"},
+                                           Case{"V618Eevdf", "debian:6.18", "", ""},
+                                           Case{"V618Simple", "debian:6.18", "scx_simple", "simple"}),
+                         nameOf);
+
+TEST(Run, GuestSeesTheDeclaredTopology) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  for (const char* text : {"1n1l1c1t", "1n2l2c2t", "2n4l2c1t", "1n3l3c1t"}) {
+    const Topology topology = parseTopology(text);
+    const Result result = run("basic", {"--topology", text, "--duration", "200ms"});
+    ASSERT_FALSE(result.out.empty()) << text << result.err;
+    const Record record(result.out);
+    EXPECT_EQ(record->getGuest().getCpusOnline(), topology.vcpus()) << text;
+    ASSERT_EQ(record->getGuest().getLlcCpulists().size(), topology.llcs) << text;
+    for (uint32_t llc = 0; llc < topology.llcs; llc++) {
+      EXPECT_EQ(record->getGuest().getLlcCpulists()[llc].cStr(), cpuList(topology.cpusOfLlc(llc))) << text;
+    }
+    ASSERT_EQ(record->getGuest().getNodeCpulists().size(), topology.nodes) << text;
+    for (uint32_t node = 0; node < topology.nodes; node++) {
+      EXPECT_EQ(record->getGuest().getNodeCpulists()[node].cStr(), cpuList(topology.cpusOfNode(node)))
+          << text;
+    }
+  }
+}
+
+TEST(Run, MonitorFindsAKernelThatPlacedItselfAtRandom) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const Result result = run("basic", {"--through-bzimage", "--duration", "1s"});
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_EQ(record->getVerdict().getOutcome(), rpc::Outcome::PASS) << record.findings();
+  EXPECT_NE(record->getMonitorAttach().getVirtualSlideBytes(), 0u);
+  EXPECT_GE(record->getMonitor().getValidSamples(), 5u);
+}
+
+TEST(Run, MemoryAboveFourGigabytesIsNotWasted) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const Result result = run("basic", {"--memory", "3G", "--duration", "200ms"});
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_GT(record->getGuest().getMemTotalKib(), 2'700'000u);
+}
+
+TEST(Run, StoresOneWholeRecord) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory state;
+  const Options options{.environment = {"KTSTR_STATE_DIR=" + state.path()}};
+  const Result result = run("steps", {"--topology", "1n2l2c1t"}, options);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record printed(result.out);
+  const std::string directory = printed->getDirectory().cStr();
+  const Record stored(readFile(directory + "/record.json"));
+  EXPECT_EQ(toJson(*stored), toJson(*printed));
+  for (const char* file : {"samples.jsonl", "events.jsonl", "console.log", "scenario.json"}) {
+    EXPECT_FALSE(readFile(directory + "/" + file).empty()) << file;
+  }
+  std::set<std::string> phases;
+  for (auto phase : printed->getPhases()) phases.insert(phase.getName().cStr());
+  for (const char* phase : {"resolve", "image", "prepare", "kernel", "scenario", "judge"})
+    EXPECT_EQ(phases.count(phase), 1u) << phase;
+  EXPECT_FALSE(printed->getKernel().getBuildId().size() == 0);
+  EXPECT_GT(printed->getHost().getCpus(), 0u);
+
+  const Result list = ktstr({"record", "list"}, options);
+  EXPECT_EQ(list.out, std::string(printed->getId().cStr()) + "\n");
+  EXPECT_EQ(ktstr({"record", "show", "latest", "--format", "jsonl"}, options).out, result.out);
+}
+
+TEST(Run, KeptMemoryCanBeReadLater) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory state;
+  const Options options{.environment = {"KTSTR_STATE_DIR=" + state.path()}};
+  const Result result = run("basic", {"--keep", "--duration", "500ms"}, options);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  const Result monitor =
+      ktstr({"monitor", "--ram", std::string(record->getDirectory().cStr()) + "/ram.bin", "--count", "1"});
+  EXPECT_EQ(monitor.exitCode, 0) << monitor.err;
+  EXPECT_NE(monitor.out.find(record->getGuest().getRelease().cStr()), std::string::npos) << monitor.out;
+}
+
+TEST(Run, ScenarioComesFromAPipeAndIsPrintedBackIdentically) {
+  const std::string first = ktstr({"scenario", scenario("demo"), "--topology", "1n2l2c2t"}).out;
+  const std::string second = ktstr({"scenario", "-", "--topology", "1n2l2c2t"}, {.input = first}).out;
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(first, second);
+}
+
+TEST(Run, TwoAtOnceDoNotDisturbEachOther) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const std::vector<std::string> words = {"run", scenario("basic"), "--format", "jsonl", "--duration", "1s"};
+  Background first(words), second(words);
+  const Result one = first.wait(), two = second.wait();
+  ASSERT_FALSE(one.out.empty()) << one.err;
+  ASSERT_FALSE(two.out.empty()) << two.err;
+  const Record a(one.out), b(two.out);
+  EXPECT_EQ(a->getVerdict().getOutcome(), rpc::Outcome::PASS) << a.findings();
+  EXPECT_EQ(b->getVerdict().getOutcome(), rpc::Outcome::PASS) << b.findings();
+  EXPECT_STRNE(a->getId().cStr(), b->getId().cStr());
+}
+
+}  // namespace
+}  // namespace ktstr::testing
