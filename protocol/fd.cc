@@ -35,7 +35,8 @@ Fd Fd::duplicate() const {
 Mapping::Mapping(int fd, uint64_t offset, size_t size, int protection) {
   void* address = mmap(nullptr, size, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) {
-    throw errnoError("map-failed", text("map ", size, " bytes at offset ", hex(offset), " of descriptor ", fd));
+    throw errnoError("map-failed",
+                     text("map ", size, " bytes at offset ", hex(offset), " of descriptor ", fd));
   }
   data_ = static_cast<std::byte*>(address);
   size_ = size;
@@ -119,7 +120,9 @@ void writeAll(int fd, std::span<const std::byte> bytes) {
   }
 }
 
-void writeAll(int fd, std::string_view bytes) { writeAll(fd, std::as_bytes(std::span(bytes))); }
+void writeAll(int fd, std::string_view bytes) {
+  writeAll(fd, std::as_bytes(std::span(bytes)));
+}
 
 std::pair<Fd, Fd> makeSocketPair() {
   int ends[2];

@@ -9,22 +9,25 @@ libraries += protocol json log sandbox rpc
 schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp protocol/sample.capnp \
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
-protocol.sources := protocol/error.cc protocol/fd.cc $(wildcard protocol/process.cc protocol/mailbox.cc)
+protocol.sources := protocol/error.cc protocol/fd.cc protocol/process.cc protocol/mailbox.cc
+protocol.tests := protocol/mailbox_test.cc
+protocol.fuzz := protocol/mailbox_fuzz.cc
 protocol.packages := capnp-rpc zlib
 
-json.sources := $(wildcard protocol/json.cc)
+json.sources := protocol/json.cc
 json.needs := protocol
 json.packages := nlohmann_json
 json.tests := protocol/json_test.cc
+json.fuzz := protocol/json_fuzz.cc protocol/message_fuzz.cc
 
-log.sources := $(wildcard protocol/log.cc)
+log.sources := protocol/log.cc
 log.needs := json protocol
 log.packages := spdlog
 
-sandbox.sources := $(wildcard protocol/sandbox.cc)
+sandbox.sources := protocol/sandbox.cc
 sandbox.needs := protocol
 sandbox.packages := libseccomp
 
-rpc.sources := $(wildcard protocol/transport.cc)
+rpc.sources := protocol/transport.cc
 rpc.needs := log protocol
 rpc.packages := capnp-rpc
