@@ -1,0 +1,197 @@
+#include "vmm/engine.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "protocol/error.h"
+#include "protocol/log.h"
+#include "protocol/process.h"
+#include "protocol/text.h"
+#include "vmm/firmware.h"
+#include "vmm/qemu_command.h"
+#include "vmm/rpc_error.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using rpc::ExitKind;
+
+constexpr auto kLaunchTime = 30 * kj::SECONDS;  // hundreds of vCPUs take seconds
+constexpr auto kDrainTime = 1 * kj::SECONDS;
+constexpr unsigned kWrapFlags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
+                                kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+                                kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
+
+void makeNonBlocking(int fd) {
+  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) throw errnoError("socket-failed", "F_SETFL O_NONBLOCK");
+}
+
+}  // namespace
+
+EngineChannels makeEngineChannels() {
+  EngineChannels channels;
+  channels.qmp = makeSocketPair();
+  channels.console = makeSocketPair();
+  channels.doorbell = makeSocketPair();
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("socket-failed", "make a pipe");
+  channels.standardError = {Fd(ends[0]), Fd(ends[1])};
+  channels.firmware = makeMemfd("ktstr-firmware", kRomSize);
+  makeNonBlocking(channels.qmp.first.get());
+  makeNonBlocking(channels.standardError.first.get());
+  return channels;
+}
+
+Engine::Engine(kj::AsyncIoContext& io, Fd warden, EngineChannels channels)
+    : io_(io),
+      channels_(std::move(channels)),
+      wardenFd_(warden.get()),
+      warden_(io.lowLevelProvider->wrapSocketFd(warden.release(), kWrapFlags)),
+      standardError_(io.lowLevelProvider->wrapInputFd(channels_.standardError.first.release(), kWrapFlags)),
+      ended_(nullptr) {
+  ended_ = watch()
+               .catch_([](kj::Exception&&) {})  // as if the warden had closed the connection
+               .then([this] { return drain(); })
+               .then([this] { conclude(); })
+               .fork();
+}
+
+kj::Promise<void> Engine::launch(std::vector<std::string> arguments,
+                                 std::vector<std::pair<int, int>> descriptors) {
+  descriptors.insert(descriptors.end(), {{channels_.firmware.get(), qemufd::firmware},
+                                         {channels_.qmp.second.get(), qemufd::qmp},
+                                         {channels_.console.second.get(), qemufd::console},
+                                         {channels_.doorbell.second.get(), qemufd::doorbell}});
+  sendLaunch(wardenFd_, {std::move(arguments), std::move(descriptors), channels_.standardError.second.get()});
+  for (Fd* theirs : {&channels_.qmp.second, &channels_.console.second, &channels_.doorbell.second,
+                     &channels_.standardError.second, &channels_.firmware}) {
+    theirs->reset();
+  }
+  auto connection = io_.lowLevelProvider->wrapSocketFd(channels_.qmp.first.release(), kWrapFlags);
+  auto& qmp = *qmp_.emplace(kj::heap<Qmp>(kj::mv(connection), [this](auto& event) { onEvent(event); }));
+  lastWordsRead_ = readLastWords().eagerlyEvaluate([](kj::Exception&&) {});
+  // The greeting can precede QEMU's set-up; the main loop that answers a command cannot.
+  auto ready =
+      qmp.handshake().then([&qmp] { return qmp.execute("query-status"); }).then([](std::string status) {
+        if (status == "prelaunch") return;
+        throw Error(ExitCode::infrastructure, "engine-failed", "QEMU is " + status + " before its start");
+      });
+  return io_.provider->getTimer()
+      .timeoutAfter(kLaunchTime, kj::mv(ready))
+      .catch_([this](kj::Exception&& exception) {
+        warden_->shutdownWrite();
+        return ended().then([this, exception = kj::mv(exception)] {
+          throw Error(ExitCode::infrastructure, "engine-failed",
+                      text(exception.getDescription().cStr(), "; ", end_->detail));
+        });
+      });
+}
+
+kj::Promise<std::string> Engine::command(const std::string& name, const std::string& arguments) {
+  KJ_IF_MAYBE (qmp, qmp_) return (*qmp)->execute(name, arguments);
+  return rpcException("engine-gone: QEMU was never started");
+}
+
+kj::Promise<void> Engine::start() {
+  if (started_)
+    throw Error(ExitCode::infrastructure, "already-started", "the machine has been started before");
+  started_ = true;
+  if (freezes_ > 0) return kj::READY_NOW;
+  return command("cont").ignoreResult();
+}
+
+kj::Promise<uint32_t> Engine::freeze() {
+  const uint64_t begin = monotonicNs();
+  ++freezes_;
+  // Commands are answered in order and stopping twice does nothing, so this waits for an earlier stop as
+  // well.
+  return command("stop").then(
+      [begin](std::string) { return static_cast<uint32_t>((monotonicNs() - begin) / 1000); });
+}
+
+kj::Promise<void> Engine::thaw() {
+  if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
+  if (--freezes_ > 0 || !started_) return kj::READY_NOW;
+  return command("cont").ignoreResult();
+}
+
+kj::Promise<void> Engine::reset() {
+  // -no-reboot would make QEMU exit.
+  auto whileRebooting = command("set-action", R"({"reboot":"reset"})").ignoreResult();
+  auto reset = command("system_reset").ignoreResult();
+  auto status = command("query-status").ignoreResult();  // answered after the main loop has done the reset
+  auto after = command("set-action", R"({"reboot":"shutdown"})").ignoreResult();
+  return kj::joinPromises(kj::arr(kj::mv(whileRebooting), kj::mv(reset), kj::mv(status), kj::mv(after)));
+}
+
+void Engine::stop() {
+  if (stopped_ || end_) return;
+  stopped_ = true;
+  warden_->shutdownWrite();
+}
+
+Fd Engine::takeStream(Fd& stream, const char* name) {
+  if (!stream)
+    throw Error(ExitCode::infrastructure, "stream-taken", text("the ", name, " has been given out before"));
+  return std::move(stream);
+}
+
+kj::Promise<void> Engine::watch() {
+  return warden_->tryRead(&report_, sizeof report_, sizeof report_)
+      .then([this](size_t got) -> kj::Promise<void> {
+        if (got < sizeof report_) return kj::READY_NOW;
+        if (report_.kind != WardenReport::started) {
+          final_ = report_;
+          return kj::READY_NOW;
+        }
+        log::info(text("QEMU runs as process ", report_.value));
+        return watch();
+      });
+}
+
+// QEMU's last words and events may arrive after the news of its death.
+kj::Promise<void> Engine::drain() {
+  auto closed = kj::mv(lastWordsRead_);
+  KJ_IF_MAYBE (qmp, qmp_) closed = closed.then([&client = **qmp] { return client.closed(); });
+  return io_.provider->getTimer().timeoutAfter(kDrainTime, kj::mv(closed)).catch_([](kj::Exception&&) {});
+}
+
+kj::Promise<void> Engine::readLastWords() {
+  return standardError_->tryRead(chunk_, 1, sizeof chunk_).then([this](size_t got) -> kj::Promise<void> {
+    if (got == 0) return kj::READY_NOW;
+    lastWords_.append(chunk_, got);
+    if (lastWords_.size() > kLastWords) lastWords_.erase(0, lastWords_.size() - kLastWords);
+    return readLastWords();
+  });
+}
+
+void Engine::onEvent(const QmpMessage& event) {
+  log::debug(text("QEMU event ", event.name, " ", event.reason));
+  if (event.name == "SHUTDOWN") shutdownReason_ = event.reason;
+}
+
+void Engine::conclude() {
+  EngineEnd end;
+  if (!final_) {
+    end = {ExitKind::ENGINE_KILLED, "the warden process was killed, and QEMU with it"};
+  } else if (final_->kind == WardenReport::failed) {
+    end.detail = final_->text;
+  } else {
+    const int status = final_->value;
+    end.detail = text("QEMU: ", describeWaitStatus(status));
+    if (WIFSIGNALED(status)) end.kind = ExitKind::ENGINE_KILLED;
+    if (!shutdownReason_.empty()) end.detail += ", reason " + shutdownReason_;
+    if (status == 0 && shutdownReason_ == "guest-reset") end.kind = ExitKind::RESET;
+    if (status == 0 && shutdownReason_ == "guest-shutdown") end.kind = ExitKind::POWER_OFF;
+    if (status == 0 && shutdownReason_ == "host-signal") end.kind = ExitKind::ENGINE_KILLED;
+  }
+  if (stopped_) end.kind = ExitKind::STOPPED;
+  if (!lastWords_.empty()) end.detail += "; its last words: " + lastWords_;
+  log::info(text("the machine has ended: ", end.detail));
+  end_ = end;
+}
+
+}  // namespace ktstr::vmm

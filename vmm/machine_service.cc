@@ -1,0 +1,185 @@
+#include "vmm/machine_service.h"
+
+#include <optional>
+#include <utility>
+
+#include "protocol/log.h"
+#include "protocol/text.h"
+#include "protocol/transport.h"
+#include "vmm/rpc_error.h"
+
+namespace ktstr::vmm {
+namespace {
+
+constexpr auto kLeaseTime = 1 * kj::SECONDS;
+
+class FreezeLeaseServer final : public rpc::FreezeLease::Server {
+ public:
+  explicit FreezeLeaseServer(TcgVmm& vmm)
+      : vmm_(vmm),
+        expiry_(vmm.timer().afterDelay(kLeaseTime).then([this] { release(); }).eagerlyEvaluate(nullptr)) {}
+  ~FreezeLeaseServer() noexcept(false) { release(); }
+
+ private:
+  void release() {
+    if (std::exchange(released_, true) || vmm_.engine().hasEnded()) return;
+    vmm_.detach(kj::evalNow([this] { return vmm_.engine().thaw(); }));
+  }
+
+  TcgVmm& vmm_;
+  bool released_ = false;
+  kj::Promise<void> expiry_;
+};
+
+class ObserverServer final : public rpc::Observer::Server {
+ public:
+  explicit ObserverServer(TcgVmm& vmm) : vmm_(vmm) {}
+
+ protected:
+  kj::Promise<void> memory(MemoryContext context) override {
+    return answering([this, context]() mutable {
+      return vmm_.booted().then([this, context]() mutable {
+        const TcgVmm::Machine& machine = vmm_.machine();
+        auto results = context.getResults();
+        results.setFd(giveFd(machine.ram.duplicate()).castAs<rpc::Fd>());
+        const auto& regions = machine.memory.regions();
+        auto list = results.initRegions(static_cast<unsigned>(regions.size()));
+        for (unsigned i = 0; i < list.size(); ++i) {
+          list[i].setGpa(regions[i].gpa);
+          list[i].setSize(regions[i].size);
+          list[i].setOffset(regions[i].offset);
+        }
+      });
+    });
+  }
+
+  kj::Promise<void> freezeLease(FreezeLeaseContext context) override {
+    return answering([this, context]() mutable {
+      return vmm_.booted()
+          .then([this] {
+            vmm_.machine();
+            return vmm_.engine().freeze();
+          })
+          .then([this, context](uint32_t) mutable {
+            context.getResults().setLease(kj::heap<FreezeLeaseServer>(vmm_));
+          });
+    });
+  }
+
+  kj::Promise<void> registers(RegistersContext) override { return unsupported("registers"); }
+  kj::Promise<void> vcpuTimes(VcpuTimesContext) override { return unsupported("vcpuTimes"); }
+
+ private:
+  static kj::Promise<void> unsupported(const char* what) {
+    return rpcException(Error(ExitCode::infrastructure, "not-supported-by-tcg",
+                              text("QEMU does not tell ", what, " under TCG")));
+  }
+
+  TcgVmm& vmm_;
+};
+
+class WriteGateServer final : public rpc::WriteGate::Server {
+ public:
+  // Without ranges of its own it grants what has been published at the time of the call.
+  WriteGateServer(TcgVmm& vmm, std::optional<Ranges> ranges) : vmm_(vmm), ranges_(std::move(ranges)) {}
+
+ protected:
+  kj::Promise<void> write(WriteContext context) override {
+    return answering([this, context]() mutable {
+      const auto params = context.getParams();
+      const auto bytes = std::as_bytes(std::span(params.getBytes().begin(), params.getBytes().size()));
+      vmm_.machine().memory.write(params.getGpa(), bytes, ranges_ ? *ranges_ : vmm_.published);
+      log::info(text(ranges_ ? "gate" : "published gate", ": wrote ", bytes.size(), " bytes at ",
+                     hex(params.getGpa())));
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  TcgVmm& vmm_;
+  std::optional<Ranges> ranges_;
+};
+
+class MachineServer final : public rpc::Machine::Server {
+ public:
+  explicit MachineServer(TcgVmm& vmm) : vmm_(vmm) {}
+  ~MachineServer() noexcept(false) { vmm_.engine().stop(); }
+
+ protected:
+  kj::Promise<void> start(StartContext) override {
+    return answering([this] { return engine().start(); });
+  }
+  kj::Promise<void> stop(StopContext) override {
+    vmm_.engine().stop();
+    return vmm_.engine().ended();
+  }
+  kj::Promise<void> reset(ResetContext) override {
+    return answering([this] { return engine().reset(); });
+  }
+  kj::Promise<void> freeze(FreezeContext context) override {
+    return answering([this, context]() mutable {
+      return engine().freeze().then(
+          [context](uint32_t micros) mutable { context.getResults().setMicros(micros); });
+    });
+  }
+  kj::Promise<void> thaw(ThawContext) override {
+    return answering([this] { return engine().thaw(); });
+  }
+  kj::Promise<void> wait(WaitContext context) override {
+    return vmm_.engine().ended().then([this, context]() mutable {
+      auto exit = context.getResults().initExit();
+      exit.setKind(vmm_.engine().end().kind);
+      exit.setDetail(vmm_.engine().end().detail);
+    });
+  }
+  kj::Promise<void> console(ConsoleContext context) override {
+    return answering([this, context]() mutable {
+      context.getResults().setStream(giveFd(vmm_.engine().takeConsole()).castAs<rpc::Fd>());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+  kj::Promise<void> doorbell(DoorbellContext context) override {
+    return answering([this, context]() mutable {
+      context.getResults().setStream(giveFd(vmm_.engine().takeDoorbell()).castAs<rpc::Fd>());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+  kj::Promise<void> observer(ObserverContext context) override {
+    context.getResults().setObserver(observerServer(vmm_));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> writeGate(WriteGateContext context) override {
+    return answering([this, context]() mutable {
+      Ranges ranges;
+      for (const auto range : context.getParams().getRanges())
+        ranges.push_back({range.getGpa(), range.getSize()});
+      vmm_.machine().memory.checkRanges(ranges);
+      if (context.getParams().getPublish()) vmm_.published = ranges;
+      context.getResults().setGate(kj::heap<WriteGateServer>(vmm_, std::move(ranges)));
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  // Of a machine that still exists.
+  Engine& engine() {
+    vmm_.machine();
+    return vmm_.engine();
+  }
+
+  TcgVmm& vmm_;
+};
+
+}  // namespace
+
+rpc::Machine::Client machineServer(TcgVmm& vmm) {
+  return kj::heap<MachineServer>(vmm);
+}
+rpc::Observer::Client observerServer(TcgVmm& vmm) {
+  return kj::heap<ObserverServer>(vmm);
+}
+rpc::WriteGate::Client publishedGateServer(TcgVmm& vmm) {
+  return kj::heap<WriteGateServer>(vmm, std::nullopt);
+}
+
+}  // namespace ktstr::vmm

@@ -1,0 +1,18 @@
+// Servers of the capabilities over a booted machine, from most to least authority.
+#pragma once
+
+#include "protocol/machine.capnp.h"
+#include "vmm/tcg_vmm.h"
+
+namespace ktstr::vmm {
+
+// Full control. Its destruction stops the machine.
+rpc::Machine::Client machineServer(TcgVmm& vmm);
+
+// Bootstrap of the observe socket, and what Machine.observer() gives: waits for boot on every call.
+rpc::Observer::Client observerServer(TcgVmm& vmm);
+
+// Bootstrap of the gate socket: writes inside what has been published, refuses everything until then.
+rpc::WriteGate::Client publishedGateServer(TcgVmm& vmm);
+
+}  // namespace ktstr::vmm

@@ -1,0 +1,32 @@
+// Errors across RPC: a failed call carries "name: message (hint)" as its description (protocol/transport.h
+// turns it back into an Error on the other side).
+#pragma once
+
+#include <kj/async.h>
+
+#include <utility>
+
+#include "protocol/error.h"
+
+namespace ktstr::vmm {
+
+inline kj::Exception rpcException(const char* what) {
+  return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(what));
+}
+inline kj::Exception rpcException(const Error& error) {
+  return rpcException(error.what());
+}
+
+// Runs the body of a server method; an Error thrown in it or in its continuations fails the call by its name.
+template <typename Body>
+kj::Promise<void> answering(Body&& body) {
+  return kj::evalNow(std::forward<Body>(body)).catch_([](kj::Exception&& exception) -> kj::Promise<void> {
+    constexpr kj::StringPtr foreign =
+        "std::exception: "_kj;  // how KJ presents exceptions that are not its own
+    const kj::StringPtr description = exception.getDescription();
+    if (!description.startsWith(foreign)) return kj::mv(exception);
+    return rpcException(description.slice(foreign.size()).cStr());
+  });
+}
+
+}  // namespace ktstr::vmm

@@ -1,0 +1,37 @@
+// The warden: a process forked before the VMM locks itself down. It starts QEMU once on request and outlives
+// the VMM by a moment to clean up: when the VMM is gone, however it went, it kills QEMU and removes the
+// socket files. If the warden itself is killed, QEMU dies with it (PDEATHSIG) and the VMM sees the connection
+// end.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "protocol/fd.h"
+
+namespace ktstr::vmm {
+
+struct LaunchRequest {
+  std::vector<std::string> arguments;            // of QEMU, without argv[0]
+  std::vector<std::pair<int, int>> descriptors;  // {ours, its number in QEMU}; at most 16
+  int standardError = -1;
+};
+
+// What the warden tells the VMM: started or failed once, then ended once.
+struct WardenReport {
+  enum Kind : uint32_t { started, failed, ended } kind;
+  int32_t value;   // started: QEMU's pid; ended: its wait status
+  char text[248];  // failed: why
+};
+
+// Forks the warden; the result is our end of a socket that delivers WardenReports and is close-on-exec and
+// non-blocking. Call it while the process has one thread. The warden ends when that socket is shut down or
+// closed. Throws Error "warden-failed".
+Fd startWarden(const std::string& qemuPath, const std::vector<std::string>& socketFiles);
+
+// Sends the one request; the descriptors stay ours. Throws Error "warden-failed".
+void sendLaunch(int warden, const LaunchRequest& request);
+
+}  // namespace ktstr::vmm
