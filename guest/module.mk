@@ -15,9 +15,20 @@ work.sources := guest/work/group.cc guest/work/telemetry.cc guest/work/wait.cc g
 work.needs := scenario protocol
 work.tests := guest/work/group_test.cc guest/work/histogram_test.cc
 
+agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/supervisor.cc guest/agent/workers.cc \
+  guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
+  guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc
+agent.needs := work scenario topology protocol
+agent.tests := guest/agent/agent_test.cc guest/agent/scheduler_test.cc guest/agent/scheduler_log_test.cc
+
+ktstr-guest.sources := guest/agent/main.cc
+ktstr-guest.needs := agent
+ktstr-guest.libs := -s
+ktstr-guest.static := 1
+
 # ---- what a guest is made of, on the host's side: its shape, its RAM, its initramfs ----
 
-libraries += topology boot
+libraries += topology boot image
 
 topology.sources := guest/topology.cc
 topology.needs := protocol
@@ -26,3 +37,9 @@ topology.tests := guest/topology_test.cc
 boot.sources := guest/boot/machine.cc guest/boot/memory_plan.cc guest/boot/kernel_loader.cc \
   guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/tsc.cc
 boot.needs := topology cache protocol
+
+image.sources := guest/image/initramfs.cc guest/image/image_plan.cc guest/image/base_image.cc guest/image/cpio.cc \
+  guest/image/lz4_legacy.cc guest/image/elf_needs.cc guest/image/elf_closure.cc guest/image/library_paths.cc
+image.needs := cache protocol
+image.packages := libelf liblz4
+image.fuzz := guest/image/elf_closure_fuzz.cc

@@ -34,7 +34,7 @@ struct ImageRequest {
 std::string imageKey(const ImageRequest& request);
 
 struct ImageBase {
-  Fd file;              // memfd, or the cache's file opened read-only; a multiple of 64 KiB, NUL padded
+  Fd file;              // memfd; a multiple of 64 KiB, NUL padded
   uint64_t length = 0;  // of the archive itself: what the kernel is told
 };
 
