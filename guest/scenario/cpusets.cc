@@ -62,7 +62,8 @@ Cpus resolveExact(capnp::List<uint32_t>::Reader list, const Topology& topology) 
   Cpus cpus = cpuNumbers(list);
   std::sort(cpus.begin(), cpus.end());
   if (cpus.back() >= topology.vcpus()) {
-    refuse(text("exact: CPU ", cpus.back(), " does not exist; ", available(topology, "CPUs", topology.vcpus())));
+    refuse(
+        text("exact: CPU ", cpus.back(), " does not exist; ", available(topology, "CPUs", topology.vcpus())));
   }
   const auto twice = std::adjacent_find(cpus.begin(), cpus.end());
   if (twice != cpus.end()) refuse(text("exact: CPU ", *twice, " is named twice"));
@@ -83,7 +84,8 @@ std::optional<Cpus> resolveCpuset(rpc::CpusetSpec::Reader spec, const Topology& 
       return std::nullopt;
     case rpc::CpusetSpec::LLC:
       if (spec.getLlc() >= topology.llcs) {
-        refuse(text("llc: LLC ", spec.getLlc(), " does not exist; ", available(topology, "LLCs", topology.llcs)));
+        refuse(text("llc: LLC ", spec.getLlc(), " does not exist; ",
+                    available(topology, "LLCs", topology.llcs)));
       }
       return topology.cpusOfLlc(spec.getLlc());
     case rpc::CpusetSpec::NUMA:
@@ -95,7 +97,8 @@ std::optional<Cpus> resolveCpuset(rpc::CpusetSpec::Reader spec, const Topology& 
     case rpc::CpusetSpec::RANGE:
       return resolveRange(spec.getRange(), topology);
     case rpc::CpusetSpec::DISJOINT:
-      return resolvePart("disjoint", spec.getDisjoint().getIndex(), spec.getDisjoint().getOf(), 0.0, topology);
+      return resolvePart("disjoint", spec.getDisjoint().getIndex(), spec.getDisjoint().getOf(), 0.0,
+                         topology);
     case rpc::CpusetSpec::OVERLAP:
       requireFraction("overlap.fraction", spec.getOverlap().getFraction());
       return resolvePart("overlap", spec.getOverlap().getIndex(), spec.getOverlap().getOf(),
@@ -118,7 +121,8 @@ void resolveCpusets(rpc::Scenario::Reader scenario, const Topology& topology,
   for (const auto& each : scenario.getSteps()) {
     for (const auto& cgroup : each.getCgroups()) uses.push_back({step, cgroup.getName(), cgroup.getCpuset()});
     for (const auto& op : each.getOps()) {
-      if (op.isSetCpuset()) uses.push_back({step, op.getSetCpuset().getCgroup(), op.getSetCpuset().getCpuset()});
+      if (op.isSetCpuset())
+        uses.push_back({step, op.getSetCpuset().getCgroup(), op.getSetCpuset().getCpuset()});
     }
     step++;
   }

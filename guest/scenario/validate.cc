@@ -20,7 +20,9 @@ using Cpus = std::vector<uint32_t>;
   throw Error(ExitCode::usage, "scenario-invalid", place + ": " + reason, hint);
 }
 
-std::string_view view(capnp::Text::Reader value) { return {value.begin(), value.size()}; }
+std::string_view view(capnp::Text::Reader value) {
+  return {value.begin(), value.size()};
+}
 
 bool isWordCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
@@ -108,7 +110,8 @@ class CgroupModel {
     if (cpus) requireInside(place, path, *cpus, outer);
     groups_[path].cpus = cpus;
     for (const auto& [other, group] : groups_) {
-      if (isBelow(other, path) && group.cpus) requireInside(place, other, *group.cpus, effective(parentOf(other)));
+      if (isBelow(other, path) && group.cpus)
+        requireInside(place, other, *group.cpus, effective(parentOf(other)));
     }
   }
 
@@ -150,7 +153,8 @@ class CgroupModel {
   static void requireInside(const std::string& place, const std::string& path, const Cpus& inner,
                             const Cpus& outer) {
     if (std::includes(outer.begin(), outer.end(), inner.begin(), inner.end())) return;
-    refuse(place, text("CPUs ", cpuList(inner), " of \"", path, "\" are not inside its parent's ", cpuList(outer)));
+    refuse(place,
+           text("CPUs ", cpuList(inner), " of \"", path, "\" are not inside its parent's ", cpuList(outer)));
   }
 
   const Topology& topology_;
@@ -200,8 +204,8 @@ void checkWork(const std::string& place, rpc::WorkSpec::Reader work, const Topol
     refuse(place + ".workers", text(work.getWorkers(), " workers; at most ", maxWorkers, " in a step"));
   }
   if (work.getWorkers() % size != 0) {
-    refuse(place + ".workers", text(work.getWorkers(), " workers; ", workTypeName(work.getType()),
-                                    " works in groups of ", size),
+    refuse(place + ".workers",
+           text(work.getWorkers(), " workers; ", workTypeName(work.getType()), " works in groups of ", size),
            text("use ", work.getWorkers() + size - work.getWorkers() % size));
   }
   if (work.getNice() < -20 || work.getNice() > 19) {

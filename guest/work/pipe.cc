@@ -21,7 +21,8 @@ bool awaitByte(Telemetry& telemetry, PairPage& pair, int pipe, uint32_t side, ui
     poll(&wait, 1, static_cast<int>(longestWaitNs / 1'000'000));
     slept = true;
   }
-  // The partner may be one round ahead, never two: it waits for our byte as well. So two stamps a direction do.
+  // The partner may be one round ahead, never two: it waits for our byte as well. So two stamps a direction
+  // do.
   const uint64_t stamp = pair.stampNs[(1 - side) * 2 + round % 2].load(std::memory_order_relaxed);
   slept ? telemetry.woken(stamp) : telemetry.rearm();
   return true;

@@ -1,0 +1,69 @@
+#include "guest/agent/agent.h"
+
+#include <capnp/serialize.h>
+
+#include "guest/agent/inject.h"
+#include "guest/agent/runner.h"
+#include "guest/agent/system.h"
+#include "guest/scenario/validate.h"
+#include "protocol/error.h"
+
+namespace ktstr::agent {
+namespace {
+
+// The host checked all this as well; orders that this agent understands in another way must not run.
+void checkOrders(rpc::GuestOrders::Reader orders) {
+  const Topology topology{orders.getNodes(), orders.getLlcs(), orders.getCoresPerLlc(),
+                          orders.getThreadsPerCore()};
+  try {
+    checkTopology(topology);
+    validateScenario(orders.getScenario(), topology);
+  } catch (const Error& error) {
+    throw Failure(FailureName::ORDERS_INVALID, error.what());
+  }
+}
+
+void startScheduler(rpc::SchedulerOrders::Reader orders, Scheduler& scheduler, Supervisor& supervisor) {
+  scheduler.start(orders);
+  const auto settled = [&] { return !scheduler.running() || scheduler.attached(); };
+  supervisor.wait(inMilliseconds(orders.getAttachTimeoutMs()), settled, true, 10);
+  if (!scheduler.running()) throw scheduler.diedAtStart();
+  if (!scheduler.attached() && !supervisor.cutShort())
+    throw scheduler.notAttached(orders.getAttachTimeoutMs());
+}
+
+void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& environment) {
+  checkImage(environment.image, orders.getRunId().cStr());
+  checkOrders(orders);
+  Cgroups cgroups(environment.cgroupMount);
+  channel.post([&](rpc::GuestEvent::Builder event) { fillFacts(event.initReady(), environment.uptimeMs); });
+  Scheduler scheduler(channel, environment.schedExt);
+  Supervisor supervisor(channel, scheduler);
+  const auto hook = [&](const std::vector<pid_t>& workers) { inject(environment.inject, channel, workers); };
+  try {
+    if (orders.getScheduler().getPath().size() > 0)
+      startScheduler(orders.getScheduler(), scheduler, supervisor);
+    if (!supervisor.cutShort()) Runner(orders, channel, supervisor, cgroups, hook).run();
+  } catch (const Failure& failure) {
+    channel.failure(failure);
+  }
+  if (scheduler.running()) supervisor.stopScheduler();
+}
+
+}  // namespace
+
+void runOrders(Channel& channel, const Environment& environment) {
+  try {
+    const std::vector<std::byte> bytes = channel.orders();
+    // A vector's memory is aligned for words.
+    capnp::FlatArrayMessageReader message(
+        kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes.data()), bytes.size() / sizeof(capnp::word)));
+    run(message.getRoot<rpc::GuestOrders>(), channel, environment);
+  } catch (const Failure& failure) {
+    channel.failure(failure);
+  } catch (const std::exception& error) {
+    channel.failure(Failure(FailureName::INTERNAL, error.what()));
+  }
+}
+
+}  // namespace ktstr::agent

@@ -1,0 +1,69 @@
+#include "guest/agent/channel.h"
+
+#include <capnp/serialize.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "protocol/text.h"
+
+namespace ktstr::agent {
+
+Channel::Channel(std::span<std::byte> memory, Fd doorbell)
+    : mailbox_(memory), doorbell_(std::move(doorbell)) {}
+
+void Channel::drainDoorbell() {
+  char bytes[64];
+  while (read(doorbell_.get(), bytes, sizeof bytes) > 0) continue;
+}
+
+// One byte per event. Where the line is so busy that the byte is refused, earlier ones are still on their way
+// and will make the host look after this event was posted.
+void Channel::ring() {
+  if (doorbell_ && write(doorbell_.get(), "!", 1) != 1) return;
+}
+
+bool Channel::send(capnp::MessageBuilder& message, uint64_t patience) {
+  const kj::Array<capnp::word> words = capnp::messageToFlatArray(message);
+  const auto bytes = std::as_bytes(std::span(words.begin(), words.size()));
+  const uint64_t deadline = monotonicNs() + (full_ ? 0 : patience);
+  while (!mailbox_.fits(bytes.size()) && monotonicNs() < deadline) usleep(1000);
+  full_ = !mailbox_.post(bytes);
+  ring();
+  return !full_;
+}
+
+void Channel::failure(const Failure& failure) {
+  post([&](rpc::GuestEvent::Builder event) {
+    auto out = event.initFailure();
+    out.setName(failure.name);
+    out.setMessage(failure.message);
+    out.setStep(failure.step);
+    out.setCgroup(failure.cgroup);
+    out.setWorker(failure.worker);
+  });
+}
+
+void Channel::done() {
+  full_ = false;  // worth another wait
+  if (mailbox_.dropped() > 0) {
+    failure(
+        Failure(FailureName::MAILBOX_FULL, text(mailbox_.dropped(), " events did not fit into the mailbox")));
+  }
+  full_ = false;
+  capnp::MallocMessageBuilder message;
+  auto event = message.initRoot<rpc::GuestEvent>();
+  event.setAtNs(monotonicNs());
+  event.initDone().setDropped(mailbox_.dropped());
+  send(message, lastPatienceNs);
+  if (doorbell_) tcdrain(doorbell_.get());
+}
+
+bool Channel::postAtOnce(const std::string& log) {
+  capnp::MallocMessageBuilder message;
+  auto event = message.initRoot<rpc::GuestEvent>();
+  event.setAtNs(monotonicNs());
+  event.setSchedulerLog(log);
+  return send(message, 0);
+}
+
+}  // namespace ktstr::agent

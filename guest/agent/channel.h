@@ -1,0 +1,57 @@
+// The agent's line to the host: events go into the mailbox, and each rings the doorbell.
+#pragma once
+
+#include <capnp/message.h>
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "guest/agent/failure.h"
+#include "protocol/fd.h"
+#include "protocol/mailbox.h"
+#include "protocol/report.capnp.h"
+
+namespace ktstr::agent {
+
+class Channel {
+ public:
+  // `memory` must outlive it. `doorbell` may be none; it must not block. Throws Error "mailbox-invalid".
+  Channel(std::span<std::byte> memory, Fd doorbell);
+
+  std::vector<std::byte> orders() const { return mailbox_.orders(); }
+  bool stopRequested() const { return mailbox_.stopRequested(); }
+  int doorbell() const { return doorbell_.get(); }
+  void drainDoorbell();  // forgets the host's bytes
+
+  // Posts one event that `fill(rpc::GuestEvent::Builder)` completes, with the time of now. A full ring is
+  // waited for once for a short while; then events are dropped (and counted) at once, until the host has made
+  // room again.
+  template <typename Fill>
+  void post(Fill&& fill) {
+    capnp::MallocMessageBuilder message;
+    auto event = message.initRoot<rpc::GuestEvent>();
+    event.setAtNs(monotonicNs());
+    fill(event);
+    send(message, patienceNs);
+  }
+  void failure(const Failure& failure);
+  // The last event, preceded by failure mailboxFull if any was dropped. Returns when the bell has been rung.
+  void done();
+
+  // Posts without waiting for room. False: did not fit. For fault injection.
+  bool postAtOnce(const std::string& log);
+
+ private:
+  static constexpr uint64_t patienceNs = 300'000'000;
+  static constexpr uint64_t lastPatienceNs = 2'000'000'000;
+
+  bool send(capnp::MessageBuilder& message, uint64_t patience);
+  void ring();
+
+  GuestMailbox mailbox_;
+  Fd doorbell_;
+  bool full_ = false;  // the last event did not fit
+};
+
+}  // namespace ktstr::agent

@@ -1,0 +1,103 @@
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "guest/agent/workers.h"
+
+namespace ktstr::agent {
+namespace {
+
+constexpr auto relaxed = std::memory_order_relaxed;
+
+uint64_t nanoseconds(const timeval& time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_usec) * 1000;
+}
+
+void fillCpus(const work::WorkerPage& page, rpc::WorkerReport::Builder report) {
+  std::vector<uint32_t> cpus;
+  for (uint32_t cpu = 0; cpu < work::maxCpus; cpu++) {
+    if ((page.cpusSeen[cpu / 64].load(relaxed) >> (cpu % 64) & 1) != 0) cpus.push_back(cpu);
+  }
+  report.setCpusSeen(kj::arrayPtr(cpus.data(), cpus.size()));
+}
+
+void fillHistogram(const work::WorkerPage& page, rpc::WorkerReport::Builder report) {
+  std::vector<size_t> used;
+  for (size_t bucket = 0; bucket < work::Histogram::buckets; bucket++) {
+    if (page.wakeLatency.count(bucket) > 0) used.push_back(bucket);
+  }
+  auto out = report.initWakeLatency(static_cast<unsigned>(used.size()));
+  for (unsigned i = 0; i < out.size(); i++) {
+    out[i].setUpperNs(work::Histogram::upperOf(used[i]));
+    out[i].setCount(page.wakeLatency.count(used[i]));
+  }
+  report.setWakeSamples(page.wakeSamples.load(relaxed));
+}
+
+// A worker that ended by itself knows all its figures; of another one the kernel knows some.
+void fillUsage(const Worker& worker, rpc::WorkerReport::Builder report) {
+  const work::WorkerPage& page = worker.page();
+  if (page.finished.load(std::memory_order_acquire) != 0) {
+    report.setCpuNs(page.cpuNs.load(relaxed));
+    report.setRunDelayNs(page.runDelayNs.load(relaxed));
+    report.setTimeslices(page.timeslices.load(relaxed));
+    report.setRunDelayValid(page.runDelayValid.load(relaxed) != 0);
+    report.setVoluntarySwitches(page.voluntarySwitches.load(relaxed));
+    report.setInvoluntarySwitches(page.involuntarySwitches.load(relaxed));
+  } else if (worker.exit) {
+    const rusage& usage = worker.exit->usage;
+    report.setCpuNs(nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime));
+    report.setVoluntarySwitches(static_cast<uint64_t>(usage.ru_nvcsw));
+    report.setInvoluntarySwitches(static_cast<uint64_t>(usage.ru_nivcsw));
+  }
+}
+
+// The time since the last checkpoint is a gap as well for a worker that never came to the next one.
+void fillTimes(const Worker& worker, rpc::WorkerReport::Builder report) {
+  const work::WorkerPage& page = worker.page();
+  const bool finished = page.finished.load(std::memory_order_acquire) != 0;
+  const uint64_t go = page.goNs.load(relaxed);
+  const uint64_t end = finished ? page.endNs.load(relaxed) : worker.endedNs;
+  report.setWallNs(go != 0 && end > go ? end - go : 0);
+  uint64_t gap = page.maxGapNs.load(relaxed), at = page.maxGapAtNs.load(relaxed);
+  const uint64_t last = std::max(go, page.checkpointNs.load(relaxed));
+  if (!finished && go != 0 && page.blocked.load(relaxed) == 0 && end > last && end - last > gap) {
+    gap = end - last;
+    at = end;
+    report.setMaxGapCpu(page.lastCpu.load(relaxed));
+  } else {
+    report.setMaxGapCpu(page.maxGapCpu.load(relaxed));
+  }
+  report.setMaxGapNs(gap);
+  report.setMaxGapAtNs(at);
+}
+
+void fillExit(const Worker& worker, rpc::WorkerExit::Builder exit) {
+  if (worker.stuck || !worker.exit) return exit.setStuck();
+  const int status = worker.exit->status;
+  if (WIFSIGNALED(status)) return exit.setSignal(static_cast<uint32_t>(WTERMSIG(status)));
+  if (WEXITSTATUS(status) != 0) return exit.setCode(WEXITSTATUS(status));
+  exit.setClean();
+}
+
+}  // namespace
+
+void fillReport(const Worker& worker, uint32_t step, rpc::WorkerReport::Builder report) {
+  const work::WorkerPage& page = worker.page();
+  report.setStep(step);
+  report.setCgroup(worker.cgroup);
+  report.setWork(worker.work);
+  report.setIndex(worker.index);
+  report.setPid(static_cast<uint32_t>(worker.pid));
+  report.setIterations(page.iterations.load(relaxed));
+  report.setWorkUnits(page.workUnits.load(relaxed));
+  report.setMigrations(page.migrations.load(relaxed));
+  if (!worker.anywhere) report.setCpuset(kj::arrayPtr(worker.allowed.data(), worker.allowed.size()));
+  fillUsage(worker, report);
+  fillTimes(worker, report);
+  fillCpus(page, report);
+  fillHistogram(page, report);
+  fillExit(worker, report.initExited());
+}
+
+}  // namespace ktstr::agent

@@ -1,0 +1,87 @@
+#include "guest/agent/scheduler_log.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "protocol/text.h"
+
+namespace ktstr::agent {
+namespace {
+
+// Length of the UTF-8 sequence at the beginning of `bytes` (RFC 3629), 0 if it is none.
+size_t sequenceLength(std::string_view bytes) {
+  const auto at = [&](size_t i) { return i < bytes.size() ? static_cast<uint8_t>(bytes[i]) : uint8_t{0}; };
+  const auto follows = [&](size_t count) {
+    for (size_t i = 1; i <= count; i++) {
+      if ((at(i) & 0xc0) != 0x80) return size_t{0};
+    }
+    return count + 1;
+  };
+  const uint8_t first = at(0);
+  if (first == 0) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return follows(1);
+  if (first == 0xe0 && at(1) < 0xa0) return 0;
+  if (first == 0xed && at(1) > 0x9f) return 0;
+  if (first >= 0xe0 && first <= 0xef) return follows(2);
+  if (first == 0xf0 && at(1) < 0x90) return 0;
+  if (first == 0xf4 && at(1) > 0x8f) return 0;
+  if (first >= 0xf0 && first <= 0xf4) return follows(3);
+  return 0;
+}
+
+void keepLast(std::string& text, size_t bytes) {
+  if (text.size() > bytes) text.erase(0, text.size() - bytes);
+}
+
+}  // namespace
+
+std::string toUtf8(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    const size_t length = sequenceLength(bytes);
+    length == 0 ? out.append("\xef\xbf\xbd") : out.append(bytes.substr(0, length));
+    bytes.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return out;
+}
+
+void SchedulerLog::pass(size_t count) {
+  sink_(toUtf8(std::string_view(pending_).substr(0, count)));
+  pending_.erase(0, count);
+  passed_ += count;
+}
+
+void SchedulerLog::feed(std::string_view bytes) {
+  recent_.append(bytes);
+  keepLast(recent_, 4096);
+  pending_.append(bytes);
+  while (!pending_.empty() && passed_ < headBytes) {
+    const size_t newline = pending_.rfind('\n', pieceBytes - 1);
+    if (newline == std::string::npos && pending_.size() < pieceBytes) return;
+    pass(newline == std::string::npos ? pieceBytes : newline + 1);
+  }
+  if (pending_.size() > tailBytes) {
+    leftOut_ += pending_.size() - tailBytes;
+    keepLast(pending_, tailBytes);
+  }
+}
+
+void SchedulerLog::finish() {
+  if (leftOut_ > 0) sink_(text("[", leftOut_, " bytes left out]\n"));
+  leftOut_ = 0;
+  while (!pending_.empty()) {
+    const size_t newline = pending_.rfind('\n', pieceBytes - 1);
+    pass(newline == std::string::npos ? std::min(pending_.size(), pieceBytes) : newline + 1);
+  }
+}
+
+std::string SchedulerLog::lastWords(size_t bytes) const {
+  std::string_view words(recent_);
+  while (!words.empty() && words.back() == '\n') words.remove_suffix(1);
+  if (words.size() <= bytes) return toUtf8(words);
+  const size_t line = words.find('\n', words.size() - bytes);
+  return toUtf8(words.substr(line == std::string_view::npos ? words.size() - bytes : line + 1));
+}
+
+}  // namespace ktstr::agent

@@ -1,0 +1,38 @@
+// What a scheduler prints, cut into events: all of the beginning at once, and the end of the rest at the end.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace ktstr::agent {
+
+class SchedulerLog {
+ public:
+  static constexpr size_t headBytes = size_t{192} << 10;  // passed on as they come
+  static constexpr size_t tailBytes = size_t{64} << 10;   // of what follows, kept for finish()
+  static constexpr size_t pieceBytes = 4096;              // largest piece
+
+  // `sink` gets pieces of valid UTF-8 (other bytes become U+FFFD), whole lines where they fit into one.
+  explicit SchedulerLog(std::function<void(const std::string&)> sink) : sink_(std::move(sink)) {}
+
+  void feed(std::string_view bytes);
+  // No more will come: passes on the rest, after "[N bytes left out]" where some are missing.
+  void finish();
+  // The last lines so far, at most `bytes`, as valid UTF-8: evidence for a message.
+  std::string lastWords(size_t bytes) const;
+
+ private:
+  void pass(size_t count);
+
+  std::function<void(const std::string&)> sink_;
+  std::string pending_;  // not passed on yet
+  std::string recent_;   // the last bytes, for lastWords()
+  size_t passed_ = 0, leftOut_ = 0;
+};
+
+// Replaces what is not valid UTF-8 (and NUL) by U+FFFD.
+std::string toUtf8(std::string_view bytes);
+
+}  // namespace ktstr::agent

@@ -1,0 +1,47 @@
+// The agent's one place of waiting: children that end, the scheduler's log and state, the host's wish to
+// stop, time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "guest/agent/channel.h"
+#include "guest/agent/scheduler.h"
+#include "guest/agent/workers.h"
+#include "protocol/fd.h"
+
+namespace ktstr::agent {
+
+class Supervisor {
+ public:
+  // Blocks SIGCHLD and takes over the reaping of every child of the process, orphans of PID 1 included.
+  Supervisor(Channel& channel, Scheduler& scheduler);
+
+  // Whose ends to note; nullptr: nobody's.
+  void watch(Workers* workers) { workers_ = workers; }
+
+  // Returns when `done` says so (asked after every event and every `tickMs`), when the deadline
+  // (CLOCK_MONOTONIC) has come, or, with `unlessCut`, when the scenario has to be cut short. Meanwhile
+  // everything is looked after: a crash is named at once, an ejected scheduler within 100 ms. True: `done`.
+  bool wait(uint64_t deadlineNs, const std::function<bool()>& done, bool unlessCut = false, int tickMs = 100);
+
+  // The scheduler is lost or the host has asked to stop.
+  bool cutShort() const { return scheduler_.lost() || channel_.stopRequested(); }
+
+  // SIGINT, 2 s later SIGKILL, to a scheduler that runs; its log and its end are posted.
+  void stopScheduler();
+
+ private:
+  void reap();
+
+  Channel& channel_;
+  Scheduler& scheduler_;
+  Workers* workers_ = nullptr;
+  Fd childSignals_;
+};
+
+uint64_t inMilliseconds(uint64_t milliseconds);  // CLOCK_MONOTONIC then
+
+}  // namespace ktstr::agent

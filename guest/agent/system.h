@@ -1,0 +1,50 @@
+// What PID 1 does with the machine it wakes up in.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "protocol/fd.h"
+#include "protocol/report.capnp.h"
+
+namespace ktstr::agent {
+
+// What the host says on the kernel command line:
+//   ktstr.mailbox=0xGPA,0xSIZE   where the mailbox is
+//   ktstr.inject=WHAT            see inject.h
+struct CommandLine {
+  uint64_t mailboxGpa = 0, mailboxSize = 0;
+  std::string inject;
+};
+// Throws Failure ordersInvalid if there is no mailbox or it is written in another way.
+CommandLine parseCommandLine(std::string_view line);
+
+// The mounts without which nothing can be reported (/proc, /dev), and the rest: /sys, cgroup2, /tmp, /run,
+// bpffs; debugfs and tracefs as far as the kernel has them. Throw Failure mountFailed.
+void mountFirst();
+void mountRest();
+
+// Throws Failure imageIncomplete if `directory`/complete, the archive's last file, is missing (the image was
+// cut off), or if `directory`/run does not say `runId` (it is another run's image).
+void checkImage(const std::string& directory, const std::string& runId);
+
+// The mailbox by /dev/mem, cached (an uncached mapping of a reserved range is refused), not passed on to
+// children.
+Mapping mapMailbox(const CommandLine& line);
+// The second serial port, raw and non-blocking; none if there is none.
+Fd openDoorbell(const char* path = "/dev/ttyS1");
+
+// SCHED_FIFO 1, so that a bad sched_ext scheduler, which is given only the normal policies, cannot starve the
+// agent. It sleeps nearly always and runs for microseconds, so it disturbs no more than at a normal priority.
+// Children are reset to the normal policy when they are forked.
+void raiseOwnPriority();
+
+// `uptimeMs`: when init began.
+void fillFacts(rpc::GuestFacts::Builder facts, uint32_t uptimeMs);
+uint32_t uptimeMs();
+
+// Ends the machine: sync, then a reset (with reboot=k the keyboard controller's).
+[[noreturn]] void reset();
+
+}  // namespace ktstr::agent

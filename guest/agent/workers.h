@@ -1,0 +1,85 @@
+// The worker processes of one step, from fork to report.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "guest/agent/cgroups.h"
+#include "guest/agent/channel.h"
+#include "guest/work/group.h"
+#include "protocol/fd.h"
+#include "protocol/scenario.capnp.h"
+
+namespace ktstr::agent {
+
+// How a child of PID 1 ended.
+struct ChildExit {
+  pid_t pid;
+  int status;    // wait status
+  rusage usage;  // all it used
+};
+
+struct Worker {
+  std::string cgroup;
+  std::string work;    // name of its work group
+  uint32_t index = 0;  // within it
+  std::shared_ptr<work::WorkGroup> group;
+  pid_t pid = -1;
+  std::optional<ChildExit> exit;
+  uint64_t endedNs = 0;
+  bool told = false;     // to stop
+  bool stuck = false;    // did not; killed
+  bool anywhere = true;  // else: the CPUs it was allowed on, at any time
+  std::vector<uint32_t> allowed;
+
+  std::string name() const;  // "cgroup/work[index] (pid N)"
+  const work::WorkerPage& page() const { return group->page(index); }
+};
+
+class Workers {
+ public:
+  Workers(uint32_t step, Channel& channel, Cgroups& cgroups);
+  ~Workers();  // kills what is left
+
+  // Forks the workers of a cgroup, which wait for go(), and puts them in place. Throws Failure spawnFailed or
+  // cgroupFailed. `definition` must outlive this.
+  void spawn(rpc::CgroupDef::Reader definition);
+  void go();
+
+  const std::vector<Worker>& all() const { return workers_; }
+  std::vector<pid_t> pids() const;
+
+  // If the child is one of ours notes its end; posts failure workerCrashed unless it ended as it was told.
+  bool ended(const ChildExit& child);
+
+  // Those of one cgroup, or of all (nothing): tells them to stop; whether all have ended; kills the rest and
+  // posts failure workerStuck for each; posts the reports of those not reported yet and forgets them.
+  void tellStop(const std::optional<std::string>& cgroup);
+  bool allEnded(const std::optional<std::string>& cgroup) const;
+  void killStuck(const std::optional<std::string>& cgroup);
+  void report(const std::optional<std::string>& cgroup);
+
+  // The cpusets have changed: notes where each worker may run from now on.
+  void cpusetsChanged();
+
+ private:
+  Worker spawnOne(const std::shared_ptr<work::WorkGroup>& group, uint32_t index);
+  void place(Worker& worker, rpc::WorkSpec::Reader spec);
+
+  uint32_t step_;
+  Channel& channel_;
+  Cgroups& cgroups_;
+  Fd startRead_, startWrite_;
+  std::vector<Worker> workers_;
+};
+
+// Fills a report from a worker's page and the way it ended.
+void fillReport(const Worker& worker, uint32_t step, rpc::WorkerReport::Builder report);
+
+}  // namespace ktstr::agent
