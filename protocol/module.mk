@@ -10,7 +10,7 @@ schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp 
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
 protocol.sources := protocol/error.cc protocol/fd.cc protocol/process.cc protocol/mailbox.cc
-protocol.tests := protocol/mailbox_test.cc
+protocol.tests := protocol/fd_test.cc protocol/process_test.cc protocol/mailbox_test.cc
 protocol.fuzz := protocol/mailbox_fuzz.cc
 protocol.packages := capnp-rpc zlib
 
@@ -23,6 +23,7 @@ json.fuzz := protocol/json_fuzz.cc protocol/message_fuzz.cc
 log.sources := protocol/log.cc
 log.needs := json protocol
 log.packages := spdlog
+log.tests := protocol/log_test.cc
 
 sandbox.sources := protocol/sandbox.cc
 sandbox.needs := protocol
