@@ -32,6 +32,7 @@ class Fetcher {
   // dies with this process, and ends when this object goes.
   static Fetcher start(const std::string& aptRoot);
   Fetcher(Fetcher&&) = default;
+  Fetcher& operator=(Fetcher&&) = default;
 
   // Kernel and kernel source packages in all suites. `fresh` renews the lists first, unless that was done in
   // the last minute. Throws Error "kernel-unavailable" (infrastructure) if there are no lists and none can be
