@@ -97,7 +97,8 @@ std::vector<Remap> planRemaps(const SpawnOptions& options, int nullDevice) {
   if (options.standardOutput >= 0) remaps.push_back({options.standardOutput, 1});
   if (options.standardError >= 0) remaps.push_back({options.standardError, 2});
   for (const auto& [source, target] : options.descriptors) {
-    const bool taken = std::any_of(remaps.begin(), remaps.end(), [&](auto& r) { return r.target == target; });
+    const bool taken =
+        std::any_of(remaps.begin(), remaps.end(), [number = target](auto& r) { return r.target == number; });
     if (target < 3 || taken) {
       throw Error(
           ExitCode::infrastructure, "spawn-failed",
