@@ -1,0 +1,133 @@
+#include "monitor/btf_types.h"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include <limits>
+#include <utility>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr unsigned maxDepth = 16;         // of anonymous members in each other
+constexpr unsigned maxModifiers = 20;     // const, volatile, typedef, type tag in a row
+constexpr unsigned maxMembers = 100'000;  // looked at for one name
+
+bool isModifier(const btf_type* type) {
+  return btf_is_mod(type) || btf_is_typedef(type);
+}
+
+}  // namespace
+
+BtfTypes::BtfTypes(std::span<const std::byte> bytes) {
+  libbpf_set_print(nullptr);
+  if (bytes.size() <= std::numeric_limits<uint32_t>::max()) {
+    btf_ = btf__new(bytes.data(), static_cast<uint32_t>(bytes.size()));
+  }
+  if (!btf_) {
+    throw Error(ExitCode::inconclusive, "btf-invalid",
+                text("libbpf refuses the kernel's ", bytes.size(), " bytes of BTF"),
+                "the guest's kernel is damaged or its BTF is newer than this libbpf");
+  }
+}
+
+BtfTypes::BtfTypes(BtfTypes&& other) noexcept
+    : btf_(std::exchange(other.btf_, nullptr)), named_(std::move(other.named_)) {}
+
+BtfTypes::~BtfTypes() {
+  btf__free(btf_);
+}
+
+std::vector<uint32_t> BtfTypes::named(const std::string& name) const {
+  const auto known = named_.find(name);
+  if (known != named_.end()) return known->second;
+  std::vector<uint32_t> ids;
+  const uint32_t count = btf__type_cnt(btf_);
+  for (uint32_t id = 1; id < count; ++id) {
+    const btf_type* type = btf__type_by_id(btf_, id);
+    if (!btf_is_composite(type) && !btf_is_any_enum(type)) continue;
+    const char* const own = btf__name_by_offset(btf_, type->name_off);
+    if (own && name == own) ids.push_back(id);
+  }
+  return named_[name] = ids;
+}
+
+const btf_type* BtfTypes::strip(uint32_t id) const {
+  const btf_type* type = btf__type_by_id(btf_, id);
+  for (unsigned hop = 0; type && isModifier(type); ++hop) {
+    if (hop == maxModifiers) return nullptr;
+    type = btf__type_by_id(btf_, type->type);
+  }
+  return type;
+}
+
+std::optional<BtfTypes::Found> BtfTypes::find(uint32_t aggregateId, Search& search, unsigned depth) const {
+  const btf_type* const aggregate = strip(aggregateId);
+  if (depth > maxDepth || !aggregate || !btf_is_composite(aggregate)) return std::nullopt;
+  const btf_member* const members = btf_members(aggregate);
+  for (uint32_t i = 0; i < btf_vlen(aggregate); ++i) {
+    if (search.budget-- == 0) return std::nullopt;
+    const char* const name = btf__name_by_offset(btf_, members[i].name_off);
+    const Found here{members[i].type, btf_member_bit_offset(aggregate, i),
+                     btf_member_bitfield_size(aggregate, i) != 0};
+    if (name && *name != 0) {
+      if (search.name == name) return here;
+      continue;
+    }
+    if (auto inner = find(here.typeId, search, depth + 1)) {
+      inner->bitOffset += here.bitOffset;
+      return inner;
+    }
+    if (search.budget == 0) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path) const {
+  uint32_t id = structId;
+  uint64_t bits = 0;
+  while (!path.empty()) {
+    const auto name = path.substr(0, path.find('.'));
+    path.remove_prefix(std::min(path.size(), name.size() + 1));
+    Search search{name, maxMembers};
+    const auto found = find(id, search, 0);
+    if (!found) return {std::nullopt, text("no member ", name)};
+    if (found->bitField || found->bitOffset % 8 != 0) return {std::nullopt, text(name, " is a bit field")};
+    bits += found->bitOffset;
+    id = found->typeId;
+  }
+  const int64_t size = btf__resolve_size(btf_, id);
+  constexpr int64_t limit = 1 << 20;
+  if (size <= 0 || size > limit || bits / 8 > limit) return {std::nullopt, "implausible size or offset"};
+  return {Field{static_cast<uint32_t>(bits / 8), static_cast<uint32_t>(size)}, {}};
+}
+
+MemberResult BtfTypes::member(const std::string& structName, std::string_view path) const {
+  MemberResult result{std::nullopt, text("no struct ", structName)};
+  for (const uint32_t id : named(structName)) {
+    if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
+    result = resolve(id, path);
+    if (result.field) break;
+  }
+  return result;
+}
+
+std::vector<Enumerator> BtfTypes::enumerators(const std::string& enumName) const {
+  std::vector<Enumerator> result;
+  for (const uint32_t id : named(enumName)) {
+    const btf_type* const type = btf__type_by_id(btf_, id);
+    if (!btf_is_enum(type)) continue;
+    const auto* const values = btf_enum(type);
+    for (uint32_t i = 0; i < btf_vlen(type); ++i) {
+      const char* const name = btf__name_by_offset(btf_, values[i].name_off);
+      if (name) result.push_back({name, values[i].val});
+    }
+    break;
+  }
+  return result;
+}
+
+}  // namespace ktstr

@@ -1,0 +1,69 @@
+// Types of a kernel from its BTF (Documentation/bpf/btf.rst), read with libbpf. Probes members by name; never
+// compares versions.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct btf;
+struct btf_type;
+
+namespace ktstr {
+
+// A member's place: bytes from the beginning of the outermost struct, and its size.
+struct Field {
+  uint32_t offset;
+  uint32_t size;
+  bool operator==(const Field&) const = default;
+};
+
+struct MemberResult {
+  std::optional<Field> field;
+  std::string problem;  // why there is none: "no such struct", "no member local_dsq", "bit field"
+};
+
+struct Enumerator {
+  std::string name;
+  int64_t value;
+};
+
+class BtfTypes {
+ public:
+  // Copies the bytes. Throws Error "btf-invalid" with libbpf's reason.
+  explicit BtfTypes(std::span<const std::byte> bytes);
+  BtfTypes(BtfTypes&&) noexcept;
+  ~BtfTypes();
+
+  // `path` is "member" or "member.member...": through structs and unions, also anonymous ones, not through
+  // pointers. Where several structs have the name, the first with that path counts. Bit fields are refused.
+  MemberResult member(const std::string& structName, std::string_view path) const;
+
+  // The enumerators of an enum; empty if there is none of this name.
+  std::vector<Enumerator> enumerators(const std::string& enumName) const;
+
+ private:
+  struct Found {
+    uint32_t typeId;
+    uint64_t bitOffset;
+    bool bitField;
+  };
+  struct Search {
+    std::string_view name;
+    unsigned budget;  // members still to be looked at
+  };
+  std::vector<uint32_t> named(const std::string& name) const;
+  const btf_type* strip(uint32_t id) const;
+  std::optional<Found> find(uint32_t aggregateId, Search& search, unsigned depth) const;
+  MemberResult resolve(uint32_t structId, std::string_view path) const;
+
+  btf* btf_ = nullptr;
+  mutable std::map<std::string, std::vector<uint32_t>> named_;  // ids by name, filled as asked for
+};
+
+}  // namespace ktstr

@@ -1,0 +1,153 @@
+#include "monitor/kernel_layout.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+struct Wanted {
+  const char* type;
+  const char* path;
+};
+
+constexpr Wanted wantedMembers[] = {
+    {"rq", "nr_running"},
+    {"rq", "clock"},
+    {"rq", "curr"},  // in a union with donor since af0c8b2bf67b (Linux 6.13) without CONFIG_SCHED_PROXY_EXEC
+    {"rq", "idle"},
+    {"rq", "cpu"},
+    {"rq", "scx.nr_running"},
+    {"rq", "scx.flags"},
+    {"rq", "scx.local_dsq.nr"},
+    {"task_struct", "pid"},
+    {"task_struct", "comm"},
+    {"scx_sched", "ops.name"},  // struct scx_sched since 48e126777386 (Linux 6.16)
+};
+
+// Enumerators are known by the end of their name: SCX_ENABLED, before 6.16 SCX_OPS_ENABLED.
+constexpr const char* wantedEnum = "scx_enable_state";
+constexpr const char* wantedStates[] = {"enabling", "enabled", "disabling", "disabled"};
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+std::optional<int64_t> findState(const std::vector<Enumerator>& enumerators, const std::string& state) {
+  for (const auto& enumerator : enumerators) {
+    if (lower(enumerator.name).ends_with("_" + state)) return enumerator.value;
+  }
+  return std::nullopt;
+}
+
+// Takes the text up to the next separator off the front.
+std::string_view take(std::string_view& rest, char separator) {
+  const auto part = rest.substr(0, rest.find(separator));
+  rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+  return part;
+}
+
+template <typename T>
+std::optional<T> number(std::string_view digits) {
+  T value{};
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return value;
+}
+
+template <typename Map>
+auto findIn(const Map& map, std::string_view name) -> std::optional<typename Map::mapped_type> {
+  const auto at = map.find(name);
+  return at == map.end() ? std::nullopt : std::optional(at->second);
+}
+
+}  // namespace
+
+KernelLayout KernelLayout::fromBtf(const BtfTypes& types) {
+  KernelLayout layout;
+  for (const auto& wanted : wantedMembers) {
+    const auto name = text(wanted.type, ".", wanted.path);
+    const auto result = types.member(wanted.type, wanted.path);
+    if (result.field) {
+      layout.members_[name] = *result.field;
+    } else {
+      layout.absent_[name] = result.problem;
+    }
+  }
+  const auto enumerators = types.enumerators(wantedEnum);
+  for (const auto state : wantedStates) {
+    const auto name = text(wantedEnum, ".", state);
+    if (const auto value = findState(enumerators, state)) {
+      layout.constants_[name] = *value;
+    } else {
+      layout.absent_[name] = enumerators.empty() ? text("no enum ", wantedEnum) : "no such enumerator";
+    }
+  }
+  return layout;
+}
+
+std::string KernelLayout::toText() const {
+  std::string lines;
+  for (const auto& [name, field] : members_)
+    lines += text("member ", name, " ", field.offset, " ", field.size, "\n");
+  for (const auto& [name, value] : constants_) lines += text("constant ", name, " ", value, "\n");
+  for (const auto& [name, why] : absent_) lines += text("absent ", name, " ", why, "\n");
+  return lines;
+}
+
+std::optional<KernelLayout> KernelLayout::fromText(std::string_view lines) {
+  constexpr size_t maxBytes = 64 * 1024;
+  if (lines.size() > maxBytes) return std::nullopt;
+  KernelLayout layout;
+  while (!lines.empty()) {
+    auto line = take(lines, '\n');
+    const auto kind = take(line, ' ');
+    const std::string name(take(line, ' '));
+    if (kind == "member") {
+      const auto offset = number<uint32_t>(take(line, ' '));
+      const auto size = number<uint32_t>(line);
+      if (!offset || !size || *offset > 1 << 20 || *size > 1 << 20) return std::nullopt;
+      layout.members_[name] = {*offset, *size};
+    } else if (kind == "constant") {
+      const auto value = number<int64_t>(line);
+      if (!value) return std::nullopt;
+      layout.constants_[name] = *value;
+    } else if (kind == "absent") {
+      layout.absent_[name] = line;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return layout;
+}
+
+uint64_t KernelLayout::tag() {
+  uint64_t hash = 0xcbf2'9ce4'8422'2325;
+  const auto mix = [&](std::string_view part) {
+    for (const char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100'0000'01b3;
+    hash *= 0x100'0000'01b3;
+  };
+  for (const auto& wanted : wantedMembers) mix(wanted.type), mix(wanted.path);
+  for (const auto state : wantedStates) mix(state);
+  return hash;
+}
+
+std::optional<Field> KernelLayout::member(std::string_view name) const {
+  return findIn(members_, name);
+}
+std::optional<int64_t> KernelLayout::constant(std::string_view name) const {
+  return findIn(constants_, name);
+}
+
+std::vector<std::string> KernelLayout::absent() const {
+  std::vector<std::string> list;
+  for (const auto& [name, why] : absent_) list.push_back(text(name, ": ", why));
+  return list;
+}
+
+}  // namespace ktstr

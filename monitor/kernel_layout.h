@@ -1,0 +1,41 @@
+// Which members and constants of kernel types we use, where they are in one kernel, and which it does not
+// have.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "monitor/btf_types.h"
+
+namespace ktstr {
+
+class KernelLayout {
+ public:
+  // Looks up everything we use.
+  static KernelLayout fromBtf(const BtfTypes& types);
+
+  // One line for each item: "member rq.clock 2624 8", "constant scx_enable_state.enabled 1",
+  // "absent rq.foo no member foo". fromText() is strict and bounded; nothing if a line is malformed.
+  std::string toText() const;
+  static std::optional<KernelLayout> fromText(std::string_view text);
+
+  // Changes whenever the list of what we look up does: a stored layout with another tag is of no use.
+  static uint64_t tag();
+
+  // By "struct.path": "rq.scx.local_dsq.nr".
+  std::optional<Field> member(std::string_view name) const;
+  // "enum.name" with the name's common prefix removed, in lower case: "scx_enable_state.enabled".
+  std::optional<int64_t> constant(std::string_view name) const;
+  // "rq.foo: no member foo", in order of name.
+  std::vector<std::string> absent() const;
+
+ private:
+  std::map<std::string, Field, std::less<>> members_;
+  std::map<std::string, int64_t, std::less<>> constants_;
+  std::map<std::string, std::string, std::less<>> absent_;
+};
+
+}  // namespace ktstr

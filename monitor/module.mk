@@ -1,0 +1,15 @@
+# monitor          the plain core: guest memory, finding the kernel, symbols, types, sampling (no RPC)
+# monitor_service  the shell around it, as a library so that tests can run it
+libraries += monitor monitor_service
+monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/btf_types.cc monitor/finder.cc monitor/guest_mem.cc \
+  monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc monitor/page_walk.cc monitor/ram_file.cc \
+  monitor/sampler.cc monitor/symbol_table.cc monitor/vmcoreinfo.cc
+monitor.needs := protocol
+monitor.packages := libbpf
+
+monitor_service.sources := monitor/record_writer.cc monitor/service.cc
+monitor_service.needs := monitor json log sandbox rpc protocol
+
+programs += ktstr-monitor
+ktstr-monitor.sources := monitor/main.cc
+ktstr-monitor.needs := monitor_service

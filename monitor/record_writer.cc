@@ -1,0 +1,106 @@
+#include "monitor/record_writer.h"
+
+#include <capnp/serialize.h>
+
+#include <sstream>
+
+#include "protocol/error.h"
+#include "protocol/fd.h"
+#include "protocol/json.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr const char* stateNames[] = {"enabling", "enabled", "disabling", "disabled", "unknown"};
+constexpr const char* endNames[] = {"VM gone", "stopped", "sample limit reached", "no kernel found"};
+
+template <typename Enum, size_t N>
+const char* nameOf(Enum value, const char* const (&names)[N]) {
+  const auto index = static_cast<size_t>(value);
+  return index < N ? names[index] : "?";
+}
+
+void describe(std::ostream& out, rpc::CpuSample::Reader cpu) {
+  out << " | cpu" << cpu.getCpu();
+  if (!cpu.getValid()) {
+    out << " not readable";
+    return;
+  }
+  out << ' ' << cpu.getNrRunning() << " runnable, " << cpu.getCurrComm().cStr() << '[' << cpu.getCurrPid()
+      << ']';
+  if (cpu.getScxValid()) {
+    out << ", scx " << cpu.getScxNrRunning() << ", local " << cpu.getLocalDsqDepth();
+  }
+  if (cpu.getTorn()) out << ", torn";
+}
+
+void describe(std::ostream& out, rpc::Sample::Reader sample) {
+  out << '#' << sample.getSequence() << " jiffies " << sample.getJiffies();
+  const auto scx = sample.getScx();
+  out << " scx " << (scx.getPresent() ? nameOf(scx.getState(), stateNames) : "absent");
+  if (scx.getOpsName().size() > 0) out << ' ' << scx.getOpsName().cStr();
+  for (const auto cpu : sample.getCpus()) describe(out, cpu);
+  out << " | " << sample.getCostNs() / 1000.0 << " us";
+}
+
+void describe(std::ostream& out, rpc::Attached::Reader attached) {
+  out << "attached to " << attached.getRelease().cStr() << " in " << attached.getTotalMicros() / 1000.0
+      << " ms (" << (attached.getCached() ? "cached" : "cold") << "): " << attached.getCpus() << " CPUs, "
+      << unsigned{attached.getPagingLevels()} << "-level paging, slide "
+      << hex(attached.getVirtualSlideBytes()) << ", " << attached.getSymbols() << " symbols";
+  for (const auto absent : attached.getAbsent()) out << "; absent: " << absent.cStr();
+}
+
+}  // namespace
+
+RecordFormat parseRecordFormat(std::string_view name) {
+  if (name == "jsonl") return RecordFormat::jsonl;
+  if (name == "capnp") return RecordFormat::capnp;
+  if (name == "text") return RecordFormat::text;
+  throw Error(ExitCode::usage, "format-invalid", text("no format ", name), "use jsonl, capnp or text");
+}
+
+std::string recordAsText(rpc::MonitorRecord::Reader record) {
+  std::ostringstream out;
+  switch (record.which()) {
+    case rpc::MonitorRecord::ATTACHED:
+      describe(out, record.getAttached());
+      break;
+    case rpc::MonitorRecord::SAMPLE:
+      describe(out, record.getSample());
+      break;
+    case rpc::MonitorRecord::ENDED: {
+      const auto ended = record.getEnded();
+      out << "ended: " << nameOf(ended.getKind(), endNames) << ", " << ended.getSamples() << " samples, "
+          << ended.getTornSamples() << " torn, mean cost " << ended.getMeanCostNs() / 1000.0 << " us";
+      if (ended.getDetail().size() > 0) out << " (" << ended.getDetail().cStr() << ')';
+      break;
+    }
+    case rpc::MonitorRecord::WAITING:
+      out << "waiting for " << record.getWaiting().getElapsedMs()
+          << " ms: " << record.getWaiting().getReason().cStr();
+      break;
+  }
+  return out.str();
+}
+
+bool RecordWriter::write(rpc::MonitorRecord::Reader record) {
+  try {
+    if (format_ == RecordFormat::capnp) {
+      capnp::MallocMessageBuilder message;
+      message.setRoot(record);
+      const auto words = capnp::messageToFlatArray(message);
+      const auto bytes = words.asBytes();
+      writeAll(fd_, std::as_bytes(std::span(bytes.begin(), bytes.size())));
+    } else {
+      writeAll(fd_, (format_ == RecordFormat::jsonl ? toJson(record) : recordAsText(record)) + '\n');
+    }
+    return true;
+  } catch (const Error& error) {
+    failure_ = error.message();
+    return false;
+  }
+}
+
+}  // namespace ktstr

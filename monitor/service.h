@@ -1,0 +1,88 @@
+// The monitor as a process: gets the RAM from a VMM, attaches, samples, writes records.
+#pragma once
+
+#include <capnp/message.h>
+#include <kj/async-io.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "monitor/attach.h"
+#include "monitor/record_writer.h"
+#include "monitor/sampler.h"
+#include "protocol/cache.capnp.h"
+#include "protocol/error.h"
+#include "protocol/machine.capnp.h"
+#include "protocol/sandbox.h"
+#include "protocol/transport.h"
+
+namespace ktstr {
+
+struct MonitorOptions {
+  std::string
+      vmPath;  // exactly one of vmPath, vmFd, ramPath: an observe socket, a connection to one, or a raw file
+  int vmFd = -1;
+  std::string ramPath;  // RAM in the machine model's layout
+  int analysisFd = -1;  // connection to an AnalysisStore; -1 = none
+  std::string buildId;  // of the kernel that is expected, hex; empty = unknown
+  uint32_t periodMs = 100;
+  uint64_t count = 0;  // samples; 0 = no limit
+  RecordFormat format = RecordFormat::jsonl;
+};
+
+// What the process may do once everything is open: at most 18 syscalls, among them no open, socket, ioctl or
+// execve, and no writable mapping of a file.
+Sandbox monitorSandbox();
+
+class MonitorService {
+ public:
+  // SIGTERM, SIGINT and SIGPIPE are taken over. Records go to descriptor 1.
+  MonitorService(kj::AsyncIoContext& io, MonitorOptions options);
+
+  // Connects, waits for the machine's memory, maps it, fetches a stored analysis: everything that needs
+  // rights which the sandbox takes away. False if the end came first; run() then only says so. Throws Error
+  // "connect-failed", "memory-not-sealed", "ram-invalid", "map-failed", ...
+  bool open();
+
+  // Attaches, samples until the end, writes the last record.
+  ExitCode run();
+
+ private:
+  struct End {
+    rpc::EndKind kind;
+    std::string detail;
+  };
+  bool openVm();
+  void watchForEnd();
+  bool pauseUntil(uint64_t monotonicNanos);  // false: the end came first
+  template <typename T>
+  std::optional<T> waitFor(kj::Promise<T> promise);  // nothing: the end came first
+  std::optional<Analysis> lookup(const std::string& buildId);
+  void store(const Attachment& attachment);
+  std::optional<Attachment> attach();
+  void writeWaiting(const std::string& reason, uint64_t elapsedMs);
+  void writeAttached(const Attachment& attachment, const Sampler& sampler);
+  void sampleLoop(const Attachment& attachment);
+  void writeSample(Sampler& sampler, uint64_t sequence);
+  void put(rpc::MonitorRecord::Reader record);
+  void finish(rpc::EndKind kind, std::string detail);
+
+  kj::AsyncIoContext& io_;
+  MonitorOptions options_;
+  RecordWriter writer_;
+  Fd signals_;
+  kj::UnixEventPort::FdObserver signalObserver_;
+  std::unique_ptr<Connection> vm_, cache_;
+  std::optional<RamFile> ram_;
+  std::optional<Analysis> known_;
+  Fd storeFile_;
+  kj::Maybe<kj::Promise<void>> storing_;
+  kj::ForkedPromise<void> ended_ = nullptr;  // resolves when end_ has been set from outside
+  std::optional<End> end_;
+  bool attached_ = false;
+  uint64_t samples_ = 0, tornSamples_ = 0, costSum_ = 0;
+  uint32_t maxCost_ = 0;
+};
+
+}  // namespace ktstr
