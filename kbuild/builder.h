@@ -1,0 +1,27 @@
+// One whole build: sources out of the archive, make, static link.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kbuild/command.h"
+#include "kbuild/progress.h"
+#include "kbuild/tools.h"
+
+namespace ktstr::kbuild {
+
+struct BuildRequest {
+  std::string archive;     // linux-source-*.tar.*
+  std::string btf;         // kernel BTF: raw, or an ELF file with a .BTF section
+  std::string output;      // existing directory: gets scx_X..., build.log, and nothing else
+  std::string scratch;     // existing, empty, private directory; emptied again before returning or throwing
+  std::string failureLog;  // where the log is put if the build fails; its directory is made
+  unsigned jobs = 1;
+};
+
+// Builds every scheduler of the source; returns their names. Throws Error "build-failed" (failureLog is there
+// then, and named), "sched-ext-missing", those of extractTree(); Interrupted.
+std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tools& tools,
+                                         const Interrupts& interrupts, Progress& progress);
+
+}  // namespace ktstr::kbuild

@@ -1,0 +1,98 @@
+#include "kbuild/builder.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kbuild/test_archive.h"
+#include "protocol/error.h"
+#include "protocol/process.h"
+
+namespace ktstr::kbuild {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A source tree in miniature: its Makefile makes the objects that the recipe links.
+constexpr const char* goodMakefile =
+    "all:\n"
+    "\tmkdir -p $(O)/build/obj/sched_ext $(O)/build/obj/libbpf\n"
+    "\tgcc -c scx_tiny.c -o $(O)/build/obj/sched_ext/scx_tiny.o\n"
+    "\tar rcs $(O)/build/obj/libbpf/libbpf.a $(O)/build/obj/sched_ext/scx_tiny.o\n";
+
+class Builder : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* each : {"make", "gcc", "ar"}) {
+      if (!findProgram(each)) GTEST_SKIP() << each << " is not installed";
+    }
+    tools_.make = findProgram("make").value();
+    tools_.compiler = findProgram("gcc").value();
+    tools_.setsid = findProgram("setsid").value();
+    tools_.staticLibraries = {"-lpthread"};
+    request_ = {.archive = directory_ / "linux.tar.xz",
+                .btf = "/dev/null",
+                .output = directory_.make("output"),
+                .scratch = directory_.make("scratch"),
+                .failureLog = directory_ / "failed/key.log",
+                .jobs = 2};
+  }
+  std::vector<std::string> build(const std::string& makefile) {
+    writeArchive(request_.archive, {{"linux/tools/sched_ext/Makefile", makefile},
+                                    {"linux/tools/sched_ext/scx_tiny.c", "int main(void) { return 42; }\n"},
+                                    {"linux/tools/sched_ext/scx_tiny.bpf.c", ""}});
+    Progress progress;
+    return buildSchedulers(request_, tools_, interrupts_, progress);
+  }
+
+  TestDirectory directory_;
+  Interrupts interrupts_;
+  Tools tools_;
+  BuildRequest request_;
+};
+
+TEST_F(Builder, MakesStaticProgramsAndLeavesOnlyThem) {
+  EXPECT_THAT(build(goodMakefile), ElementsAre("scx_tiny"));
+  EXPECT_TRUE(fs::is_empty(request_.scratch));
+  EXPECT_EQ(std::distance(fs::directory_iterator(request_.output), fs::directory_iterator()), 2);
+  EXPECT_THAT(readFile(request_.output + "/build.log"), HasSubstr("gcc -c scx_tiny.c"));
+  SpawnOptions options;
+  options.executable = request_.output + "/scx_tiny";
+  EXPECT_EQ(describeWaitStatus(spawn(options).wait()), "exit code 42");
+  EXPECT_FALSE(fs::exists(request_.failureLog));
+}
+
+TEST_F(Builder, KeepsTheLogOfABrokenTree) {
+  try {
+    build("all:\n\t@echo this tree is broken\n\t@false\n");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.name(), "build-failed");
+    EXPECT_THAT(error.message(), HasSubstr("this tree is broken"));
+    EXPECT_THAT(error.message(), HasSubstr("exit code 2"));
+    EXPECT_THAT(error.hint(), HasSubstr(request_.failureLog));
+  }
+  EXPECT_THAT(readFile(request_.failureLog), HasSubstr("this tree is broken"));
+  EXPECT_TRUE(fs::is_empty(request_.scratch));
+}
+
+TEST_F(Builder, SaysWhatTheLinkerMisses) {
+  try {
+    build("all:\n\tmkdir -p $(O)/build/obj\n");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.name(), "build-failed");
+    EXPECT_THAT(error.message(), HasSubstr("scx_tiny.o"));
+  }
+}
+
+TEST_F(Builder, GivesUpWhenInterrupted) {
+  raise(SIGINT);  // blocked; waits to be asked for
+  EXPECT_THROW(build(goodMakefile), Interrupted);
+  EXPECT_TRUE(fs::is_empty(request_.scratch));
+}
+
+}  // namespace
+}  // namespace ktstr::kbuild

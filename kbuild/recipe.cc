@@ -1,0 +1,75 @@
+#include "kbuild/recipe.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "cache/sha256.h"
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr::kbuild {
+namespace {
+
+std::vector<std::string> environment(const Layout& layout) {
+  const char* path = std::getenv("PATH");
+  return {text("PATH=", path == nullptr ? "/usr/bin:/bin" : path), "HOME=" + layout.home,
+          "TMPDIR=" + layout.home, "LC_ALL=C", "PYTHONDONTWRITEBYTECODE=1"};
+}
+
+}  // namespace
+
+const std::vector<std::string>& wantedSources() {
+  static const std::vector<std::string> paths{"Makefile", "kernel/bpf/", "scripts/", "tools/"};
+  return paths;
+}
+
+const std::vector<std::string>& unwantedSources() {
+  static const std::vector<std::string> paths{"scripts/dtc/", "tools/perf/", "tools/testing/"};
+  return paths;
+}
+
+std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools) {
+  return "scx-" + cache::sha256Hex(text("recipe ", recipeVersion, "\nsource ", sourceDigest, "\nbtf ", btfId,
+                                        "\nclang ", tools.clangVersion, "\ncc ", tools.compilerVersion, "\n"))
+                      .substr(0, 40);
+}
+
+std::vector<std::string> schedulersIn(const std::string& source) {
+  std::vector<std::string> names;
+  const std::filesystem::path directory = source + "/tools/sched_ext";
+  std::error_code missing;
+  for (const auto& file : std::filesystem::directory_iterator(directory, missing)) {
+    const std::string name = file.path().stem();
+    if (file.path().extension() == ".c" && name.starts_with("scx_") &&
+        std::filesystem::exists(directory / (name + ".bpf.c"))) {
+      names.push_back(name);
+    }
+  }
+  if (names.empty()) {
+    throw Error(ExitCode::usage, "sched-ext-missing",
+                "this kernel source has no schedulers in tools/sched_ext",
+                "sched_ext is in kernels 6.12 and newer; try --kernel debian:7.3");
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs) {
+  return {tools.make,
+          {"--no-print-directory", "-C", layout.source + "/tools/sched_ext", text("-j", jobs),
+           "CLANG=" + tools.clang, "LLVM_STRIP=" + tools.llvmStrip, "VMLINUX_BTF=" + layout.btf,
+           "O=" + layout.build},
+          environment(layout)};
+}
+
+Command linkCommand(const Tools& tools, const Layout& layout, const std::string& scheduler,
+                    const std::string& output) {
+  const std::string objects = layout.build + "/build/obj/";
+  std::vector<std::string> arguments{"-static", "-o", output, objects + "sched_ext/" + scheduler + ".o",
+                                     objects + "libbpf/libbpf.a"};
+  arguments.insert(arguments.end(), tools.staticLibraries.begin(), tools.staticLibraries.end());
+  return {tools.compiler, arguments, environment(layout)};
+}
+
+}  // namespace ktstr::kbuild

@@ -1,0 +1,40 @@
+// How the kernel's tools/sched_ext becomes static scheduler binaries. Data and command lines only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kbuild/command.h"
+#include "kbuild/tools.h"
+
+namespace ktstr::kbuild {
+
+// Part of every cache key: raise it when a change here makes other binaries.
+inline constexpr int recipeVersion = 1;
+
+// Where things are during a build; all below one scratch directory but btf.
+struct Layout {
+  std::string source;  // top of the kernel tree's part
+  std::string build;   // the tree's O=, existing
+  std::string home;    // $HOME and $TMPDIR of the commands, existing
+  std::string btf;     // kernel BTF: raw, or an ELF file with a .BTF section
+};
+
+// Subtrees of the kernel source that the build reads, as for ExtractRequest.
+const std::vector<std::string>& wantedSources();
+const std::vector<std::string>& unwantedSources();
+
+// Key of the cache entry: changes with the source, the BTF, the compilers and the recipe.
+std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools);
+
+// Schedulers that the tree has, sorted: each scx_X with scx_X.c and scx_X.bpf.c in tools/sched_ext. Throws
+// Error "sched-ext-missing" if there are none (before 6.12).
+std::vector<std::string> schedulersIn(const std::string& source);
+
+// Compiles all of them, with the tree's own bpftool and libbpf. 25 s of CPU time.
+Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs);
+// Links one of them statically, so that it runs in a guest without libraries.
+Command linkCommand(const Tools& tools, const Layout& layout, const std::string& scheduler,
+                    const std::string& output);
+
+}  // namespace ktstr::kbuild
