@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "protocol/error.h"
@@ -54,7 +55,7 @@ class Findings {
 
  private:
   std::vector<Finding> findings_;
-  std::map<std::string, size_t> counts_;
+  std::map<std::pair<std::string, Outcome>, size_t> counts_;
 };
 
 struct Judgement {

@@ -56,7 +56,7 @@ struct MonitorEvidence {
   // stood still. Whatever stalls then is the host's doing.
   uint64_t starvedIntervals = 0;
   double starvedMs = 0, longestStarvedMs = 0;
-  // Guest jiffies unchanged over this many of the last samples (whole run), while samples came in time.
+  // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time.
   uint32_t standstillSamples = 0;
 
   std::optional<Sustained> stall;         // sustained, and the host is not to blame
@@ -65,8 +65,16 @@ struct MonitorEvidence {
   std::optional<Sustained> imbalance;     // over Limits::maxImbalanceRatio
 };
 
-// The one predicate of a stall: busy in both samples, and a clock that is known, untorn and the same.
-bool stalledBetween(rpc::CpuSample::Reader before, rpc::CpuSample::Reader now);
+// What of one CPU is compared from sample to sample.
+struct CpuSight {
+  bool readable = false;  // valid and not torn
+  uint32_t nrRunning = 0;
+  uint64_t clock = 0;
+};
+CpuSight sightOf(rpc::CpuSample::Reader cpu);
+
+// The one predicate of a stall: both samples readable and busy, and a clock that is known (not 0) and the same.
+bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // max / max(1, min) of nr_running over readable CPUs, or nothing without one.
 std::optional<double> imbalanceRatio(rpc::Sample::Reader sample);
@@ -85,31 +93,33 @@ class MonitorAnalysis {
   MonitorEvidence evidence() const;
 
  private:
-  struct Cpu {
-    bool known = false;  // the fields below are from the previous sample
-    bool torn = false;
-    uint32_t nrRunning = 0;
-    uint64_t clock = 0;
-    uint32_t stallRun = 0, starvedStallRun = 0, dsqRun = 0;
+  struct CpuRuns {
+    uint32_t stallRun = 0;         // samples of this stall outside starved intervals
+    uint32_t starvedStallRun = 0;  // all samples of this stall
+    uint32_t dsqRun = 0;
     double dsqWorst = 0;
   };
   void addSample(rpc::Sample::Reader sample);
+  bool anyBusySince(rpc::Sample::Reader sample) const;
+  void remember(rpc::Sample::Reader sample);
   void countSample(rpc::Sample::Reader sample, bool starved);
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
-  bool countStall(rpc::CpuSample::Reader now, Cpu& before, bool starved, const Sustained& here);
-  void countDsq(rpc::CpuSample::Reader now, Cpu& cpu, Sustained here);
+  bool countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs, bool starved, Sustained here);
+  void countDsq(rpc::CpuSample::Reader now, CpuRuns& runs, Sustained here);
   void countImbalance(double ratio, Sustained here);
-  void keepWorst(std::optional<Sustained>& worst, const Sustained& candidate) const;
+  void keepLongest(std::optional<Sustained>& longest, const Sustained& candidate) const;
 
   Limits limits_;
   uint64_t periodNs_;
   bool counting_ = false;
   MonitorEvidence evidence_;
-  std::map<uint32_t, Cpu> cpus_;
+  std::map<uint32_t, CpuSight> last_;  // of the sample before
+  std::map<uint32_t, CpuRuns> runs_;       // runs in progress
   uint64_t lastAtNs_ = 0, lastJiffies_ = 0, firstCountedNs_ = 0;
   uint32_t imbalanceRun_ = 0, scxLostRun_ = 0;
-  double imbalanceWorst_ = 0;
+  double imbalanceWorst_ = 0, starvedRunMs_ = 0;
+  std::string implausibleText_;  // of the last one found
   uint64_t nrRunningSum_ = 0, nrRunningCount_ = 0, costSum_ = 0;
 };
 

@@ -18,7 +18,7 @@ namespace ktstr {
 // Counts by the largest value of their bucket, in ns.
 using WakeHistogram = std::map<uint64_t, uint64_t>;
 
-struct WorkGroup {
+struct GroupFigures {
   uint32_t step = 0;     // index in the scenario
   std::string stepName;  // its name, or "step N" if it has none
   std::string cgroup;
@@ -26,6 +26,7 @@ struct WorkGroup {
   std::optional<rpc::WorkType::Which> type;  // absent: the scenario declares no such group
   bool isCpuBound = false;
   bool hasWakeLatency = false;
+  bool hasCpuset = false;  // its cgroup has one of its own
   uint32_t declared = 0;  // workers the scenario declares
   std::vector<rpc::WorkerReport::Reader> reports;
 
@@ -49,10 +50,10 @@ std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double frac
 
 // Every declared group in the scenario's order, with or without reports, then groups nobody declared.
 // The readers in the result refer to the messages of `reports`.
-std::vector<WorkGroup> groupReports(rpc::Scenario::Reader scenario,
+std::vector<GroupFigures> groupReports(rpc::Scenario::Reader scenario,
                                     std::span<const rpc::WorkerReport::Reader> reports);
 
 // As one GroupStats of a record; absent figures are NaN.
-void writeGroup(const WorkGroup& group, rpc::GroupStats::Builder out);
+void writeGroup(const GroupFigures& group, rpc::GroupStats::Builder out);
 
 }  // namespace ktstr

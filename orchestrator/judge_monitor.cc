@@ -1,0 +1,177 @@
+#include <algorithm>
+
+#include "orchestrator/judge_parts.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+namespace {
+
+std::string when(const Sustained& run) {
+  return text(" in ", run.run, " consecutive samples, until ", formatMs(run.afterMs),
+              " after the first (sample ", run.lastSequence, ")");
+}
+
+Finding sustainedFinding(const char* name, const Sustained& run, std::string message, const char* hint) {
+  Finding finding{name, Outcome::FAIL, std::move(message) + when(run), hint};
+  finding.cpu = run.cpu;
+  return finding;
+}
+
+void judgeConditions(const Evidence& evidence, Findings& findings) {
+  const MonitorEvidence& seen = evidence.monitor;
+  const Limits& limits = evidence.limits;
+  if (limits.failOnStall && seen.stall) {
+    Finding finding = sustainedFinding(
+        "scheduler-stalled", *seen.stall,
+        text("CPU ", seen.stall->cpu, " was busy under ", schedulerName(evidence),
+             " but its runqueue clock stood still"),
+        "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it ran");
+    finding.value = seen.stall->run;
+    finding.limit = limits.sustainedSamples;
+    findings.add(std::move(finding));
+  } else if (limits.failOnStall && seen.starvedStall) {
+    Finding finding = sustainedFinding(
+        "host-starved", *seen.starvedStall,
+        text("CPU ", seen.starvedStall->cpu, " stood still, but the host did not run the machine for ",
+             formatMs(seen.starvedMs), " either: it cannot be told apart,"),
+        "repeat it on an idle host, or with fewer vCPUs");
+    finding.outcome = Outcome::INCONCLUSIVE;
+    finding.value = seen.longestStarvedMs;
+    findings.add(std::move(finding));
+  }
+  if (!evidence.scheduler.empty() && seen.dsqDepth) {
+    Finding finding = sustainedFinding(
+        "local-dsq-depth", *seen.dsqDepth,
+        text("up to ", formatNumber(seen.dsqDepth->value), " tasks waited in the local DSQ of CPU ",
+             seen.dsqDepth->cpu, ", limit ", formatNumber(limits.maxLocalDsqDepth), ","),
+        "tasks in a local DSQ cannot run elsewhere: dispatch fewer at once, or through a shared DSQ");
+    finding.value = seen.dsqDepth->value;
+    finding.limit = limits.maxLocalDsqDepth;
+    findings.add(std::move(finding));
+  }
+  if (limits.maxImbalanceRatio && seen.imbalance) {
+    Finding finding = sustainedFinding(
+        "imbalance", *seen.imbalance,
+        text("the fullest CPU had up to ", formatNumber(seen.imbalance->value),
+             " times the tasks of the emptiest, limit ", formatNumber(*limits.maxImbalanceRatio), ","),
+        "the scheduler leaves CPUs idle beside full ones; cpusets that force this need a higher limit");
+    finding.value = seen.imbalance->value;
+    finding.limit = *limits.maxImbalanceRatio;
+    findings.add(std::move(finding));
+  }
+}
+
+const char* implausibleName(Implausible why) {
+  switch (why) {
+    case Implausible::dsqDepth:
+      return "with an impossible local DSQ depth";
+    case Implausible::clockBackwards:
+      return "with a runqueue clock that went backwards";
+    case Implausible::noCpuReadable:
+      return "in which no CPU could be read";
+  }
+  return "";
+}
+
+// Too many samples are not to be believed: true, and no other finding comes from them.
+bool judgePlausible(const MonitorEvidence& seen, Findings& findings) {
+  const uint64_t bad = seen.samples - seen.validSamples;
+  if (static_cast<double>(bad) <= maxImplausibleShare * static_cast<double>(seen.samples)) return false;
+  Finding finding{
+      "monitor-implausible", Outcome::INCONCLUSIVE,
+      text(bad, " of ", seen.samples, " samples of the monitor cannot be true:"),
+      "the monitor reads this kernel wrongly: say which kernel it is in a report, with samples.jsonl"};
+  const char* separator = " ";
+  for (const auto& [why, count] : seen.implausible) {
+    finding.message += text(separator, count, " ", implausibleName(why));
+    separator = ", ";
+  }
+  finding.value = static_cast<double>(bad);
+  finding.limit = maxImplausibleShare * static_cast<double>(seen.samples);
+  finding.evidence = seen.implausibleExample;
+  findings.add(std::move(finding));
+  return true;
+}
+
+void addMissing(Findings& findings, std::string message, std::string hint, std::string evidence = {}) {
+  Finding finding{"monitor-missing", Outcome::INCONCLUSIVE, std::move(message), std::move(hint)};
+  finding.evidence = std::move(evidence);
+  findings.add(std::move(finding));
+}
+
+bool judgeEnough(const Evidence& evidence, Findings& findings) {
+  const MonitorEvidence& seen = evidence.monitor;
+  if (!seen.attached) {
+    addMissing(
+        findings,
+        seen.lastWaiting.empty() ? "the monitor never found the guest's kernel"
+                                 : text("the monitor never found the guest's kernel: ", seen.lastWaiting),
+        "the kernel needs CONFIG_VMCORE_INFO, CONFIG_KALLSYMS and CONFIG_DEBUG_INFO_BTF", seen.endedDetail);
+    return false;
+  }
+  const bool judged =
+      evidence.limits.failOnStall || evidence.limits.maxImbalanceRatio || !evidence.scheduler.empty();
+  const uint64_t needed = judged ? evidence.limits.sustainedSamples : 1;
+  if (seen.validSamples < needed) {
+    addMissing(findings,
+               text("the monitor took ", seen.validSamples, " usable samples while the scenario ran; ",
+                    needed, " are needed to judge"),
+               "let the scenario run longer, or lower assertions.sustainedSamples; on a loaded host the "
+               "monitor may come too late",
+               text(seen.allSamples, " samples in all, ", seen.starvedIntervals,
+                    " intervals without progress of the machine"));
+    return false;
+  }
+  if (!evidence.scheduler.empty() && (seen.scxReadableSamples == 0 || seen.dsqReadableSamples == 0)) {
+    addMissing(
+        findings,
+        text("the monitor could not read ",
+             seen.scxReadableSamples == 0 ? "the state of sched_ext" : "any local DSQ", " in this kernel"),
+        "the kernel's BTF or symbols lack what it needs", joinLines(seen.absent));
+    return false;
+  }
+  return true;
+}
+
+void addContradiction(Findings& findings, std::string message) {
+  findings.add(
+      {"monitor-contradicts-guest", Outcome::INCONCLUSIVE, std::move(message),
+       "one of the two is wrong: compare events.jsonl (the guest) with samples.jsonl (the monitor)"});
+}
+
+void judgeAgreement(const Evidence& evidence, const GuestStory& story, Findings& findings) {
+  const MonitorEvidence& seen = evidence.monitor;
+  const auto& names = seen.opsNames;
+  const std::string readable = text(seen.scxReadableSamples, " samples");
+  if (evidence.scheduler.empty()) {
+    if (seen.scxEnabledSamples > 0) {
+      addContradiction(findings,
+                       text("the run was to be under EEVDF, but the monitor saw sched_ext enabled in ",
+                            seen.scxEnabledSamples, " of ", readable));
+    }
+  } else if (seen.scxEnabledSamples == 0) {
+    addContradiction(findings,
+                     text("the guest says that ", evidence.scheduler,
+                          " was attached, but the monitor saw sched_ext enabled in none of ", readable));
+  } else if (!story.opsName.empty() && !names.empty() &&
+             std::find(names.begin(), names.end(), story.opsName) == names.end()) {
+    addContradiction(findings, text("the guest says that \"", story.opsName,
+                                    "\" was attached, but the monitor saw \"", names.front(), "\""));
+  } else if (seen.scxLostRun >= evidence.limits.sustainedSamples) {
+    addContradiction(findings, text("the guest says that ", evidence.scheduler,
+                                    " ran all the time, but the monitor saw sched_ext off in ",
+                                    seen.scxLostRun, " consecutive samples"));
+  }
+}
+
+}  // namespace
+
+void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings) {
+  if (evidence.monitor.samples > 0 && judgePlausible(evidence.monitor, findings)) return;
+  judgeConditions(evidence, findings);
+  if (explained || !judgeEnough(evidence, findings)) return;
+  judgeAgreement(evidence, story, findings);
+}
+
+}  // namespace ktstr

@@ -1,0 +1,45 @@
+// The parts of judge(): what the guest told, and the three checks. Each adds its findings.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "orchestrator/judge.h"
+
+namespace ktstr {
+
+// The guest's events, boiled down. Texts are clean.
+struct GuestStory {
+  bool ready = false;
+  bool schedulerAttached = false;
+  std::string opsName;
+  bool schedulerEnded = false;  // by itself
+  std::string schedulerEnd;     // "exit code 1", "SIGSEGV"
+  bool scenarioStarted = false, scenarioEnded = false, done = false;
+  uint64_t scenarioStartNs = 0;
+  uint64_t dropped = 0;
+  std::vector<rpc::GuestFailure::Reader> failures;
+  std::string schedulerLog;  // its last lines
+};
+
+GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events);
+
+// Causes: the harness, the console, the guest's failures, phases that took too long.
+void judgeLifecycle(const Evidence& evidence, const GuestStory& story, Findings& findings);
+// A guest that did not report its end although nothing so far explains it.
+void judgeReportComplete(const Evidence& evidence, const GuestStory& story, Findings& findings);
+
+// What follows takes `explained`: a cause for missing evidence is already named.
+void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
+void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
+
+// The last `count` lines.
+std::string lastLines(const std::string& text, size_t count);
+std::string joinLines(const std::vector<std::string>& lines);
+std::string formatMs(double milliseconds);  // "250.5 ms", "12.3 s"
+std::string formatNumber(double value);  // two digits after the point below 100, one above, no trailing zeros
+// What runs the guest's tasks, for messages: "scx_simple" or "EEVDF".
+std::string schedulerName(const Evidence& evidence);
+
+}  // namespace ktstr

@@ -1,0 +1,135 @@
+#include "orchestrator/render.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "orchestrator/console.h"
+#include "orchestrator/findings.h"
+#include "orchestrator/render_text.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+namespace {
+
+using namespace render;
+
+constexpr size_t nameColumn = 11;  // of the lines below the tables
+constexpr size_t findingIndent = 4;
+constexpr size_t maxEvidenceLines = 12;
+
+std::string headline(rpc::RunRecord::Reader record, bool colour) {
+  const auto outcome = record.getVerdict().getOutcome();
+  std::string line = paint(outcomeWord(outcome), outcome, colour) + "  " +
+                     bold(text(clean(record.getScenario()), " under ", clean(record.getScheduler())), colour);
+  std::string where;
+  const auto add = [&](std::string part) {
+    if (!part.empty()) where += (where.empty() ? "" : ", ") + part;
+  };
+  add(clean(record.getKernel().getRelease()));
+  add(clean(record.getTopology()));
+  if (record.getMemoryMib() > 0) add(text(record.getMemoryMib(), " MiB"));
+  add(clean(record.getAccelerator()));
+  line += "\n";
+  return where.empty() ? line : line + wrap("on " + where, 2);
+}
+
+std::string evidenceLines(capnp::Text::Reader evidence, bool colour) {
+  std::string rest = cleanText({evidence.begin(), evidence.size()}), out;
+  for (size_t lines = 0; !rest.empty(); ++lines) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    if (lines == maxEvidenceLines) {
+      return out + std::string(findingIndent, ' ') + dim("| ... more in record.json", colour) + "\n";
+    }
+    std::string line = rest.substr(0, end);
+    std::replace(line.begin(), line.end(), '\t', ' ');
+    const std::string cut = padRight(line, std::min(width(line), columns - findingIndent - 2));
+    out += std::string(findingIndent, ' ') + dim("| " + cut, colour) + "\n";
+    rest.erase(0, end + 1);
+  }
+  return out;
+}
+
+std::string finding(rpc::Finding::Reader finding, bool colour) {
+  const auto outcome = finding.getOutcome();
+  const std::string kind = outcome == rpc::Outcome::PASS ? "remark" : outcomeName(outcome);
+  std::string out = "\n  " + paint(kind + ": " + clean(finding.getName()), outcome, colour) + "\n";
+  out += wrap(clean(finding.getMessage()), findingIndent);
+  if (finding.getHint().size() > 0) out += wrap("-> " + clean(finding.getHint()), findingIndent);
+  return out + evidenceLines(finding.getEvidence(), colour);
+}
+
+std::string groupTable(rpc::RunRecord::Reader record) {
+  if (record.getGroups().size() == 0) return "";
+  Table table;
+  bool oneStep = true;
+  for (const auto group : record.getGroups()) {
+    oneStep = oneStep && group.getStep() == record.getGroups()[0].getStep();
+  }
+  table.rows.push_back({"step", "cgroup", "work", "n", "spread", "gap", "p50 wake", "p99 wake", "delay",
+                        "migr", "iterations", "CPUs seen"});
+  for (const auto group : record.getGroups()) {
+    table.rows.push_back({clean(group.getStep()), clean(group.getCgroup()), clean(group.getWork()),
+                          count(group.getWorkers()), points(group.getSpreadPct()),
+                          milliseconds(group.getMaxGapMs()), microseconds(group.getP50WakeLatencyUs()),
+                          microseconds(group.getP99WakeLatencyUs()), microseconds(group.getMeanRunDelayUs()),
+                          count(group.getMigrations()), rate(group.getIterationsPerSecond()),
+                          cpus(group.getCpusSeen())});
+  }
+  table.rightAligned = {false, false, false, true, true, true, true, true, true, true, true, false};
+  table.shrinkable = {0, 1, 2, 11};
+  if (oneStep) {
+    for (auto& row : table.rows) row.erase(row.begin());
+    table.rightAligned.erase(table.rightAligned.begin());
+    table.shrinkable = {0, 1, 10};
+  }
+  return "\n" + table.str(2);
+}
+
+std::string labelled(const char* label, const std::string& content) {
+  std::string lines = wrap(content, nameColumn);
+  const std::string head = "  " + padRight(label, nameColumn - 2);
+  return lines.empty() ? "" : head + lines.substr(nameColumn);
+}
+
+std::string monitorLine(rpc::MonitorSummary::Reader seen) {
+  if (seen.getSamples() == 0) return labelled("monitor", "took no sample while the scenario ran");
+  std::string line = text(seen.getValidSamples(), " of ", seen.getSamples(), " samples usable");
+  if (seen.getScxEnabledSamples() > 0) {
+    line += text("; sched_ext on in ", seen.getScxEnabledSamples());
+    std::string names;
+    for (const auto name : seen.getOpsNames()) names += (names.empty() ? "" : ", ") + clean(name);
+    if (!names.empty()) line += " (" + names + ")";
+    line += text("; local DSQ up to ", ratio(seen.getMaxLocalDsqDepth()));
+  } else {
+    line += "; sched_ext off";
+  }
+  line += text("; imbalance up to ", ratio(seen.getMaxImbalanceRatio()), "; ", seen.getStalledSamples(),
+               " stalled; ", microseconds(seen.getMeanCostNs() / 1e3), " a sample");
+  return labelled("monitor", line);
+}
+
+std::string phaseLine(capnp::List<rpc::Phase>::Reader phases) {
+  std::string line;
+  double end = 0;
+  for (const auto phase : phases) {
+    line += text(clean(phase.getName()), " ", milliseconds(phase.getDurationMs()), ", ");
+    end = std::max(end, phase.getStartMs() + phase.getDurationMs());
+  }
+  return line.empty() ? "" : labelled("time", text(line, "in all ", milliseconds(end)));
+}
+
+}  // namespace
+
+std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
+  std::string out = headline(record, colour);
+  for (const auto one : record.getVerdict().getFindings()) out += finding(one, colour);
+  out += groupTable(record);
+  out += "\n" + monitorLine(record.getMonitor()) + phaseLine(record.getPhases());
+  // Never broken: it is there to be copied.
+  if (record.getDirectory().size() > 0)
+    out += "  " + padRight("record", nameColumn - 2) + clean(record.getDirectory()) + "\n";
+  return out;
+}
+
+}  // namespace ktstr

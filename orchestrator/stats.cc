@@ -1,0 +1,167 @@
+#include "orchestrator/stats.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "guest/scenario/work_types.h"
+#include "orchestrator/assertions.h"
+
+namespace ktstr {
+
+namespace {
+
+uint64_t addSaturated(uint64_t a, uint64_t b) {
+  return b > std::numeric_limits<uint64_t>::max() - a ? std::numeric_limits<uint64_t>::max() : a + b;
+}
+
+std::string stepNameOf(rpc::Scenario::Reader scenario, uint32_t step) {
+  const auto steps = scenario.getSteps();
+  if (step < steps.size() && steps[step].getName().size() > 0) return steps[step].getName();
+  return "step " + std::to_string(step);
+}
+
+std::vector<GroupFigures> declaredGroups(rpc::Scenario::Reader scenario) {
+  std::vector<GroupFigures> groups;
+  for (uint32_t step = 0; step < scenario.getSteps().size(); ++step) {
+    for (const auto cgroup : scenario.getSteps()[step].getCgroups()) {
+      for (const auto work : cgroup.getWork()) {
+        GroupFigures group;
+        group.step = step;
+        group.stepName = stepNameOf(scenario, step);
+        group.cgroup = cgroup.getName();
+        group.work = workName(work);
+        group.type = work.getType().which();
+        group.isCpuBound = cpuBound(work.getType());
+        group.hasWakeLatency = measuresWakeLatency(work.getType());
+        group.hasCpuset = !cgroup.getCpuset().isInherit();
+        group.declared = work.getWorkers();
+        groups.push_back(std::move(group));
+      }
+    }
+  }
+  return groups;
+}
+
+GroupFigures& groupOf(std::vector<GroupFigures>& groups, rpc::Scenario::Reader scenario,
+                      rpc::WorkerReport::Reader report) {
+  const std::string cgroup = report.getCgroup(), work = report.getWork();
+  for (GroupFigures& group : groups) {
+    if (group.step == report.getStep() && group.cgroup == cgroup && group.work == work) return group;
+  }
+  GroupFigures& group = groups.emplace_back();
+  group.step = report.getStep();
+  group.stepName = stepNameOf(scenario, group.step);
+  group.cgroup = cgroup;
+  group.work = work;
+  return group;
+}
+
+void computeShares(GroupFigures& group) {
+  double smallest = 0, largest = 0, rate = 0;
+  uint32_t shares = 0;
+  for (const auto& report : group.reports) {
+    const auto share = cpuSharePct(report);
+    if (!share) continue;
+    smallest = shares == 0 ? *share : std::min(smallest, *share);
+    largest = shares == 0 ? *share : std::max(largest, *share);
+    rate += static_cast<double>(report.getIterations()) / (static_cast<double>(report.getWallNs()) / 1e9);
+    ++shares;
+  }
+  if (shares >= 1) group.iterationsPerSecond = rate;
+  if (shares >= 2) group.spreadPct = largest - smallest;
+}
+
+void computeLatencies(GroupFigures& group) {
+  WakeHistogram pooled;
+  uint64_t runDelayNs = 0, timeslices = 0;
+  for (const auto& report : group.reports) {
+    for (const auto bucket : report.getWakeLatency()) {
+      if (bucket.getCount() == 0) continue;
+      uint64_t& count = pooled[bucket.getUpperNs()];
+      count = addSaturated(count, bucket.getCount());
+    }
+    group.wakeSamples = addSaturated(group.wakeSamples, report.getWakeSamples());
+    const double gapMs = static_cast<double>(report.getMaxGapNs()) / 1e6;
+    if (report.getWallNs() > 0) group.maxGapMs = std::max(group.maxGapMs.value_or(0), gapMs);
+    if (!report.getRunDelayValid()) continue;
+    runDelayNs = addSaturated(runDelayNs, report.getRunDelayNs());
+    timeslices = addSaturated(timeslices, report.getTimeslices());
+  }
+  if (const auto p50 = percentileNs(pooled, 0.5)) group.p50WakeLatencyUs = static_cast<double>(*p50) / 1e3;
+  if (const auto p99 = percentileNs(pooled, 0.99)) group.p99WakeLatencyUs = static_cast<double>(*p99) / 1e3;
+  if (timeslices > 0) {
+    group.meanRunDelayUs = static_cast<double>(runDelayNs) / static_cast<double>(timeslices) / 1e3;
+  }
+}
+
+void compute(GroupFigures& group) {
+  std::set<uint32_t> seen, allowed;
+  for (const auto& report : group.reports) {
+    group.iterations = addSaturated(group.iterations, report.getIterations());
+    group.migrations = addSaturated(group.migrations, report.getMigrations());
+    for (const uint32_t cpu : report.getCpusSeen()) seen.insert(cpu);
+    for (const uint32_t cpu : report.getCpuset()) allowed.insert(cpu);
+  }
+  group.cpusSeen.assign(seen.begin(), seen.end());
+  group.cpuset.assign(allowed.begin(), allowed.end());
+  computeShares(group);
+  computeLatencies(group);
+}
+
+double orNan(const std::optional<double>& value) {
+  return value.value_or(std::numeric_limits<double>::quiet_NaN());
+}
+
+}  // namespace
+
+std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report) {
+  if (report.getWallNs() == 0) return std::nullopt;
+  return 100.0 * static_cast<double>(report.getCpuNs()) / static_cast<double>(report.getWallNs());
+}
+
+std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double fraction) {
+  uint64_t total = 0;
+  for (const auto& [upper, count] : histogram) total = addSaturated(total, count);
+  if (total == 0) return std::nullopt;
+  const double exact = std::ceil(static_cast<double>(total) * fraction);
+  const uint64_t rank =
+      exact >= static_cast<double>(total) ? total : static_cast<uint64_t>(std::max(exact, 1.0));
+  uint64_t seen = 0;
+  for (const auto& [upper, count] : histogram) {
+    seen = addSaturated(seen, count);
+    if (seen >= rank) return upper;
+  }
+  return histogram.rbegin()->first;
+}
+
+std::vector<GroupFigures> groupReports(rpc::Scenario::Reader scenario,
+                                       std::span<const rpc::WorkerReport::Reader> reports) {
+  std::vector<GroupFigures> groups = declaredGroups(scenario);
+  for (const auto& report : reports) groupOf(groups, scenario, report).reports.push_back(report);
+  for (GroupFigures& group : groups) compute(group);
+  return groups;
+}
+
+void writeGroup(const GroupFigures& group, rpc::GroupStats::Builder out) {
+  out.setStep(group.stepName);
+  out.setCgroup(group.cgroup);
+  out.setWork(group.work);
+  out.setWorkers(static_cast<uint32_t>(group.reports.size()));
+  out.setIterations(group.iterations);
+  out.setIterationsPerSecond(orNan(group.iterationsPerSecond));
+  out.setSpreadPct(orNan(group.spreadPct));
+  out.setMaxGapMs(orNan(group.maxGapMs));
+  out.setP50WakeLatencyUs(orNan(group.p50WakeLatencyUs));
+  out.setP99WakeLatencyUs(orNan(group.p99WakeLatencyUs));
+  out.setWakeSamples(group.wakeSamples);
+  out.setMeanRunDelayUs(orNan(group.meanRunDelayUs));
+  out.setMigrations(group.migrations);
+  auto seen = out.initCpusSeen(static_cast<unsigned>(group.cpusSeen.size()));
+  for (unsigned i = 0; i < seen.size(); ++i) seen.set(i, group.cpusSeen[i]);
+  auto allowed = out.initCpuset(static_cast<unsigned>(group.cpuset.size()));
+  for (unsigned i = 0; i < allowed.size(); ++i) allowed.set(i, group.cpuset[i]);
+}
+
+}  // namespace ktstr
