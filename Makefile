@@ -99,7 +99,7 @@ tests: $(BUILD)/test/$(1)_test
 endef
 
 define fuzz_rules
-$(2)_fuzzer.needs := $(1)
+$(2)_fuzzer.needs := $(1) $($(1).test_needs)
 $(BUILD)/fuzzer/$(2): $(3:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(2)_fuzzer)
 	@mkdir -p $$(@D)
 	$$(call link,$(2)_fuzzer,-fsanitize=fuzzer)
