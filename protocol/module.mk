@@ -28,7 +28,10 @@ log.tests := protocol/log_test.cc
 sandbox.sources := protocol/sandbox.cc
 sandbox.needs := protocol
 sandbox.packages := libseccomp
+sandbox.tests := protocol/sandbox_test.cc
+sandbox.test_needs := rpc
 
 rpc.sources := protocol/transport.cc
 rpc.needs := log protocol
 rpc.packages := capnp-rpc
+rpc.tests := protocol/transport_test.cc

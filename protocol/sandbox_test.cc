@@ -1,0 +1,379 @@
+#include "protocol/sandbox.h"
+
+#include <capnp/rpc-twoparty.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "protocol/error.h"
+#include "protocol/log.h"
+#include "protocol/machine.capnp.h"
+#include "protocol/process.h"
+#include "protocol/text.h"
+#include "protocol/transport.h"
+
+namespace ktstr {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct Outcome {
+  std::string status;
+  std::string stderrText;
+};
+
+enum class Mode { kill, log };
+
+// Runs `body` in a forked child; the child's exit code is 0 if it returns.
+Outcome inChild(Mode mode, const std::function<void()>& body) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) abort();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    dup2(ends[1], 2);
+    mode == Mode::log ? setenv("KTSTR_SANDBOX", "log", 1) : unsetenv("KTSTR_SANDBOX");
+    try {
+      body();
+    } catch (const Error& error) {
+      (void)!write(2, error.what(), strlen(error.what()));
+      _exit(1);
+    }
+    _exit(0);
+  }
+  close(ends[1]);
+  std::string all;
+  char buffer[4096];
+  for (ssize_t got; (got = read(ends[0], buffer, sizeof buffer)) > 0;)
+    all.append(buffer, static_cast<size_t>(got));
+  close(ends[0]);
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return {describeWaitStatus(status), all};
+}
+
+Sandbox basic() {
+  return std::move(Sandbox("ktstr-test").allowBasics().allowHeap());
+}
+
+struct Forbidden {
+  const char* name;  // of the syscall that must be reported
+  std::function<void()> attempt;
+};
+
+std::vector<Forbidden> forbidden() {
+  void* page = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return {
+      {"openat", [] { (void)open("/etc/passwd", O_RDONLY); }},
+      {"socket", [] { socket(AF_INET, SOCK_STREAM, 0); }},
+      {"execve", [] { execl("/bin/true", "true", nullptr); }},
+      {"ioctl", [] { ioctl(0, FIONREAD, 0); }},
+      {"ptrace", [] { syscall(SYS_ptrace, 0, 0, 0, 0); }},
+      {"process_vm_readv", [] { syscall(SYS_process_vm_readv, 1, 0, 0, 0, 0, 0); }},
+      {"clone", [] { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }},
+      {"kill", [] { kill(1, 0); }},
+      {"tgkill", [] { syscall(SYS_tgkill, 1, 1, SIGTERM); }},
+      {"read",
+       [] {
+         char byte;
+         (void)!read(0, &byte, 1);
+       }},
+      {"write", [] { (void)!write(1, "x", 1); }},
+      {"mprotect", [=] { mprotect(page, 4096, PROT_READ | PROT_EXEC); }},
+      {"mmap", [] { mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }},
+      {"mmap", [] { mmap(nullptr, 4096, PROT_READ, MAP_SHARED, 0, 0); }},
+      {"prctl", [] { prctl(PR_SET_DUMPABLE, 1); }},
+      {"seccomp", [] { syscall(SYS_seccomp, 0, 0, 0); }},
+  };
+}
+
+TEST(SandboxKill, EndsTheProcessAtEachForbiddenCall) {
+  for (const auto& [name, attempt] : forbidden()) {
+    const Outcome outcome = inChild(Mode::kill, [&] {
+      basic().lockDown();
+      attempt();
+    });
+    EXPECT_EQ(outcome.status, "killed by SIGSYS") << name;
+    EXPECT_EQ(outcome.stderrText, "") << name;
+  }
+}
+
+TEST(SandboxLog, NamesEachForbiddenCall) {
+  for (const auto& [name, attempt] : forbidden()) {
+    const Outcome outcome = inChild(Mode::log, [&] {
+      basic().lockDown();
+      attempt();
+    });
+    EXPECT_EQ(outcome.status, "killed by SIGSYS") << name;
+    EXPECT_THAT(outcome.stderrText, StartsWith(text("ktstr-test: seccomp: forbidden syscall ", name, "(0x")));
+    EXPECT_THAT(outcome.stderrText, EndsWith(")\n"));
+  }
+}
+
+TEST(SandboxLog, WritesNumbersOfUnknownCallsAndAllArguments) {
+  const Outcome outcome = inChild(Mode::log, [] {
+    basic().lockDown();
+    syscall(1000, 1, 2, 3, 4, 5, ~0UL);
+  });
+  EXPECT_EQ(outcome.stderrText,
+            "ktstr-test: seccomp: forbidden syscall 0x3e8(0x1, 0x2, 0x3, 0x4, 0x5, 0xffffffffffffffff)\n");
+}
+
+TEST(SandboxLog, CannotSwitchTheSandboxOff) {
+  for (const char* value : {"off", "0", "LOG", ""}) {
+    const Outcome outcome = inChild(Mode::kill, [&] {
+      setenv("KTSTR_SANDBOX", value, 1);
+      basic().lockDown();
+      socket(AF_UNIX, SOCK_STREAM, 0);
+    });
+    EXPECT_EQ(outcome.status, "killed by SIGSYS") << value;
+  }
+}
+
+TEST(SandboxBasics, LetAProcessWorkAndEnd) {
+  const Outcome outcome = inChild(Mode::log, [] {
+    log::start("test");
+    basic().lockDown();
+    std::vector<std::string> strings;
+    for (size_t i = 1; i < 200; ++i) strings.emplace_back(i * 10'000, 'x');
+    strings.clear();
+    timespec moment{0, 1000};
+    nanosleep(&moment, nullptr);
+    clock_gettime(CLOCK_REALTIME, &moment);
+    log::warn("still alive");
+    fprintf(stderr, "printed\n");
+    exit(5);
+  });
+  EXPECT_EQ(outcome.status, "exit code 5") << outcome.stderrText;
+  EXPECT_THAT(outcome.stderrText, HasSubstr("still alive"));
+  EXPECT_THAT(outcome.stderrText, HasSubstr("printed"));
+}
+
+TEST(SandboxBasics, LetAProcessAbort) {
+  const Outcome outcome = inChild(Mode::kill, [] {
+    signal(SIGABRT, SIG_DFL);
+    basic().lockDown();
+    abort();
+  });
+  EXPECT_EQ(outcome.status, "killed by SIGABRT");
+}
+
+TEST(SandboxArguments, ArePinned) {
+  const auto readFrom = [](int allowed, int used) {
+    return inChild(Mode::kill, [=] {
+      const int zero = open("/dev/zero", O_RDONLY);
+      dup2(zero, 20);
+      dup2(zero, 21);
+      basic().allow("read", {{0, static_cast<uint64_t>(allowed)}, {2, 8}}).lockDown();
+      char bytes[8];
+      if (read(used, bytes, 8) != 8) _exit(1);
+    });
+  };
+  EXPECT_EQ(readFrom(20, 20).status, "exit code 0");
+  EXPECT_EQ(readFrom(20, 21).status, "killed by SIGSYS");
+}
+
+TEST(SandboxArguments, AreAlternativesInSeveralRules) {
+  for (const auto& [command, status] :
+       {std::pair{F_GETFL, "exit code 0"}, {F_GETFD, "exit code 0"}, {F_DUPFD, "killed by SIGSYS"}}) {
+    const Outcome outcome = inChild(Mode::kill, [which = command] {
+      basic().allow("fcntl", {{1, F_GETFL}}).allow("fcntl", {{1, F_GETFD}}).lockDown();
+      fcntl(0, which, 0);
+    });
+    EXPECT_EQ(outcome.status, status) << command;
+  }
+}
+
+// The kernel takes ioctl requests as 32 bits; what libc leaves in the upper half must neither forbid nor
+// allow.
+TEST(SandboxArguments, AreComparedOn32BitsUnlessWide) {
+  const auto status = [](bool wide, uint64_t value) {
+    return inChild(Mode::kill,
+                   [=] {
+                     basic().allow("ioctl", {{.index = 1, .value = FIONREAD, .wide = wide}}).lockDown();
+                     syscall(SYS_ioctl, -1, value, 0);
+                   })
+        .status;
+  };
+  constexpr uint64_t dirty = 0xffffffff00000000 | FIONREAD;
+  EXPECT_EQ(status(false, FIONREAD), "exit code 0");
+  EXPECT_EQ(status(false, dirty), "exit code 0");
+  EXPECT_EQ(status(true, FIONREAD), "exit code 0");
+  EXPECT_EQ(status(true, dirty), "killed by SIGSYS");
+  EXPECT_EQ(status(false, FIONREAD + 1), "killed by SIGSYS");
+}
+
+TEST(SandboxArguments, AreMasked) {
+  const auto status = [](int flags) {
+    return inChild(Mode::kill,
+                   [=] {
+                     basic().allow("openat", {{2, O_RDONLY, O_ACCMODE}}).lockDown();
+                     (void)open("/dev/null", flags);
+                   })
+        .status;
+  };
+  EXPECT_EQ(status(O_RDONLY | O_CLOEXEC), "exit code 0");
+  EXPECT_EQ(status(O_WRONLY), "killed by SIGSYS");
+}
+
+TEST(SandboxLockDown, CoversThreadsThatExistAlready) {
+  const Outcome outcome = inChild(Mode::kill, [] {
+    std::atomic<bool> locked = false;
+    std::thread other([&] {
+      locked.wait(false);
+      (void)open("/etc/passwd", O_RDONLY);
+      _exit(0);
+    });
+    basic().lockDown();
+    locked = true;
+    locked.notify_all();
+    other.join();
+  });
+  EXPECT_EQ(outcome.status, "killed by SIGSYS");
+}
+
+TEST(SandboxLockDown, ClosesLimitsAndGivesUpPrivileges) {
+  const Outcome outcome = inChild(Mode::log, [] {
+    const int null = open("/dev/null", O_RDONLY);
+    for (const int fd : {40, 41, 42, 43}) dup2(null, fd);
+    basic()
+        .allow("fcntl", {{1, F_GETFD}})
+        .allow("prlimit64")
+        .allow("prctl", {{0, PR_GET_NO_NEW_PRIVS}})
+        .keepOnly({42, 40, 0})
+        .limit(RLIMIT_NOFILE, 50)
+        .lockDown();
+    std::string open;
+    for (int fd = 0; fd < 300; ++fd) {
+      if (fcntl(fd, F_GETFD) >= 0) open += text(fd, ' ');
+    }
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    const std::string line = text(open, "limit ", limit.rlim_cur, ' ', limit.rlim_max, " nnp ",
+                                  prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+    (void)!write(2, line.data(), line.size());
+  });
+  EXPECT_EQ(outcome.stderrText, "0 1 2 40 42 limit 50 50 nnp 1");
+}
+
+TEST(SandboxRules, AreCheckedAndDescribed) {
+  Sandbox sandbox("ktstr-test");
+  sandbox.allow("read", {{0, 3}}).allow("exit_group").allow("read", {{0, 4}}).allow("mmap", {{2, 0, 4}});
+  EXPECT_EQ(sandbox.describe(),
+            (std::vector<std::string>{"exit_group", "mmap arg2&0x4==0", "read arg0==3", "read arg0==4"}));
+  EXPECT_EQ(sandbox.syscallCount(), 3u);
+  EXPECT_NO_THROW(sandbox.allow("mseal"));
+  try {
+    sandbox.allow("raed");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "sandbox-invalid: no syscall has the name raed");
+  }
+}
+
+// ---- an event loop inside
+// ------------------------------------------------------------------------------------
+
+class TestMachine final : public rpc::Machine::Server {
+ public:
+  kj::Promise<void> freeze(FreezeContext context) override {
+    context.getResults().setMicros(42);
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> console(ConsoleContext context) override {
+    context.getResults().setStream(console_);
+    return kj::READY_NOW;
+  }
+  rpc::Fd::Client console_ = giveFd(makeMemfd("console", 1)).castAs<rpc::Fd>();
+};
+
+// Calls with and without descriptors, a timer, and the other end's death, all under the filter.
+TEST(SandboxEventLoop, RunsCapnProtoOverConnectedSockets) {
+  auto sockets = makeSocketPair();
+  const pid_t server = fork();
+  if (server == 0) {
+    sockets.second.reset();
+    auto io = kj::setupAsyncIo();
+    Connection connection(*io.lowLevelProvider, std::move(sockets.first), kj::heap<TestMachine>());
+    connection.onDisconnect().wait(io.waitScope);
+    _exit(0);
+  }
+  sockets.first.reset();
+  const Outcome outcome = inChild(Mode::log, [&] {
+    auto io = kj::setupAsyncIo();
+    kj::UnixEventPort::captureSignal(SIGTERM);
+    const Fd socket = sockets.second.duplicate();
+    Connection connection(*io.lowLevelProvider, sockets.second.duplicate(), nullptr);
+    basic().allowEventLoop().lockDown();
+    auto terminated = io.unixEventPort.onSignal(SIGTERM);
+    auto machine = connection.bootstrap().castAs<rpc::Machine>();
+    if (machine.freezeRequest().send().wait(io.waitScope).getMicros() != 42) _exit(2);
+    auto reply = machine.consoleRequest().send().wait(io.waitScope);
+    if (fileSize(takeFd(reply.getStream()).wait(io.waitScope).get()) != 1) _exit(3);
+    io.provider->getTimer().afterDelay(5 * kj::MILLISECONDS).wait(io.waitScope);
+    syscall(SYS_tgkill, getpid(), gettid(), SIGTERM);
+    terminated.wait(io.waitScope);
+    shutdown(socket.get(), SHUT_RDWR);
+    connection.onDisconnect().wait(io.waitScope);
+    exit(7);
+  });
+  EXPECT_EQ(outcome.status, "exit code 7") << outcome.stderrText;
+  EXPECT_EQ(outcome.stderrText, "");
+  sockets.second.reset();
+  int status = 0;
+  waitpid(server, &status, 0);
+  EXPECT_EQ(describeWaitStatus(status), "exit code 0");
+}
+
+TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
+  char name[] = "/tmp/ktstr-sandbox-XXXXXX";
+  const std::string directory = mkdtemp(name);
+  ListenOptions options;
+  options.path = directory + "/test.sock";
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  Fd listening(ends[0]), ready(ends[1]);
+  std::thread client([&] {
+    char byte;
+    (void)!read(listening.get(), &byte, 1);
+    auto io = kj::setupAsyncIo();
+    Connection connection(*io.lowLevelProvider, connectUnix(options.path), nullptr);
+    auto machine = connection.bootstrap().castAs<rpc::Machine>();
+    EXPECT_EQ(machine.freezeRequest().send().wait(io.waitScope).getMicros(), 42u);
+  });
+  const Outcome outcome = inChild(Mode::log, [&] {
+    auto io = kj::setupAsyncIo();
+    Fd listener = listenUnix(options);
+    const int number = listener.get();
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    rpc::Machine::Client machine = kj::heap<TestMachine>();
+    auto serving = serve(
+        io, std::move(listener), options, {}, [&] { return machine; }, [&] { paf.fulfiller->fulfill(); });
+    writeAll(ready.get(), "r");
+    basic().allowEventLoop().allowAccept(number).lockDown();
+    serving.exclusiveJoin(kj::mv(paf.promise)).wait(io.waitScope);
+    accept4(number + 1, nullptr, nullptr, 0);
+  });
+  client.join();
+  EXPECT_EQ(outcome.status, "killed by SIGSYS");
+  EXPECT_THAT(outcome.stderrText, HasSubstr("forbidden syscall accept4"));
+  unlink(options.path.c_str());
+  rmdir(directory.c_str());
+}
+
+}  // namespace
+}  // namespace ktstr
