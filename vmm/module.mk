@@ -1,5 +1,5 @@
 # vmm.core is what both VMMs link: no QEMU in it.
-libraries += vmmcore vmm
+libraries += vmmcore vmm vmmtest
 vmmcore.sources := vmm/machine_check.cc
 vmmcore.needs := protocol
 vmmcore.tests := vmm/machine_check_test.cc
@@ -9,7 +9,13 @@ vmm.sources := vmm/firmware.cc vmm/qemu_command.cc vmm/qemu_probe.cc vmm/qmp.cc 
 vmm.objects := $(BUILD)/obj/vmm/stub/rom.o
 vmm.needs := vmmcore rpc sandbox log
 vmm.packages := capnp-json
-vmm.tests := vmm/firmware_test.cc vmm/qemu_command_test.cc
+vmm.tests := vmm/firmware_test.cc vmm/qemu_command_test.cc vmm/machine_service_test.cc \
+  vmm/lifecycle_test.cc vmm/tcg_sandbox_test.cc
+vmm.test_needs := vmmtest
+
+vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc
+vmmtest.objects := $(BUILD)/obj/vmm/flat/image.o
+vmmtest.needs := rpc
 vmm.fuzz := vmm/machine_check_fuzz.cc
 
 programs += ktstr-vmm-tcg
@@ -23,4 +29,13 @@ $(BUILD)/obj/vmm/stub/rom.bin: vmm/stub/reset.S vmm/stub/reset.ld
 	objcopy -O binary $(@D)/reset.elf $@
 
 $(BUILD)/obj/vmm/stub/rom.o: vmm/stub/rom.S $(BUILD)/obj/vmm/stub/rom.bin
+	$(CC) -c -Wa,-I$(@D) -o $@ $<
+
+$(BUILD)/obj/vmm/flat/guest.bin: vmm/flat/guest.S
+	@mkdir -p $(@D)
+	$(CC) -c -o $(@D)/guest.o $<
+	ld -Ttext=0x100000 -o $(@D)/guest.elf $(@D)/guest.o
+	objcopy -O binary -j .text $(@D)/guest.elf $@
+
+$(BUILD)/obj/vmm/flat/image.o: vmm/flat/image.S $(BUILD)/obj/vmm/flat/guest.bin
 	$(CC) -c -Wa,-I$(@D) -o $@ $<

@@ -1,0 +1,278 @@
+// The whole VMM: ktstr-vmm-tcg as a child, a real QEMU, a flat guest.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+#include "vmm/test_client.h"
+
+namespace ktstr::vmm {
+namespace {
+
+template <typename Call>
+std::string errorOf(Call&& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+#define EXPECT_ERROR(name, ...) EXPECT_EQ(errorOf([&] { __VA_ARGS__; }).substr(0, strlen(name)), name)
+
+class MachineTest : public testing::Test {
+ protected:
+  MachineTest() : ramView_(machine_.ram.get(), 0, machine_.ramBytes, PROT_READ) {}
+  ~MachineTest() noexcept override {}
+
+  void start() {
+    vm_.emplace(client_.boot(machine_));
+    client_.takeDoorbell(*vm_);
+    client_.wait(vm_->startRequest().send());
+  }
+  uint64_t word(uint64_t gpa) {
+    return __atomic_load_n(reinterpret_cast<uint64_t*>(ramView_.data() + gpa), __ATOMIC_RELAXED);
+  }
+  void command(std::string_view bytes) {
+    client_.ring(bytes);
+    ASSERT_EQ(client_.hear(), 'k');
+  }
+  auto exitOf() { return client_.wait(vm_->waitRequest().send()); }
+
+  TestMachine machine_;
+  Mapping ramView_;
+  TestClient client_;
+  std::optional<rpc::Machine::Client> vm_;
+};
+
+TEST_F(MachineTest, NothingRunsBeforeStart) {
+  auto vm = client_.boot(machine_);
+  usleep(50000);
+  EXPECT_EQ(word(kFlatStarts), 0u);
+  client_.wait(vm.startRequest().send());
+  EXPECT_TRUE(eventually(5000, [&] { return word(kFlatCounter) > 0; }));
+  EXPECT_EQ(word(kFlatStarts), 1u);
+  EXPECT_EQ(word(kFlatRsi), kFlatBootParams);
+  EXPECT_ERROR("already-started", client_.wait(vm.startRequest().send()));
+}
+
+TEST_F(MachineTest, DoorbellGoesBothWaysAndConsoleOut) {
+  start();
+  client_.ring("e5");
+  EXPECT_EQ(client_.hear(), '6');
+  auto answer = client_.wait(vm_->consoleRequest().send());
+  const Fd console = descriptorOf(client_, answer.getStream());
+  command("c");
+  char bytes[3];
+  ASSERT_EQ(read(console.get(), bytes, 3), 3);
+  EXPECT_EQ(std::string(bytes, 3), "hi\n");
+  EXPECT_ERROR("stream-taken", client_.wait(vm_->consoleRequest().send()));
+  EXPECT_ERROR("stream-taken", client_.wait(vm_->doorbellRequest().send()));
+}
+
+TEST_F(MachineTest, MailboxIsSharedAndBaseIsReadOnlyForTheHostFile) {
+  start();
+  const Mapping mailbox(machine_.mailbox.get(), 0, machine_.mailboxBytes, PROT_READ | PROT_WRITE);
+  mailbox.data()[1] = std::byte{0x0f};
+  command("i");
+  EXPECT_EQ(mailbox.data()[1], std::byte{0xf0});
+  command("m");
+  EXPECT_EQ(memcmp(mailbox.data() + 4096, "BASEBASE", 8), 0);
+  EXPECT_EQ(memcmp(mailbox.data() + 8184, "BASEBASE", 8), 0);
+  command("w");
+  EXPECT_EQ(mailbox.data()[0], std::byte{0xee});
+  EXPECT_EQ(readFile(machine_.basePath).substr(0, 8), "BASEBASE");
+}
+
+TEST_F(MachineTest, ObserverGetsRamThatCannotBeMappedWritable) {
+  start();
+  auto answer = client_.wait(client_.observer().memoryRequest().send());
+  const Fd ram = descriptorOf(client_, answer.getFd());
+  ASSERT_EQ(answer.getRegions().size(), 1u);
+  EXPECT_EQ(answer.getRegions()[0].getSize(), machine_.ramBytes);
+  const Mapping readable(ram.get(), 0, machine_.ramBytes, PROT_READ);
+  EXPECT_EQ(word(kFlatStarts), 1u);
+  EXPECT_EQ(*reinterpret_cast<uint64_t*>(readable.data() + kFlatStarts), 1u);
+  const auto tryWritable = [&](int fd) {
+    const void* map = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return map == MAP_FAILED ? errno : 0;
+  };
+  EXPECT_EQ(tryWritable(ram.get()), EPERM);
+  const Fd reopened = openFile(text("/proc/self/fd/", ram.get()), O_RDWR);
+  EXPECT_EQ(tryWritable(reopened.get()), EPERM);
+  EXPECT_EQ(pwrite(reopened.get(), "x", 1, 0), -1);
+  EXPECT_EQ(errno, EPERM);
+  EXPECT_EQ(ftruncate(reopened.get(), 0), -1);
+  EXPECT_NE(mprotect(readable.data(), 4096, PROT_READ | PROT_WRITE), 0);
+  const int mailboxSeals = fcntl(machine_.mailbox.get(), F_GET_SEALS);
+  EXPECT_EQ(mailboxSeals, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+TEST_F(MachineTest, ObserverWaitsForBoot) {
+  auto early = client_.observer().memoryRequest().send();
+  start();
+  auto answer = client_.wait(kj::mv(early));
+  EXPECT_TRUE(descriptorOf(client_, answer.getFd()));
+}
+
+TEST_F(MachineTest, FreezeStopsTheGuestAndThawResumesIt) {
+  start();
+  ASSERT_TRUE(eventually(5000, [&] { return word(kFlatCounter) > 0; }));
+  EXPECT_ERROR("not-frozen", client_.wait(vm_->thawRequest().send()));
+  for (int i = 0; i < 5; ++i) {
+    client_.wait(vm_->freezeRequest().send());
+    client_.wait(vm_->freezeRequest().send());
+    const uint64_t frozen = word(kFlatCounter);
+    usleep(20000);
+    EXPECT_EQ(word(kFlatCounter), frozen);
+    client_.wait(vm_->thawRequest().send());
+    usleep(20000);
+    EXPECT_EQ(word(kFlatCounter), frozen) << "one thaw of two";
+    client_.wait(vm_->thawRequest().send());
+    EXPECT_TRUE(eventually(5000, [&] { return word(kFlatCounter) > frozen; }));
+  }
+}
+
+TEST_F(MachineTest, LeaseThawsWhenDroppedAndByItself) {
+  start();
+  ASSERT_TRUE(eventually(5000, [&] { return word(kFlatCounter) > 0; }));
+  const auto moves = [&] {
+    const uint64_t before = word(kFlatCounter);
+    usleep(20000);
+    return word(kFlatCounter) != before;
+  };
+  {
+    auto lease = client_.wait(client_.observer().freezeLeaseRequest().send()).getLease();
+    EXPECT_FALSE(moves());
+  }
+  client_.wait(vm_->observerRequest().send());  // sends the release along
+  EXPECT_TRUE(eventually(5000, moves));
+  const uint64_t begin = monotonicNs();
+  auto lease = client_.wait(client_.observer().freezeLeaseRequest().send()).getLease();
+  EXPECT_FALSE(moves());
+  EXPECT_TRUE(eventually(5000, moves)) << "held lease must expire";
+  EXPECT_GE(monotonicNs() - begin, 900'000'000u);
+}
+
+TEST_F(MachineTest, GateWritesInsideItsRangesOnly) {
+  start();
+  const auto write = [&](rpc::WriteGate::Client gate, uint64_t gpa, size_t size) {
+    auto request = gate.writeRequest();
+    request.setGpa(gpa);
+    memset(request.initBytes(static_cast<unsigned>(size)).begin(), 'G', size);
+    client_.wait(request.send());
+  };
+  const auto grant = [&](uint64_t gpa, uint64_t size, bool publish) {
+    auto request = vm_->writeGateRequest();
+    auto range = request.initRanges(1)[0];
+    range.setGpa(gpa);
+    range.setSize(size);
+    request.setPublish(publish);
+    return client_.wait(request.send()).getGate();
+  };
+  EXPECT_ERROR("gate-refused", write(client_.gate(), 0x200000, 8));
+  auto gate = grant(0x200000, 4096, false);
+  write(gate, 0x200000, 4096);
+  EXPECT_EQ(word(0x200ff8), 0x4747474747474747u);
+  EXPECT_ERROR("gate-refused", write(gate, 0x1fffff, 2));
+  EXPECT_ERROR("gate-refused", write(gate, 0x200fff, 2));
+  EXPECT_ERROR("gate-refused", write(gate, 0x200000, 0));
+  EXPECT_ERROR("gate-refused", write(gate, ~uint64_t{0}, 2));
+  EXPECT_ERROR("gate-refused", write(client_.gate(), 0x200000, 8));
+  grant(0x300000, 0x80000, true);
+  write(client_.gate(), 0x300000, 65536);
+  EXPECT_ERROR("gate-refused", write(client_.gate(), 0x300000, 65537));
+  EXPECT_ERROR("gate-refused", write(client_.gate(), 0x200000, 8));
+  EXPECT_ERROR("gate-range-invalid", grant(machine_.mailboxGpa(), 8, false));
+  EXPECT_ERROR("gate-range-invalid", grant(machine_.ramBytes - 4, 8, false));
+  EXPECT_ERROR("gate-range-invalid", grant(0, 0, false));
+  EXPECT_ERROR("gate-range-invalid", grant(8, ~uint64_t{0}, false));
+}
+
+TEST_F(MachineTest, ResetEntersAgain) {
+  start();
+  ASSERT_TRUE(eventually(5000, [&] { return word(kFlatStarts) == 1; }));
+  client_.wait(vm_->resetRequest().send());
+  EXPECT_TRUE(eventually(5000, [&] { return word(kFlatStarts) == 2; }));
+  client_.ring("e1");
+  EXPECT_EQ(client_.hear(), '2');
+  client_.ring("r");
+  EXPECT_EQ(exitOf().getExit().getKind(), rpc::ExitKind::RESET)
+      << "a reset by the guest still ends the machine";
+}
+
+TEST_F(MachineTest, GuestResetEndsTheMachine) {
+  start();
+  client_.ring("r");
+  auto answer = exitOf();
+  EXPECT_EQ(answer.getExit().getKind(), rpc::ExitKind::RESET) << answer.getExit().getDetail().cStr();
+  EXPECT_ERROR("no-machine", client_.wait(client_.observer().memoryRequest().send()));
+  EXPECT_ERROR("no-machine", client_.wait(vm_->freezeRequest().send()));
+}
+
+TEST_F(MachineTest, TripleFaultIsAReset) {
+  start();
+  client_.ring("f");
+  EXPECT_EQ(exitOf().getExit().getKind(), rpc::ExitKind::RESET);
+}
+
+TEST_F(MachineTest, ConsoleFloodLosesNothing) {
+  start();
+  auto answer = client_.wait(vm_->consoleRequest().send());
+  const Fd console = descriptorOf(client_, answer.getStream());
+  client_.ring("l");
+  size_t total = 0;
+  char bytes[4096];
+  while (total < 65536) {
+    const ssize_t got = read(console.get(), bytes, sizeof bytes);
+    ASSERT_GT(got, 0);
+    total += static_cast<size_t>(got);
+  }
+  EXPECT_EQ(client_.hear(), 'k');
+}
+
+TEST_F(MachineTest, StopEndsAndCanBeRepeated) {
+  start();
+  client_.wait(vm_->stopRequest().send());
+  client_.wait(vm_->stopRequest().send());
+  EXPECT_EQ(exitOf().getExit().getKind(), rpc::ExitKind::STOPPED);
+  EXPECT_ERROR("no-machine", client_.wait(vm_->thawRequest().send()));
+}
+
+TEST_F(MachineTest, WhatTcgCannotTellIsRefusedByName) {
+  start();
+  EXPECT_ERROR("not-supported-by-tcg", client_.wait(client_.observer().registersRequest().send()));
+  EXPECT_ERROR("not-supported-by-tcg", client_.wait(client_.observer().vcpuTimesRequest().send()));
+}
+
+TEST_F(MachineTest, BootsOnce) {
+  start();
+  TestMachine other;
+  EXPECT_ERROR("already-booted", client_.boot(other));
+}
+
+TEST_F(MachineTest, RefusedMachineLeavesTheVmmUsable) {
+  machine_.ramBytes -= 4096;
+  EXPECT_ERROR("machine-invalid", client_.boot(machine_));
+  machine_.ramBytes += 4096;
+  start();
+  client_.ring("e1");
+  EXPECT_EQ(client_.hear(), '2');
+}
+
+TEST_F(MachineTest, ForeignAndWrongMemoryIsRefused) {
+  EXPECT_ERROR("memory-invalid", client_.import(makeSocketPair().first));
+  EXPECT_ERROR("memory-invalid", client_.import(openFile("/dev/null", O_RDONLY)));
+  auto request = client_.vmm().bootRequest();
+  machine_.describe(request.initMachine());
+  EXPECT_ERROR("memory-invalid", client_.wait(request.send()));
+  EXPECT_ERROR("no-descriptor", client_.wait(client_.vmm().importMemoryRequest().send()));
+}
+
+}  // namespace
+}  // namespace ktstr::vmm

@@ -1,0 +1,118 @@
+#include "vmm/test_client.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+extern char** environ;
+
+namespace ktstr::vmm {
+namespace {
+
+// State letter and parent of a process, or nothing.
+std::optional<std::pair<char, pid_t>> stateOf(pid_t pid) {
+  const auto stat = readFileIfThere(text("/proc/", pid, "/stat"));
+  if (!stat) return std::nullopt;
+  char state = 0;
+  pid_t parent = 0;
+  if (sscanf(stat->c_str() + stat->rfind(')'), ") %c %d", &state, &parent) != 2) return std::nullopt;
+  return std::pair(state, parent);
+}
+
+}  // namespace
+
+TestClient::TestClient(std::vector<std::string> environment) {
+  auto control = makeSocketPair(), observe = makeSocketPair(), gate = makeSocketPair();
+  SpawnOptions options;
+  options.executable = toolPath("ktstr-vmm-tcg");
+  options.arguments = {"--control-fd", "3", "--observe-fd", "4", "--gate-fd", "5"};
+  for (char** variable = environ; *variable != nullptr; ++variable) options.environment.push_back(*variable);
+  for (std::string& variable : environment) {
+    const std::string name = variable.substr(0, variable.find('=') + 1);
+    std::erase_if(options.environment, [&](const std::string& other) { return other.starts_with(name); });
+    options.environment.push_back(std::move(variable));
+  }
+  options.environment.push_back("KTSTR_SANDBOX=log");
+  options.descriptors = {{control.second.get(), 3}, {observe.second.get(), 4}, {gate.second.get(), 5}};
+  child_ = spawn(options);
+  const auto connect = [this](Fd& end) {
+    return std::make_unique<Connection>(*io_.lowLevelProvider, std::move(end),
+                                        capnp::Capability::Client(nullptr));
+  };
+  control_ = connect(control.first);
+  observe_ = connect(observe.first);
+  gate_ = connect(gate.first);
+}
+
+rpc::Memory::Client TestClient::import(const Fd& fd) {
+  auto request = vmm().importMemoryRequest();
+  request.setFd(giveFd(fd.duplicate()).castAs<rpc::Fd>());
+  return wait(request.send()).getMemory();
+}
+
+rpc::Machine::Client TestClient::boot(const TestMachine& machine) {
+  auto request = vmm().bootRequest();
+  auto prepared = request.initMachine();
+  machine.describe(prepared);
+  prepared.getRegions()[0].setMemory(import(machine.ram));
+  prepared.getRegions()[1].setMemory(import(machine.base));
+  prepared.getRegions()[2].setMemory(import(machine.mailbox));
+  return wait(request.send()).getMachine();
+}
+
+void TestClient::takeDoorbell(rpc::Machine::Client machine) {
+  auto answer = wait(machine.doorbellRequest().send());
+  doorbell_ = descriptorOf(*this, answer.getStream());
+}
+
+void TestClient::ring(std::string_view bytes) {
+  writeAll(doorbell_.get(), bytes);
+}
+
+char TestClient::hear() {
+  pollfd readable{doorbell_.get(), POLLIN, 0};
+  char byte = 0;
+  if (poll(&readable, 1, 10000) != 1 || read(doorbell_.get(), &byte, 1) != 1) {
+    throw Error(ExitCode::infrastructure, "guest-silent", "the guest did not answer on the doorbell");
+  }
+  return byte;
+}
+
+Fd descriptorOf(TestClient& client, rpc::Fd::Client fd) {
+  return client.wait(takeFd(kj::mv(fd)));
+}
+
+std::vector<pid_t> descendants(pid_t parent) {
+  std::vector<pid_t> found;
+  DIR* proc = opendir("/proc");
+  while (const dirent* entry = readdir(proc)) {
+    const pid_t pid = atoi(entry->d_name);
+    const auto state = pid > 0 ? stateOf(pid) : std::nullopt;
+    if (!state || state->second != parent) continue;
+    found.push_back(pid);
+    const auto below = descendants(pid);
+    found.insert(found.end(), below.begin(), below.end());
+  }
+  closedir(proc);
+  return found;
+}
+
+bool exists(pid_t pid) {
+  const auto state = stateOf(pid);
+  return state && state->first != 'Z' && state->first != 'X';
+}
+
+bool eventually(int milliseconds, const std::function<bool()>& condition) {
+  for (int waited = 0; !condition(); waited += 5) {
+    if (waited >= milliseconds) return false;
+    usleep(5000);
+  }
+  return true;
+}
+
+}  // namespace ktstr::vmm
