@@ -19,7 +19,8 @@ agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/supervis
   guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
   guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc
 agent.needs := work scenario topology protocol
-agent.tests := guest/agent/agent_test.cc guest/agent/scheduler_test.cc guest/agent/scheduler_log_test.cc
+agent.tests := guest/agent/agent_test.cc guest/agent/system_test.cc guest/agent/scheduler_log_test.cc
+agent.test_needs := json
 
 ktstr-guest.sources := guest/agent/main.cc
 ktstr-guest.needs := agent
@@ -37,9 +38,12 @@ topology.tests := guest/topology_test.cc
 boot.sources := guest/boot/machine.cc guest/boot/memory_plan.cc guest/boot/kernel_loader.cc \
   guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/tsc.cc
 boot.needs := topology cache protocol
+boot.tests := guest/boot/acpi_test.cc guest/boot/memory_plan_test.cc guest/boot/boot_params_test.cc \
+  guest/boot/machine_test.cc
 
 image.sources := guest/image/initramfs.cc guest/image/image_plan.cc guest/image/base_image.cc guest/image/cpio.cc \
   guest/image/lz4_legacy.cc guest/image/elf_needs.cc guest/image/elf_closure.cc guest/image/library_paths.cc
 image.needs := cache protocol
 image.packages := libelf liblz4
+image.tests := guest/image/cpio_test.cc guest/image/elf_closure_test.cc guest/image/initramfs_test.cc
 image.fuzz := guest/image/elf_closure_fuzz.cc
