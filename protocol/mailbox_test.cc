@@ -90,6 +90,8 @@ TEST_F(Mailbox, CountsWhatDoesNotFitAndKeepsTheRest) {
   size_t posted = 0;
   while (guest.post(std::vector<std::byte>(1000, static_cast<std::byte>(posted)))) ++posted;
   EXPECT_EQ(posted, ring.size() / 1008);
+  EXPECT_FALSE(guest.fits(1000));
+  EXPECT_FALSE(guest.fits(0));
   EXPECT_FALSE(guest.post(std::vector<std::byte>(ring.size())));
   EXPECT_FALSE(guest.post({}));
   EXPECT_EQ(host.dropped(), 3u);
@@ -97,6 +99,8 @@ TEST_F(Mailbox, CountsWhatDoesNotFitAndKeepsTheRest) {
     EXPECT_EQ(host.next(), std::vector<std::byte>(1000, static_cast<std::byte>(i)));
   }
   EXPECT_FALSE(host.next());
+  EXPECT_TRUE(guest.fits(ring.size() - 8));
+  EXPECT_FALSE(guest.fits(ring.size() - 7));
   EXPECT_TRUE(guest.post(std::vector<std::byte>(ring.size() - 8)));
   EXPECT_EQ(host.next()->size(), ring.size() - 8);
 }

@@ -189,9 +189,9 @@ Sandbox& Sandbox::allowHeap() {
 }
 
 Sandbox& Sandbox::allowEventLoop() {
-  for (const char* name :
-       {"epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "ppoll", "signalfd4", "read",
-        "readv", "recvmsg", "write", "writev", "sendmsg", "close", "shutdown", "fstat"}) {
+  for (const char* name : {"epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "ppoll",
+                           "signalfd4", "rt_sigtimedwait", "read", "readv", "recvmsg", "write", "writev",
+                           "sendmsg", "close", "shutdown", "fstat"}) {
     allow(name);
   }
   // glibc 2.33 to 2.38 make fstat() from it.
@@ -203,6 +203,7 @@ Sandbox& Sandbox::allowEventLoop() {
 }
 
 Sandbox& Sandbox::allowAccept(int listener) {
+  allow("geteuid");
   allow("accept4", {{0, static_cast<uint64_t>(listener)}});
   return allow("getsockopt", {{1, SOL_SOCKET}, {2, SO_PEERCRED}});
 }
