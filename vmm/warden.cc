@@ -110,6 +110,7 @@ void lockDown() {
       .allow("pidfd_send_signal")
       .allow("wait4")
       .allow("waitid")
+      .allow("shutdown")
       .allow("unlink")
       .allow("close")
       .lockDown();
@@ -158,6 +159,7 @@ void awaitEof(int socket) {
   } catch (const std::exception& e) {
     log::error(text("warden: ", e.what()));
   }
+  shutdown(socket, SHUT_WR);  // nothing more to report; the VMM may still have connections on its sockets
   if (!files.empty()) awaitEof(socket);
   for (const std::string& file : files) unlink(file.c_str());
   _exit(0);
