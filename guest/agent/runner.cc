@@ -10,7 +10,8 @@
 namespace ktstr::agent {
 namespace {
 
-constexpr uint64_t stopBoundMs = 2000;
+// How long workers have to stop: each needs the CPU once, and thousands on a few CPUs take turns.
+uint64_t stopBoundMs(size_t workers) { return 2000 + 5 * workers; }
 constexpr uint64_t killBoundMs = 1000;
 
 }  // namespace
@@ -127,7 +128,7 @@ void Runner::hold(uint64_t milliseconds) {
 void Runner::stopWorkers(Workers& workers, const std::optional<std::string>& cgroup) {
   const auto ended = [&] { return workers.allEnded(cgroup); };
   workers.tellStop(cgroup);
-  if (!supervisor_.wait(inMilliseconds(stopBoundMs), ended)) {
+  if (!supervisor_.wait(inMilliseconds(stopBoundMs(workers.all().size())), ended)) {
     workers.killStuck(cgroup);
     if (!supervisor_.wait(inMilliseconds(killBoundMs), ended)) unkillable_ = true;
   }

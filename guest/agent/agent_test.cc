@@ -1,0 +1,304 @@
+// The agent as a whole on this machine: real processes, cgroups where cgroup2 is writable, and a mailbox
+// whose other end is the test. The kernel's sched_ext directory is a directory of the test, which
+// "schedulers" (shell scripts) write to; system tests run the real ones.
+#include "guest/agent/agent.h"
+
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <mntent.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <thread>
+
+#include "guest/scenario/validate.h"
+#include "protocol/fd.h"
+#include "protocol/json.h"
+
+namespace ktstr::agent {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Event = rpc::GuestEvent;
+
+std::string cgroupMount() {
+  FILE* mounts = setmntent("/proc/mounts", "r");
+  std::string found;
+  while (const mntent* each = getmntent(mounts)) {
+    if (std::string(each->mnt_type) == "cgroup2" && access(each->mnt_dir, W_OK) == 0) found = each->mnt_dir;
+  }
+  endmntent(mounts);
+  return found;
+}
+
+// Without cpusets: this machine may not have that controller in cgroup2.
+const char* const scenarioText = R"({"name":"x","durationMs":200,"steps":[{
+  "cgroups":[
+    {"name":"a","work":[{"name":"spin","workers":2,"type":{"spinWait":{}}}]},
+    {"name":"p/b","work":[{"workers":2,"type":{"futexPingPong":{"spinIters":64}}}]}],
+  "ops":[{"sleepMs":50},{"addCgroup":"late"},{"removeCgroup":"late"},{"stopCgroup":"a"}],
+  "hold":{"fraction":1}},
+  {"cgroups":[{"name":"a","work":[{"type":{"yieldHeavy":null}}]}],"hold":{"fixedMs":50}}]})";
+
+class AgentTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    environment_.cgroupMount = cgroupMount();
+    if (environment_.cgroupMount.empty()) GTEST_SKIP() << "no writable cgroup2 mount here";
+    char pattern[] = "/tmp/agent_test.XXXXXX";
+    directory_ = mkdtemp(pattern);
+    environment_.schedExt = directory_ + "/sched_ext";
+    environment_.image = directory_;
+    write("run", "r1\n");
+    write("complete", "");
+    auto orders = message_->initRoot<rpc::GuestOrders>();
+    orders.setNodes(1);
+    orders.setLlcs(1);
+    orders.setCoresPerLlc(2);
+    orders.setThreadsPerCore(1);
+    orders.setRunId("r1");
+    setScenario(scenarioText);
+  }
+  void TearDown() override {
+    if (!directory_.empty()) std::filesystem::remove_all(directory_);
+  }
+
+  rpc::GuestOrders::Builder orders() { return message_->getRoot<rpc::GuestOrders>(); }
+  void setScenario(const std::string& json) {
+    fromJson(json, orders().initScenario());
+    resolveCpusets(orders().getScenario(), Topology{1, 1, 2, 1}, orders());
+  }
+  void write(const std::string& name, const std::string& content) {
+    std::ofstream(directory_ + "/" + name) << content;
+  }
+
+  // A shell script as scheduler; $1 is the kernel's directory.
+  void setScheduler(const std::string& script, uint32_t timeoutMs = 10000) {
+    std::filesystem::create_directories(environment_.schedExt + "/root");
+    write("sched_ext/state", "disabled\n");
+    write("scheduler", "#!/bin/sh\n" + script + "\n");
+    std::filesystem::permissions(directory_ + "/scheduler", std::filesystem::perms::owner_all);
+    auto out = orders().initScheduler();
+    out.setPath(directory_ + "/scheduler");
+    out.initArgs(1).set(0, environment_.schedExt);
+    out.setAttachTimeoutMs(timeoutMs);
+  }
+
+  // Runs the orders and collects all events, with the host's side reading while the guest's works.
+  void run(size_t mailboxBytes = size_t{1} << 20, bool read = true) {
+    memory_.assign(mailboxBytes / 64, Line{});
+    const std::span bytes = std::as_writable_bytes(std::span(memory_));
+    const kj::Array<capnp::word> words = capnp::messageToFlatArray(*message_);
+    HostMailbox host(bytes, std::as_bytes(std::span(words.begin(), words.size())));
+    if (stopAtOnce_) host.requestStop();
+    Channel channel(bytes, Fd());
+    std::atomic<bool> ended = false;
+    std::thread reader([&] {
+      while (read && !ended) collect(host);
+    });
+    runOrders(channel, environment_);
+    channel.done();
+    ended = true;
+    reader.join();
+    collect(host);
+    EXPECT_FALSE(std::filesystem::exists(environment_.cgroupMount + "/ktstr")) << "cgroups are left";
+  }
+
+  std::vector<std::string> kinds() const {
+    std::vector<std::string> result;
+    for (const auto& event : events_) result.push_back(event.substr(0, event.find(' ')));
+    return result;
+  }
+  std::string all() const { return std::accumulate(events_.begin(), events_.end(), std::string()); }
+
+  Environment environment_;
+  std::string directory_;
+  bool stopAtOnce_ = false;
+  std::vector<std::string> events_;  // "kind {json}\n"
+
+ private:
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+
+  void collect(HostMailbox& host) {
+    while (const auto bytes = host.next()) {
+      capnp::FlatArrayMessageReader reader(kj::arrayPtr(reinterpret_cast<const capnp::word*>(bytes->data()),
+                                                        bytes->size() / sizeof(capnp::word)));
+      const auto event = reader.getRoot<Event>();
+      EXPECT_GT(event.getAtNs(), 0U);
+      const capnp::DynamicStruct::Reader dynamic = event;
+      std::string kind = "?";
+      KJ_IF_MAYBE (field, dynamic.which()) {
+        kind = field->getProto().getName().cStr();
+      }
+      events_.push_back(kind + " " + toJson(event) + "\n");
+    }
+    usleep(1000);
+  }
+
+  std::unique_ptr<capnp::MallocMessageBuilder> message_ = std::make_unique<capnp::MallocMessageBuilder>();
+  std::vector<Line> memory_;
+};
+
+TEST_F(AgentTest, RunsAScenario) {
+  run();
+  EXPECT_THAT(kinds(),
+              ElementsAre("ready", "scenarioStarted", "stepStarted", "opApplied", "opApplied", "opApplied",
+                          "worker", "worker", "opApplied", "worker", "worker", "stepEnded", "stepStarted",
+                          "worker", "stepEnded", "scenarioEnded", "done"))
+      << all();
+  EXPECT_THAT(all(), HasSubstr(R"("work":"spin","index":1)"));
+  EXPECT_THAT(all(), HasSubstr(R"("wakeLatency":[{)"));
+  EXPECT_THAT(all(), HasSubstr(R"("done":{"dropped":0})"));
+}
+
+TEST_F(AgentTest, NamesACrashedWorkerAndKeepsItsReport) {
+  environment_.inject = "worker-crash";
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"workerCrashed","message":"a/spin[0] (pid )"));
+  EXPECT_THAT(all(), HasSubstr("killed by SIGSEGV"));
+  EXPECT_THAT(all(), HasSubstr(R"("exited":{"signal":11})"));
+  EXPECT_EQ(kinds().back(), "done");
+}
+
+TEST_F(AgentTest, NamesAStuckWorkerAndKillsIt) {
+  environment_.inject = "worker-stuck";
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"workerStuck","message":"a/spin[0] (pid )"));
+  EXPECT_THAT(all(), HasSubstr("state T"));
+  EXPECT_THAT(all(), HasSubstr(R"("exited":{"stuck":null})"));
+  EXPECT_EQ(kinds().back(), "done");
+}
+
+TEST_F(AgentTest, CountsEventsThatDidNotFit) {
+  environment_.inject = "flood";
+  run(64 << 10, false);
+  EXPECT_THAT(all(), Not(HasSubstr("\"done\""))) << "there was no room for it";
+  events_.clear();
+  run(size_t{1} << 20, true);
+  EXPECT_THAT(all(), HasSubstr(R"("name":"mailboxFull")"));
+  EXPECT_EQ(kinds().back(), "done");
+}
+
+TEST_F(AgentTest, StopsWhenTheHostAsksTo) {
+  setScenario(R"({"name":"x","steps":[{"cgroups":[{"name":"a","work":[{}]}],"hold":{"fixedMs":3600000}}]})");
+  stopAtOnce_ = true;
+  run();
+  EXPECT_EQ(kinds().front(), "ready");
+  EXPECT_EQ(kinds().back(), "done");
+}
+
+TEST_F(AgentTest, RefusesAnotherRunsImage) {
+  write("run", "r2\n");
+  run();
+  EXPECT_THAT(kinds(), ElementsAre("failure", "done"));
+  EXPECT_THAT(all(), HasSubstr(R"("name":"imageIncomplete")"));
+}
+
+TEST_F(AgentTest, RefusesAnImageThatWasCutOff) {
+  std::filesystem::remove(directory_ + "/complete");
+  run();
+  EXPECT_THAT(all(), HasSubstr("the image was cut off"));
+}
+
+TEST_F(AgentTest, RefusesOrdersItDoesNotUnderstand) {
+  orders().setLlcs(0);
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"ordersInvalid")"));
+}
+
+TEST_F(AgentTest, NamesAnInjectionItDoesNotKnow) {
+  environment_.inject = "nonsense";
+  run();
+  EXPECT_THAT(all(), HasSubstr("ktstr.inject=nonsense is none of"));
+}
+
+// ---- schedulers
+
+const std::string attach = "echo toy > $1/root/ops; echo enabled > $1/state; echo hello from toy; ";
+const std::string serve =
+    "trap 'echo disabled > $1/state; echo bye; exit 0' INT; while :; do sleep 0.05; done";
+
+TEST_F(AgentTest, RunsUnderAScheduler) {
+  setScheduler(attach + serve);
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("opsName":"toy")"));
+  EXPECT_THAT(all(), HasSubstr("hello from toy"));
+  EXPECT_THAT(all(), HasSubstr("bye"));
+  EXPECT_THAT(all(), HasSubstr(R"("schedulerExited":{"exitCode":0,"signal":0,"expected":true})"));
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\"")));
+}
+
+TEST_F(AgentTest, KillsASchedulerThatIgnoresSigint) {
+  setScheduler(attach + "trap '' INT; while :; do sleep 0.05; done");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("schedulerExited":{"exitCode":-1,"signal":9,"expected":true})"));
+}
+
+TEST_F(AgentTest, NamesASchedulerThatDiesAtStart) {
+  setScheduler("echo no such option >&2; exit 3");
+  run();
+  EXPECT_THAT(kinds(),
+              ElementsAre("ready", "schedulerStarted", "schedulerLog", "schedulerExited", "failure", "done"));
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerDiedAtStart")"));
+  EXPECT_THAT(all(), HasSubstr("exit code 3; its last words:\\nno such option"));
+}
+
+TEST_F(AgentTest, NamesASchedulerThatNeverAttaches) {
+  setScheduler("echo enabling > $1/state; exec sleep 100", 200);
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerNotAttached")"));
+  EXPECT_THAT(all(), HasSubstr("within 200 ms: sched_ext state is \\\"enabling\\\""));
+  EXPECT_THAT(all(), HasSubstr(R"("signal":2,"expected":true)"));
+}
+
+TEST_F(AgentTest, NamesASchedulerThatExitsLater) {
+  setScenario(R"({"name":"x","steps":[{"cgroups":[{"name":"a","work":[{}]}],"hold":{"fixedMs":3600000}}]})");
+  setScheduler(attach + "sleep 0.3; echo aborting; kill -ABRT $$");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("schedulerExited":{"exitCode":-1,"signal":6,"expected":false})"));
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerExited")"));
+  EXPECT_THAT(all(), HasSubstr("killed by SIGABRT; its last words:\\nhello from toy\\naborting"));
+  EXPECT_THAT(all(), HasSubstr(R"("work":"spinWait")")) << "workers' reports are still collected";
+}
+
+TEST_F(AgentTest, NamesASchedulerThatIsEjected) {
+  setScenario(R"({"name":"x","steps":[{"cgroups":[{"name":"a","work":[{}]}],"hold":{"fixedMs":3600000}}]})");
+  setScheduler(attach + "sleep 0.3; echo disabled > $1/state; " + serve);
+  run();
+  EXPECT_THAT(all(), HasSubstr("the kernel ejected toy"));
+  EXPECT_THAT(all(), HasSubstr(R"("work":"spinWait")"));
+}
+
+TEST_F(AgentTest, NamesASchedulerThatIsMissing) {
+  setScheduler("");
+  orders().getScheduler().setPath("/ktstr/bin/nothing");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerMissing")"));
+  EXPECT_THAT(all(), HasSubstr("execute /ktstr/bin/nothing: No such file or directory (errno 2)"));
+}
+
+TEST_F(AgentTest, NamesASchedulerThatIsNoProgram) {
+  setScheduler("");
+  write("scheduler", "not a program");
+  run();
+  EXPECT_THAT(all(), HasSubstr("not a program for this architecture"));
+}
+
+TEST_F(AgentTest, NamesAKernelWithoutSchedExt) {
+  orders().initScheduler().setPath("/bin/true");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedExtUnsupported")"));
+}
+
+}  // namespace
+}  // namespace ktstr::agent
