@@ -37,16 +37,19 @@ ElfHandle openElf(std::span<const std::byte> elf) {
 class NeedsReader {
  public:
   explicit NeedsReader(std::span<const std::byte> file) : file_(file), elf_(openElf(file)) {
-    size_t count = 0;
-    if (elf_getphdrnum(elf_.get(), &count) != 0 || count > mostHeaders) {
-      throw invalid(text("program headers unreadable or more than ", mostHeaders));
+    GElf_Ehdr header;
+    if (gelf_getehdr(elf_.get(), &header) == nullptr) throw invalid("ELF header unreadable");
+    size_t count = 0;  // libelf lowers it to what the file has room for
+    if (elf_getphdrnum(elf_.get(), &count) != 0 || count != header.e_phnum || count > mostHeaders) {
+      throw invalid(text(header.e_phnum, " program headers at ", hex(header.e_phoff),
+                         " lie outside of the file or are more than ", mostHeaders));
     }
     for (size_t i = 0; i < count; i++) {
-      GElf_Phdr header;
-      if (gelf_getphdr(elf_.get(), static_cast<int>(i), &header) == nullptr) {
+      GElf_Phdr segment;
+      if (gelf_getphdr(elf_.get(), static_cast<int>(i), &segment) == nullptr) {
         throw invalid(text("program header ", i, " lies outside of the file"));
       }
-      headers_.push_back(header);
+      headers_.push_back(segment);
     }
   }
 
