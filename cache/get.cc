@@ -133,11 +133,7 @@ void fillFromDebian(Draft& draft, const KernelPlan& plan, const KernelSpec& spec
   if (!parts.config.empty()) draft.write("config", parts.config);
   for (const std::string& part : plan.missing) addMissing(facts, part);
   if (plan.modules) draft.attribute("modules-package", plan.modules->name + "_" + plan.modules->version);
-  if (withModules) {
-    writeModules(draft, parts);
-  } else if (plan.modules) {
-    addMissing(facts, "modules: not asked for (--with-modules)");
-  }
+  if (withModules) writeModules(draft, parts);
 }
 
 bool goodEnough(const std::optional<Entry>& entry, const GetOptions& options) {

@@ -4,6 +4,15 @@ cache.sources := cache/sha256.cc cache/store.cc cache/entry.cc cache/entry_files
   cache/apt.cc cache/fetcher.cc cache/get.cc
 cache.needs := json protocol
 cache.packages := libcrypto libarchive zlib liblzma liblz4 libzstd libbpf
+cache.tests := cache/sha256_test.cc cache/store_test.cc cache/kernel_image_test.cc cache/debian_test.cc \
+  cache/deb_archive_test.cc cache/kernel_test.cc
+cache.test_needs := cachetesting
+cache.fuzz := cache/bzimage_fuzz.cc cache/kernel_elf_fuzz.cc cache/deb_fuzz.cc
+
+# Made-up images and packages, for tests of this and other folders.
+libraries += cachetesting
+cachetesting.sources := cache/test_images.cc
+cachetesting.needs := cache
 
 # Around the store: the RPC service, the sandbox, the program.
 libraries += cacheservice
