@@ -60,11 +60,16 @@ AnalysisHeader checkedHeader(std::span<const std::byte> bytes) {
       refuse(text("section at ", place.offset, " of ", place.size, " bytes is outside"));
     }
   }
-  if (checksum(0, bytes.subspan(checksumBegin)) != header.checksum) refuse("wrong checksum");
+  if (analysisChecksum(bytes.first(sizeof header), bytes.subspan(sizeof header)) != header.checksum)
+    refuse("wrong checksum");
   return header;
 }
 
 }  // namespace
+
+uint64_t analysisChecksum(std::span<const std::byte> header, std::span<const std::byte> body) {
+  return checksum(checksum(0, header.subspan(checksumBegin)), body);
+}
 
 Analysis::Analysis(SymbolStorage storage, Facts facts)
     : storage_(std::make_unique<SymbolStorage>(std::move(storage))),

@@ -45,6 +45,9 @@ struct AnalysisHeader {
   std::array<Place, analysisSections> sections;
 };
 
+// The checksum of a header (its members after `checksum`) and what follows it.
+uint64_t analysisChecksum(std::span<const std::byte> header, std::span<const std::byte> body);
+
 class Analysis {
  public:
   struct Facts {

@@ -6,6 +6,10 @@ monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/btf_types.cc mo
   monitor/sampler.cc monitor/symbol_table.cc monitor/vmcoreinfo.cc
 monitor.needs := protocol
 monitor.packages := libbpf
+monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/btf_types_test.cc monitor/guest_mem_test.cc \
+  monitor/kallsyms_test.cc monitor/kernel_test.cc monitor/page_walk_test.cc monitor/sampler_test.cc \
+  monitor/vmcoreinfo_test.cc monitor/test_kernel.cc
+monitor.fuzz := monitor/analysis_fuzz.cc monitor/btf_types_fuzz.cc monitor/kallsyms_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
 monitor_service.sources := monitor/record_writer.cc monitor/service.cc
 monitor_service.needs := monitor json log sandbox rpc protocol

@@ -1,0 +1,127 @@
+#include "monitor/sampler.h"
+
+#include <capnp/message.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "monitor/test_kernel.h"
+
+namespace ktstr {
+namespace {
+
+using namespace test::offsets;
+
+class SamplerTest : public ::testing::Test {
+ protected:
+  SamplerTest() {
+    Attacher attacher(ram_, {}, {});
+    attachment_ = attacher.attempt();
+    EXPECT_TRUE(attachment_) << attacher.reason();
+    sampler_.emplace(*attachment_);
+  }
+  rpc::Sample::Reader sample() {
+    message_.emplace();
+    auto sample = message_->initRoot<rpc::Sample>();
+    sampler_->sample(sample);
+    return sample.asReader();
+  }
+  void attachScheduler(std::string_view name) {
+    guest_.put<uint32_t>(guest_.symbolGpa("scx_enable_state_var"), 1);
+    guest_.put<uint64_t>(guest_.symbolGpa("scx_root"), guest_.direct(guest_.schedulerGpa()));
+    guest_.putText(guest_.schedulerGpa() + scxSchedOps + opsName, name);
+  }
+  test::TestKernel guest_;
+  RamFile ram_ = guest_.ram();
+  std::optional<Attachment> attachment_;
+  std::optional<Sampler> sampler_;
+  std::optional<capnp::MallocMessageBuilder> message_;
+};
+
+TEST_F(SamplerTest, ReadsRunqueuesAndTasks) {
+  guest_.run(1, 10, 118, "yes", 3, 593788178947);
+  guest_.put<uint32_t>(guest_.rqGpa(1) + rqScx + scxNrRunning, 2);
+  guest_.put<uint32_t>(guest_.rqGpa(1) + rqScx + scxFlags, 0x11);
+  guest_.put<uint32_t>(guest_.rqGpa(1) + rqScx + scxLocalDsq + dsqNr, 7);
+  const auto out = sample();
+  EXPECT_EQ(out.getJiffies(), 4294937296u);
+  ASSERT_EQ(out.getCpus().size(), 4u);
+  EXPECT_EQ(out.getCpus()[0].getCurrComm(), "swapper/0");
+  const auto cpu = out.getCpus()[1];
+  EXPECT_TRUE(cpu.getValid());
+  EXPECT_TRUE(cpu.getScxValid());
+  EXPECT_FALSE(cpu.getTorn());
+  EXPECT_EQ(cpu.getCpu(), 1u);
+  EXPECT_EQ(cpu.getNrRunning(), 3u);
+  EXPECT_EQ(cpu.getClock(), 593788178947u);
+  EXPECT_EQ(cpu.getCurrPid(), 118);
+  EXPECT_EQ(cpu.getCurrComm(), "yes");
+  EXPECT_EQ(cpu.getScxNrRunning(), 2u);
+  EXPECT_EQ(cpu.getScxFlags(), 0x11u);
+  EXPECT_EQ(cpu.getLocalDsqDepth(), 7u);
+}
+
+TEST_F(SamplerTest, SchedulerStateAndName) {
+  EXPECT_TRUE(sample().getScx().getPresent());
+  EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::DISABLED);
+  EXPECT_EQ(sample().getScx().getOpsName(), "");
+  attachScheduler("simple");
+  EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::ENABLED);
+  EXPECT_EQ(sample().getScx().getOpsName(), "simple");
+  guest_.put<uint32_t>(guest_.symbolGpa("scx_enable_state_var"), 77);
+  EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::UNKNOWN);
+}
+
+TEST_F(SamplerTest, WildPointersMakeInvalidNotWrong) {
+  guest_.put<uint64_t>(guest_.rqGpa(2) + rqCurr, 0xdead'beef'dead'beef);
+  guest_.put<uint64_t>(guest_.rqGpa(3) + rqCurr, guest_.direct(test::TestKernel::ramBytes - 16));
+  guest_.put<uint64_t>(guest_.symbolGpa("scx_root"), 0x1000);
+  const auto out = sample();
+  EXPECT_TRUE(out.getCpus()[1].getValid());
+  EXPECT_FALSE(out.getCpus()[2].getValid());
+  EXPECT_EQ(out.getCpus()[2].getNrRunning(), 0u);
+  EXPECT_FALSE(out.getCpus()[3].getValid());
+  EXPECT_EQ(out.getScx().getOpsName(), "");
+}
+
+TEST_F(SamplerTest, ImplausibleCountsAreNotValid) {
+  guest_.put<uint32_t>(guest_.rqGpa(0) + rqNrRunning, 0xffff'ffff);
+  guest_.put<uint32_t>(guest_.rqGpa(1) + rqScx + scxLocalDsq + dsqNr, 0xffff'ffff);
+  const auto out = sample();
+  EXPECT_FALSE(out.getCpus()[0].getValid());
+  EXPECT_TRUE(out.getCpus()[1].getValid());
+  EXPECT_FALSE(out.getCpus()[1].getScxValid());
+}
+
+TEST_F(SamplerTest, TextIsMadeHarmless) {
+  guest_.run(0, 10, 5, "a\x1b[31m\xff", 1, 1);
+  attachScheduler(std::string(128, 'x'));
+  const auto out = sample();
+  EXPECT_EQ(out.getCpus()[0].getCurrComm(), "a?[31m?");
+  EXPECT_EQ(out.getScx().getOpsName(), "") << "not terminated";
+}
+
+TEST_F(SamplerTest, CpusThatComeUpLater) {
+  test::KernelOptions options;
+  test::TestKernel late(options);
+  late.put<uint64_t>(late.symbolGpa("__per_cpu_offset") + 8 * 3, 0);
+  const auto ram = late.ram();
+  Attacher attacher(ram, {}, {});
+  const auto attachment = attacher.attempt();
+  ASSERT_TRUE(attachment) << attacher.reason();
+  Sampler sampler(*attachment);
+  capnp::MallocMessageBuilder message;
+  auto out = message.initRoot<rpc::Sample>();
+  sampler.sample(out);
+  EXPECT_FALSE(out.getCpus()[3].getValid());
+  late.put<uint64_t>(late.symbolGpa("__per_cpu_offset") + 8 * 3,
+                     late.direct(late.rqGpa(3)) - late.symbolVa("runqueues"));
+  sampler.sample(out);
+  EXPECT_TRUE(out.getCpus()[3].getValid());
+}
+
+TEST_F(SamplerTest, AllPresent) {
+  EXPECT_TRUE(sampler_->absent().empty());
+}
+
+}  // namespace
+}  // namespace ktstr
