@@ -250,7 +250,7 @@ TEST_F(AgentTest, NamesASchedulerThatDiesAtStart) {
   EXPECT_THAT(kinds(),
               ElementsAre("ready", "schedulerStarted", "schedulerLog", "schedulerExited", "failure", "done"));
   EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerDiedAtStart")"));
-  EXPECT_THAT(all(), HasSubstr("exit code 3; its last words:\\nno such option"));
+  EXPECT_THAT(all(), HasSubstr("exit code 3; it printed:\\nno such option"));
 }
 
 TEST_F(AgentTest, NamesASchedulerThatNeverAttaches) {
@@ -267,7 +267,7 @@ TEST_F(AgentTest, NamesASchedulerThatExitsLater) {
   run();
   EXPECT_THAT(all(), HasSubstr(R"("schedulerExited":{"exitCode":-1,"signal":6,"expected":false})"));
   EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerExited")"));
-  EXPECT_THAT(all(), HasSubstr("killed by SIGABRT; its last words:\\nhello from toy\\naborting"));
+  EXPECT_THAT(all(), HasSubstr("killed by SIGABRT; it printed:\\nhello from toy\\naborting"));
   EXPECT_THAT(all(), HasSubstr(R"("work":"spinWait")")) << "workers' reports are still collected";
 }
 

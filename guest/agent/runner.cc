@@ -11,7 +11,9 @@ namespace ktstr::agent {
 namespace {
 
 // How long workers have to stop: each needs the CPU once, and thousands on a few CPUs take turns.
-uint64_t stopBoundMs(size_t workers) { return 2000 + 5 * workers; }
+uint64_t stopBoundMs(size_t workers) {
+  return 2000 + 5 * workers;
+}
 constexpr uint64_t killBoundMs = 1000;
 
 }  // namespace

@@ -166,8 +166,8 @@ void Scheduler::lose(const std::string& message) {
 }
 
 std::string Scheduler::evidence() const {
-  const std::string words = text_.lastWords(1024);
-  return words.empty() ? "; it printed nothing" : "; its last words:\n" + words;
+  const std::string words = text_.words();
+  return words.empty() ? "; it printed nothing" : "; it printed:\n" + words;
 }
 
 void Scheduler::signal(int number) const {

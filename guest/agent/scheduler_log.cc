@@ -30,6 +30,8 @@ size_t sequenceLength(std::string_view bytes) {
   return 0;
 }
 
+constexpr size_t firstBytes = 256, lastBytes = 1024;
+
 void keepLast(std::string& text, size_t bytes) {
   if (text.size() > bytes) text.erase(0, text.size() - bytes);
 }
@@ -53,8 +55,10 @@ void SchedulerLog::pass(size_t count) {
 }
 
 void SchedulerLog::feed(std::string_view bytes) {
-  recent_.append(bytes);
-  keepLast(recent_, 4096);
+  total_ += bytes.size();
+  first_.append(bytes.substr(0, firstBytes - std::min(firstBytes, first_.size())));
+  last_.append(bytes);
+  keepLast(last_, lastBytes);
   pending_.append(bytes);
   while (!pending_.empty() && passed_ < headBytes) {
     const size_t newline = pending_.rfind('\n', pieceBytes - 1);
@@ -76,12 +80,13 @@ void SchedulerLog::finish() {
   }
 }
 
-std::string SchedulerLog::lastWords(size_t bytes) const {
-  std::string_view words(recent_);
-  while (!words.empty() && words.back() == '\n') words.remove_suffix(1);
-  if (words.size() <= bytes) return toUtf8(words);
-  const size_t line = words.find('\n', words.size() - bytes);
-  return toUtf8(words.substr(line == std::string_view::npos ? words.size() - bytes : line + 1));
+std::string SchedulerLog::words() const {
+  std::string_view tail(last_);
+  while (!tail.empty() && tail.back() == '\n') tail.remove_suffix(1);
+  if (total_ <= lastBytes) return toUtf8(tail);
+  const size_t headEnd = std::min(first_.rfind('\n'), first_.size());
+  tail.remove_prefix(std::min(tail.find('\n') + 1, tail.size()));
+  return toUtf8(first_.substr(0, headEnd)) + "\n[...]\n" + toUtf8(tail);
 }
 
 }  // namespace ktstr::agent

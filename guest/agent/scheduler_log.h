@@ -20,16 +20,17 @@ class SchedulerLog {
   void feed(std::string_view bytes);
   // No more will come: passes on the rest, after "[N bytes left out]" where some are missing.
   void finish();
-  // The last lines so far, at most `bytes`, as valid UTF-8: evidence for a message.
-  std::string lastWords(size_t bytes) const;
+  // Evidence for a message: everything, or its first lines (where a program says what it dislikes, before its
+  // usage text) and its last (where one that aborts says why), about 1 KiB of valid UTF-8.
+  std::string words() const;
 
  private:
   void pass(size_t count);
 
   std::function<void(const std::string&)> sink_;
-  std::string pending_;  // not passed on yet
-  std::string recent_;   // the last bytes, for lastWords()
-  size_t passed_ = 0, leftOut_ = 0;
+  std::string pending_;       // not passed on yet
+  std::string first_, last_;  // for words()
+  size_t total_ = 0, passed_ = 0, leftOut_ = 0;
 };
 
 // Replaces what is not valid UTF-8 (and NUL) by U+FFFD.

@@ -62,11 +62,17 @@ TEST(SchedulerLogTest, MakesUtf8) {
   EXPECT_EQ(toUtf8(std::string_view("\0", 1)), "\xef\xbf\xbd");
 }
 
-TEST(SchedulerLogTest, LastWordsAreWholeLines) {
+TEST(SchedulerLogTest, WordsAreTheFirstAndTheLastLines) {
   Sink sink;
-  sink.log.feed("first line\nsecond line\nthird line\n");
-  EXPECT_EQ(sink.log.lastWords(100), "first line\nsecond line\nthird line");
-  EXPECT_EQ(sink.log.lastWords(15), "third line");
+  EXPECT_EQ(sink.log.words(), "");
+  sink.log.feed("invalid option\nusage:\n");
+  EXPECT_EQ(sink.log.words(), "invalid option\nusage:");
+  for (int line = 0; line < 1000; line++) sink.log.feed("  option " + std::to_string(line) + "\n");
+  const std::string words = sink.log.words();
+  EXPECT_EQ(words.find("invalid option\nusage:\n  option 0\n"), 0U);
+  EXPECT_NE(words.find("\n[...]\n  option "), std::string::npos);
+  EXPECT_EQ(words.substr(words.size() - 10), "option 999");
+  EXPECT_LT(words.size(), 1500U);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   ktstr::resolveCpusets(orders.getScenario(), topology, orders);
-  for (const auto& cpuset : orders.getCpusets()) {
+  for (const auto& cpuset : orders.getCpusets().asReader()) {
     for (const uint32_t cpu : cpuset.getCpus()) {
       if (cpu >= topology.vcpus()) abort();
     }
