@@ -99,9 +99,9 @@ void CommandRunner::run(const Command& command) {
   }
   clearSession(child.pid());
   if (const int status = child.wait(); status != 0) {
-    throw Error(
-        ExitCode::infrastructure, "build-failed",
-        text(command.executable, ": ", describeWaitStatus(status), "\n", lastLines(readFile(logPath_), 20)));
+    throw Error(ExitCode::infrastructure, "build-failed",
+                text(command.executable, ": ", describeWaitStatus(status), "; the log ends:\n",
+                     lastLines(readFile(logPath_), 20)));
   }
 }
 

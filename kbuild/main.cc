@@ -222,10 +222,10 @@ int main(int argc, char** argv) {
     raise(interrupted.signal);
     return static_cast<int>(ktstr::ExitCode::infrastructure);
   } catch (const ktstr::Error& error) {
-    ktstr::log::error(error.what());
+    std::cerr << "ktstr scheduler: " << error.what() << "\n";
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    ktstr::log::error(error.what());
+    std::cerr << "ktstr scheduler: " << error.what() << "\n";
     return static_cast<int>(ktstr::ExitCode::infrastructure);
   }
 }

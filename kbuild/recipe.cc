@@ -11,10 +11,17 @@
 namespace ktstr::kbuild {
 namespace {
 
+// With SHELL and a user's name given, no shell asks the user database, which would take a socket to nscd.
 std::vector<std::string> environment(const Layout& layout) {
   const char* path = std::getenv("PATH");
-  return {text("PATH=", path == nullptr ? "/usr/bin:/bin" : path), "HOME=" + layout.home,
-          "TMPDIR=" + layout.home, "LC_ALL=C", "PYTHONDONTWRITEBYTECODE=1"};
+  return {text("PATH=", path == nullptr ? "/usr/bin:/bin" : path),
+          "HOME=" + layout.home,
+          "TMPDIR=" + layout.home,
+          "SHELL=/bin/sh",
+          "USER=ktstr",
+          "LOGNAME=ktstr",
+          "LC_ALL=C",
+          "PYTHONDONTWRITEBYTECODE=1"};
 }
 
 }  // namespace
