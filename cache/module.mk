@@ -18,6 +18,8 @@ cachetesting.needs := cache
 libraries += cacheservice
 cacheservice.sources := cache/service.cc cache/confine.cc cache/display.cc
 cacheservice.needs := cache sandbox rpc
+cacheservice.tests := cache/confine_test.cc cache/service_test.cc cache/get_test.cc cache/main_test.cc
+cacheservice.test_needs := cachetesting
 
 programs += ktstr-cache
 ktstr-cache.sources := cache/main.cc
