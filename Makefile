@@ -23,10 +23,15 @@ BUILD ?= build$(if $(SANITIZE),/sanitize-$(subst $(comma),-,$(SANITIZE)))
 FUZZ_SECONDS ?= 20
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
+# Instrumented, g++ 12 takes parts of KJ's Maybe for uninitialized.
+SANITIZER_WARNINGS := $(if $(SANITIZE),$(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized))
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-CXXFLAGS_ALL := -std=c++20 $(OPTIMIZE) $(WARNINGS) $(SANITIZERS) -I. -I$(BUILD)/gen -fPIC $(CXXFLAGS)
+CXXFLAGS_ALL := -std=c++20 $(OPTIMIZE) $(WARNINGS) $(SANITIZER_WARNINGS) $(SANITIZERS) -I. -I$(BUILD)/gen -fPIC $(CXXFLAGS)
 LDFLAGS_ALL := $(SANITIZERS) $(LDFLAGS)
+
+# One short line per command; V=1 shows the commands.
+quiet = $(if $(V),,@printf '  %-6s %s\n' $(1) '$@';)
 
 libraries :=
 programs :=
@@ -54,19 +59,22 @@ GENERATED := $(schemas:%=$(BUILD)/gen/%.h)
 
 $(BUILD)/gen/%.capnp.h $(BUILD)/gen/%.capnp.c++ &: %.capnp
 	@mkdir -p $(@D)
-	capnp compile -I. -oc++:$(BUILD)/gen $<
+	$(call quiet,CAPNP)capnp compile -I. -oc++:$(BUILD)/gen $<
 
 .SECONDARY: $(GENERATED) $(GENERATED:.h=.c++)
 
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c++ | $(GENERATED)
 	@mkdir -p $(@D)
-	$(CXX) $(filter-out -Wall -Wextra -Wshadow -Wconversion -Werror,$(CXXFLAGS_ALL)) -MMD -MP -c $< -o $@
+	$(call quiet,CXX)$(CXX) $(filter-out -Wall -Wextra -Wshadow -Wconversion -Werror,$(CXXFLAGS_ALL)) -MMD -MP -c $< -o $@
+
+# The version is compiled into the two files that print or record it.
+$(BUILD)/obj/orchestrator/run.o $(BUILD)/obj/orchestrator/front_end.o: CXXFLAGS_ALL += -DKTSTR_VERSION='"$(VERSION)"'
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 
 $(BUILD)/obj/%.o: %.cc | $(GENERATED)
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_ALL) -DKTSTR_VERSION='"$(VERSION)"' -MMD -MP -c $< -o $@
+	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # ---- libraries and programs --------------------------------------------------------------------------------------
 
@@ -85,7 +93,7 @@ define library_rules
 $(BUILD)/lib/lib$(1).a: $($(1).sources:%.cc=$(BUILD)/obj/%.o) $($(1).objects) $($(1).schemas:%.capnp=$(BUILD)/obj/gen/%.capnp.o)
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call quiet,AR)ar rcs $$@ $$^
 endef
 
 # Tests and fuzz targets of library $(1) link it like a program that needs it.
@@ -94,7 +102,7 @@ $(1)_test.needs := $(1) $($(1).test_needs)
 $(1)_test.packages := gtest gmock gtest_main
 $(BUILD)/test/$(1)_test: $($(1).tests:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(1)_test)
 	@mkdir -p $$(@D)
-	$$(call link,$(1)_test)
+	$$(call quiet,LINK)$$(call link,$(1)_test)
 tests: $(BUILD)/test/$(1)_test
 endef
 
@@ -102,14 +110,14 @@ define fuzz_rules
 $(2)_fuzzer.needs := $(1) $($(1).test_needs)
 $(BUILD)/fuzzer/$(2): $(3:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(2)_fuzzer)
 	@mkdir -p $$(@D)
-	$$(call link,$(2)_fuzzer,-fsanitize=fuzzer)
+	$$(call quiet,LINK)$$(call link,$(2)_fuzzer,-fsanitize=fuzzer)
 fuzzers: $(BUILD)/fuzzer/$(2)
 endef
 
 define program_rules
 $(BUILD)/bin/$(1): $($(1).sources:%.cc=$(BUILD)/obj/%.o) $(call archives_of,$(1))
 	@mkdir -p $$(@D)
-	$$(call link,$(1),$(if $($(1).static),-static),$(if $($(1).static),--static))
+	$$(call quiet,LINK)$$(call link,$(1),$(if $($(1).static),-static),$(if $($(1).static),--static))
 programs: $(BUILD)/bin/$(1)
 endef
 
