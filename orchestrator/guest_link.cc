@@ -63,7 +63,10 @@ GuestLink::~GuestLink() = default;
 
 kj::Promise<void> GuestLink::pump(kj::AsyncIoProvider& provider, kj::LowLevelAsyncIoProvider& io, Fd console,
                                   Fd doorbell) {
-  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP;
+  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+                         kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
+  setNonBlocking(console.get());
+  setNonBlocking(doorbell.get());
   auto streams = kj::heapArrayBuilder<kj::Promise<void>>(2);
   streams.add(pumpConsole(io.wrapSocketFd(console.release(), flags)));
   streams.add(pumpDoorbell(io.wrapSocketFd(doorbell.release(), flags)));

@@ -1,5 +1,7 @@
 #include "orchestrator/machine_link.h"
 
+#include <fcntl.h>
+
 #include "protocol/error.h"
 #include "protocol/text.h"
 
@@ -8,6 +10,20 @@ namespace {
 
 constexpr int controlNumber = 3;
 constexpr int observeNumber = 4;
+
+Fd memoryOf(rpc::RegionKind kind, const PreparedRam& prepared, int base) {
+  switch (kind) {
+    case rpc::RegionKind::RAM:
+      return prepared.ram.duplicate();
+    case rpc::RegionKind::MAILBOX:
+      return prepared.mailbox.duplicate();
+    case rpc::RegionKind::BASE:
+      break;
+  }
+  Fd copy(fcntl(base, F_DUPFD_CLOEXEC, 3));
+  if (!copy) throw errnoError("dup-failed", text("duplicate descriptor ", base));
+  return copy;
+}
 
 }  // namespace
 
@@ -50,31 +66,17 @@ kj::Promise<void> MachineLink::boot(const PreparedRam& prepared, int base) {
   prepared.describe(machine);
   auto regions = machine.getRegions();
 
+  // Each memory object is handed over once; further regions of the same kind are windows on the first one's.
   kj::Promise<void> imported = kj::READY_NOW;
-  kj::Maybe<uint32_t> firstRam;
   for (uint32_t i = 0; i < regions.size(); i++) {
-    switch (regions[i].getKind()) {
-      case rpc::RegionKind::RAM:
-        KJ_IF_MAYBE (first, firstRam) {  // several RAM regions are windows on one memory object
-          imported = imported.then(
-              [regions, i, first = *first]() mutable { regions[i].setMemory(regions[first].getMemory()); });
-          continue;
-        }
-        firstRam = i;
-        imported = imported.then([this, machine, i, fd = prepared.ram.duplicate()]() mutable {
-          return importInto(machine, i, kj::mv(fd));
-        });
-        break;
-      case rpc::RegionKind::BASE:
-        imported = imported.then(
-            [this, machine, i, fd = Fd(dup(base))]() mutable { return importInto(machine, i, kj::mv(fd)); });
-        break;
-      case rpc::RegionKind::MAILBOX:
-        imported = imported.then([this, machine, i, fd = prepared.mailbox.duplicate()]() mutable {
-          return importInto(machine, i, kj::mv(fd));
-        });
-        break;
-    }
+    uint32_t first = 0;
+    while (regions[first].getKind() != regions[i].getKind()) first++;
+    imported = imported.then([this, machine, i, first, &prepared, base]() mutable -> kj::Promise<void> {
+      auto all = machine.getRegions();
+      if (first == i) return importInto(machine, i, memoryOf(all[i].getKind(), prepared, base));
+      all[i].setMemory(all[first].getMemory());
+      return kj::READY_NOW;
+    });
   }
   return imported.then([request = kj::mv(request)]() mutable { return request->send(); })
       .then([this](capnp::Response<rpc::Vmm::BootResults>&& response) { machine_ = response.getMachine(); });

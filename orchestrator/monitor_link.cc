@@ -7,7 +7,10 @@
 namespace ktstr {
 
 kj::Promise<void> MonitorLink::pump(kj::LowLevelAsyncIoProvider& io, Fd pipe) {
-  auto stream = io.wrapInputFd(pipe.release(), kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP);
+  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+                         kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
+  setNonBlocking(pipe.get());
+  auto stream = io.wrapInputFd(pipe.release(), flags);
   auto& input = *stream;
   return next(input).attach(kj::mv(stream)).catch_([this](kj::Exception&& exception) {
     failure_ = exception.getDescription().cStr();

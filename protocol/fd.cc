@@ -136,6 +136,12 @@ void setCloseOnExec(int fd, bool on) {
   if (fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) != 0) throw errnoError("fcntl-failed", text("F_SETFD on ", fd));
 }
 
+void setNonBlocking(int fd) {
+  if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
+    throw errnoError("fcntl-failed", text("F_SETFL on ", fd));
+  }
+}
+
 uint64_t monotonicNs() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -77,6 +77,9 @@ std::pair<Fd, Fd> makeSocketPair();
 // Sets or clears FD_CLOEXEC.
 void setCloseOnExec(int fd, bool on);
 
+// Sets O_NONBLOCK, with fcntl: KJ would use ioctl, which sandboxes do not allow.
+void setNonBlocking(int fd);
+
 // Nanoseconds of CLOCK_MONOTONIC.
 uint64_t monotonicNs();
 

@@ -10,6 +10,6 @@ system_$(1).needs := harness
 system_$(1).packages := gtest gtest_main
 $(BUILD)/test/system/$(1)_test: $(BUILD)/obj/tests/system/$(1)_test.o $$(call archives_of,system_$(1))
 	@mkdir -p $$(@D)
-	$$(call link,system_$(1))
+	$$(call quiet,LINK)$$(call link,system_$(1))
 tests: $(BUILD)/test/system/$(1)_test
 endef

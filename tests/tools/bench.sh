@@ -1,0 +1,71 @@
+#!/bin/bash
+# Measures the figures of README's table on this machine, side by side with plain QEMU where that is a rival.
+#   bench.sh BUILD [RUNS]
+# Every line: figure, its bar, then median (minimum .. maximum) over RUNS runs. Nothing here fails for being slow.
+set -euo pipefail
+
+bin=$1/bin
+runs=${2:-5}
+kernel=debian:7.3
+export KTSTR_STATE_DIR
+KTSTR_STATE_DIR=$(mktemp -d)
+trap 'rm -rf "$KTSTR_STATE_DIR"' EXIT
+
+# median (min .. max) of the numbers on stdin, in the unit given
+spread() {
+  sort -g | awk -v unit="$1" '{v[NR] = $1} END {
+    m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+    printf "%.4g %s (%.4g .. %.4g)", m, unit, v[1], v[NR]}'
+}
+line() { printf '%-58s %-12s %s\n' "$1" "$2" "$3"; }
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN {print b - a}'; }
+
+"$bin/ktstr" kernel get $kernel > /dev/null
+build_id=$("$bin/ktstr" kernel list --json | jq -r 'select(.kernel.spec | test("7[.]3")) | .kernel.buildId' | head -n 1)
+vmlinuz=$("$bin/ktstr" kernel path $kernel vmlinuz)
+records=$KTSTR_STATE_DIR/records.jsonl
+walls=$KTSTR_STATE_DIR/walls
+analysis=${KTSTR_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ktstr}/entries/analysis
+
+run() { "$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 1s --format jsonl || true; }
+
+echo "host: $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
+echo
+rm -rf "$analysis/$build_id"
+cold=$(run | jq '.monitorAttach.totalMicros / 1000')
+for _ in $(seq "$runs"); do start=$(now); run >> "$records"; since "$start" >> "$walls"; done
+
+line "prepare a machine, 4 vCPUs, 512 MiB, warm caches" "<= 20 ms" \
+  "$(jq '.phases[] | select(.name == "prepare") | .durationMs' "$records" | spread ms)"
+line "initramfs base, warm" "<= 1 ms" \
+  "$(jq '.phases[] | select(.name == "image") | .durationMs' "$records" | spread ms)"
+line "whole ktstr run of a 1 s scenario, TCG, 4 vCPUs" "<= 6 s" "$(spread s < "$walls")"
+line "  of which the kernel to init" "" \
+  "$(jq '.phases[] | select(.name == "kernel") | .durationMs / 1000' "$records" | spread s)"
+line "monitor: attach, symbols decoded (cold)" "<= 300 ms" "$(echo "$cold" | spread ms)"
+line "monitor: attach, symbols from the cache" "<= 10 ms" \
+  "$(jq 'select(.monitorAttach.cached) | .monitorAttach.totalMicros / 1000' "$records" | spread ms)"
+line "monitor: one full sample of 4 CPUs" "<= 200 us" "$(jq '.monitor.meanCostNs / 1000' "$records" | spread us)"
+
+# The monitor's memory, attached to a kept RAM image.
+"$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 500ms --keep --format jsonl > "$records.keep" || true
+ram=$(jq -r .directory "$records.keep")/ram.bin
+rss() { /usr/bin/time -f %M "$bin/ktstr-monitor" --ram "$ram" --count 20 --period-ms 10 2>&1 > /dev/null | tail -n 1 | awk '{print $1 / 1024}'; }
+for _ in $(seq "$runs"); do rss; done > "$records.rss"
+line "monitor: resident memory, no cache at hand" "<= 32 MiB" "$(spread MiB < "$records.rss")"
+
+# The rival for the boot: the same kernel through QEMU's own loader and firmware.
+rival() {
+  local start; start=$(now)
+  timeout 120 qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 4 -m 512 -nodefaults -no-user-config -display none \
+    -serial file:"$KTSTR_STATE_DIR/console" -no-reboot -kernel "$vmlinuz" \
+    -append "console=ttyS0 panic=-1 reboot=k quiet root=/dev/none" > /dev/null 2>&1 || true
+  since "$start"
+}
+for _ in $(seq "$runs"); do rival; done > "$records.rival"
+line "rival: QEMU -kernel and SeaBIOS, the same kernel to the end of its boot" "" "$(spread s < "$records.rival")"
+
+echo
+line "code lines linked into ktstr-vmm-tcg (protocol + vmm)" "<= 3000" \
+  "$(cat protocol/*.cc protocol/*.h vmm/*.cc vmm/*.h | grep -v '_test\|_fuzz' | sed 's://.*::' | grep -c '[^[:space:]]')"
