@@ -189,7 +189,8 @@ void Engine::conclude() {
     if (status == 0 && shutdownReason_ == "host-signal") end.kind = ExitKind::ENGINE_KILLED;
   }
   if (stopped_) end.kind = ExitKind::STOPPED;
-  if (!lastWords_.empty()) end.detail += "; its last words: " + lastWords_;
+  const bool failed = end.kind == ExitKind::ENGINE_FAILED || end.kind == ExitKind::ENGINE_KILLED;
+  if (failed && !lastWords_.empty()) end.detail += "; its last words: " + lastWords_;
   log::info(text("the machine has ended: ", end.detail));
   end_ = end;
 }

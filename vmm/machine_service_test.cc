@@ -10,6 +10,11 @@
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 
+extern "C" {
+extern const std::byte ktstr_probe[];
+extern const std::byte ktstr_probe_end[];
+}
+
 namespace ktstr::vmm {
 namespace {
 
@@ -248,6 +253,17 @@ TEST_F(MachineTest, WhatTcgCannotTellIsRefusedByName) {
   start();
   EXPECT_ERROR("not-supported-by-tcg", client_.wait(client_.observer().registersRequest().send()));
   EXPECT_ERROR("not-supported-by-tcg", client_.wait(client_.observer().vcpuTimesRequest().send()));
+}
+
+// The guest by which /dev/kvm is judged (vmm/flat/probe.S) asks for nothing that a real CPU does not do.
+TEST_F(MachineTest, ProbeGuestFinishesOnACpuThatCanRunLinux) {
+  constexpr uint64_t load = 0x1000, step = 0x800;
+  machine_.entry = load + 0x10;
+  const std::string_view code(reinterpret_cast<const char*>(ktstr_probe),
+                              static_cast<size_t>(ktstr_probe_end - ktstr_probe));
+  ASSERT_EQ(pwrite(machine_.ram.get(), code.data(), code.size(), load), static_cast<ssize_t>(code.size()));
+  start();
+  EXPECT_TRUE(eventually(5000, [&] { return (word(step) & 0xffffffff) == 6; })) << "steps: " << word(step);
 }
 
 TEST_F(MachineTest, BootsOnce) {

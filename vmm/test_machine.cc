@@ -78,7 +78,7 @@ void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   set(2, rpc::RegionKind::MAILBOX, mailboxGpa(), mailboxBytes);
   auto vcpu = machine.initVcpus(1)[0];
   vcpu.setRunnable(true);
-  vcpu.setRip(kFlatEntry);
+  vcpu.setRip(entry);
   vcpu.setRsi(kFlatBootParams);
   vcpu.setRsp(kStack);
   vcpu.setCr3(kPml4);

@@ -17,6 +17,7 @@ struct TestMachine {
   uint64_t ramBytes = uint64_t{4} << 20;
   uint64_t baseBytes = 12288;  // an odd number of pages
   uint64_t mailboxBytes = 65536;
+  uint64_t entry = kFlatEntry;
   Fd ram, mailbox;
   std::string basePath;  // the file behind `base`; removed by the destructor
   Fd base;               // read-only
