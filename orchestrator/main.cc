@@ -102,7 +102,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
   app.add_flag("--through-bzimage", options.throughBzImage,
                "boot through the kernel's own decompressor: full KASLR");
   app.add_option("--attach-timeout", attachTimeout,
-                 "how long the scheduler may take to attach (default: 10s)");
+                 "how long the scheduler may take to attach (default: 30s)");
   app.add_option("--append", options.commandLine, "added to the kernel command line");
 }
 

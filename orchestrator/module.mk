@@ -2,9 +2,12 @@ libraries += judge
 judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/monitor_summary.cc \
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
   orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/record_store.cc orchestrator/render.cc \
-  orchestrator/render_comparison.cc
-judge.needs := scenario protocol
-judge.tests := $(judge.sources:.cc=_test.cc)
+  orchestrator/render_comparison.cc orchestrator/render_text.cc
+judge.needs := scenario topology json protocol
+judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/monitor_summary_test.cc \
+  orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
+  orchestrator/judge_workers_test.cc orchestrator/judge_monitor_test.cc orchestrator/record_store_test.cc \
+  orchestrator/render_test.cc
 judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
@@ -12,7 +15,7 @@ orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchest
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/resolve.cc orchestrator/run.cc orchestrator/session.cc
 orchestrator.needs := judge boot image scenario topology cache sandbox rpc json log protocol
-orchestrator.tests := orchestrator/options_test.cc
+orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_link_test.cc orchestrator/sandbox_test.cc
 
 programs += ktstr-orchestrator ktstr
 ktstr-orchestrator.sources := orchestrator/main.cc

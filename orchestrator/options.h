@@ -27,7 +27,7 @@ struct RunOptions {
   bool throughBzImage = false;  // let the kernel's own decompressor place it (full KASLR)
   std::string commandLine;      // appended to the kernel command line
   uint32_t bootTimeoutMs = 60'000;
-  uint32_t attachTimeoutMs = 10'000;
+  uint32_t attachTimeoutMs = 30'000;
   bool progress = false;  // show the phase line on stderr
 };
 
