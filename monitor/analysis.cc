@@ -1,6 +1,8 @@
 #include "monitor/analysis.h"
 
 #include <cstring>
+#include <iomanip>
+#include <sstream>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -141,7 +143,10 @@ void Analysis::write(int fd) const {
 }
 
 std::string Analysis::storeKey(const std::string& buildId) {
-  return text(buildId, "-", std::hex, (KernelLayout::tag() ^ analysisMagic) & 0xffff'ffff);
+  std::ostringstream key;
+  key << buildId << std::hex << std::setw(8) << std::setfill('0')
+      << ((KernelLayout::tag() ^ analysisMagic) & 0xffff'ffff);
+  return key.str();
 }
 
 }  // namespace ktstr

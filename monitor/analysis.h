@@ -67,7 +67,8 @@ class Analysis {
   // Writes the stored form to an empty file. Throws "write-failed", "analysis-too-large".
   void write(int fd) const;
 
-  // The key under which an analysis of this build id is stored: names this program's format as well.
+  // What an AnalysisStore is asked for: the build id with eight more hex digits that stand for this program's
+  // format, so that another version neither reads nor blocks ours.
   static std::string storeKey(const std::string& buildId);
 
   const SymbolTable& symbols() const { return symbols_; }

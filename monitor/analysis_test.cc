@@ -73,7 +73,9 @@ TEST_F(AnalysisTest, TruncationIsNoticed) {
 
 TEST(AnalysisKey, NamesTheFormat) {
   const auto key = Analysis::storeKey("1fe996");
-  EXPECT_EQ(key.substr(0, 7), "1fe996-");
+  EXPECT_EQ(key.size(), 14u);
+  EXPECT_EQ(key.substr(0, 6), "1fe996");
+  EXPECT_EQ(key.find_first_not_of("0123456789abcdef"), std::string::npos);
   EXPECT_EQ(key, Analysis::storeKey("1fe996"));
 }
 

@@ -13,6 +13,7 @@ monitor.fuzz := monitor/analysis_fuzz.cc monitor/btf_types_fuzz.cc monitor/kalls
 
 monitor_service.sources := monitor/record_writer.cc monitor/service.cc
 monitor_service.needs := monitor json log sandbox rpc protocol
+monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
 
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc

@@ -96,6 +96,7 @@ std::optional<T> MonitorService::waitFor(kj::Promise<T> promise) {
         .exclusiveJoin(ended_.addBranch())
         .wait(io_.waitScope);
   } catch (const kj::Exception& exception) {
+    io_.waitScope.poll();  // a lost connection also fails the calls on it
     if (!end_) rethrowAsError(exception);
   }
   return result;
@@ -299,7 +300,7 @@ void MonitorService::finish(rpc::EndKind kind, std::string detail) {
 }
 
 ExitCode MonitorService::run() {
-  const auto attachment = attach();
+  const auto attachment = ram_ ? attach() : std::nullopt;
   if (attachment) sampleLoop(*attachment);
   KJ_IF_MAYBE (storing, storing_) {
     auto timeout = io_.provider->getTimer().afterDelay(storeTimeoutMs * kj::MILLISECONDS);
