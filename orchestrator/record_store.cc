@@ -73,9 +73,11 @@ std::vector<std::string> namesIn(const std::string& directory) {
   return names;
 }
 
-void removePartial(int runs, const std::string& name, int directory) noexcept {
+void removePartial(int runs, const std::string& name, int directory,
+                   const std::vector<std::string>& further) noexcept {
   for (size_t i = 0; i < recordFileCount; ++i)
     unlinkat(directory, recordFileName(static_cast<RecordFile>(i)), 0);
+  for (const std::string& file : further) unlinkat(directory, file.c_str(), 0);
   unlinkat(runs, name.c_str(), AT_REMOVEDIR);
 }
 
@@ -84,8 +86,8 @@ void removeAbandoned(int runs, const std::string& path) {
   for (const std::string& name : namesIn(path)) {
     if (!name.starts_with(partialPrefix)) continue;
     const Fd directory(openat(runs, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-    if (directory && flock(directory.get(), LOCK_EX | LOCK_NB) == 0)
-      removePartial(runs, name, directory.get());
+    if (!directory || flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    removePartial(runs, name, directory.get(), namesIn(path + "/" + name));
   }
 }
 
@@ -110,7 +112,7 @@ PendingRecord::~PendingRecord() {
 
 void PendingRecord::discard() noexcept {
   if (!partial_) return;  // finished, or moved from
-  removePartial(runs_.get(), partialName_, partial_.get());
+  removePartial(runs_.get(), partialName_, partial_.get(), furtherFiles_);
   partial_.reset();
 }
 
@@ -122,6 +124,11 @@ std::vector<int> PendingRecord::descriptors() const {
   std::vector<int> all = {runs_.get(), partial_.get()};
   for (const Fd& file : files_) all.push_back(file.get());
   return all;
+}
+
+std::string PendingRecord::partialPath(const std::string& name) {
+  furtherFiles_.push_back(name);
+  return text(std::filesystem::path(directory_).parent_path().string(), "/", partialName_, "/", name);
 }
 
 void PendingRecord::append(RecordFile file, std::string_view bytes) noexcept {

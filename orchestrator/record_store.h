@@ -40,6 +40,9 @@ class PendingRecord {
   std::vector<int> descriptors() const;                        // all that are held open
   int descriptor(RecordFile file) const;  // for who writes by itself; append() bounds, this does not
 
+  // Where a further file may be made while the run is written; it is kept, or removed, with the rest.
+  std::string partialPath(const std::string& name);
+
   // Never throws: the first failure is kept for finish(), so that a full disk does not end a run.
   void append(RecordFile file, std::string_view bytes) noexcept;
 
@@ -53,6 +56,7 @@ class PendingRecord {
   void discard() noexcept;
 
   std::string id_, directory_, partialName_;
+  std::vector<std::string> furtherFiles_;
   Fd runs_, partial_;
   std::array<Fd, recordFileCount> files_;
   std::array<uint64_t, recordFileCount> written_{}, dropped_{};

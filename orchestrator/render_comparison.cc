@@ -145,7 +145,9 @@ std::string renderColumns(std::span<const Record> records, const std::vector<Lin
   std::string out = std::string(labelWidth, ' ');
   for (size_t i = 0; i < records.size(); ++i)
     out += "  " + bold(padLeft(clean(records[i].getScheduler()), widths[i]), colour);
-  out += "\n" + padRight("verdict", labelWidth);
+  size_t ruled = labelWidth;
+  for (const size_t one : widths) ruled += 2 + one;
+  out += "\n" + dim(std::string(ruled, '-'), colour) + "\n" + padRight("verdict", labelWidth);
   for (size_t i = 0; i < records.size(); ++i) {
     const auto outcome = records[i].getVerdict().getOutcome();
     out += "  " + paint(padLeft(outcomeWord(outcome), widths[i]), outcome, colour);

@@ -71,6 +71,7 @@ std::string padRight(std::string_view text, size_t size) {
 std::string wrap(std::string_view text, size_t indent) {
   const size_t room = columns - indent;
   std::string out;
+  while (text.ends_with(' ')) text.remove_suffix(1);
   while (!text.empty()) {
     size_t take = text.size(), skip = 0;
     if (width(text) > room) {

@@ -1,0 +1,283 @@
+#include <csignal>
+
+#include "gmock/gmock.h"
+#include "orchestrator/judge_testing.h"
+
+namespace ktstr {
+namespace {
+
+using rpc::GuestEvent;
+using rpc::GuestFailureName;
+using ::testing::HasSubstr;
+
+// The guest got as far as its first `events` (ready, attached, started, ...) and `phase`.
+GoodRun brokenOff(size_t events, RunPhase phase) {
+  GoodRun run;
+  run.keepFirst(events);
+  run.lifecycle.phase = phase;
+  return run;
+}
+
+TEST(JudgeGuest, passesAGoodRun) {
+  expectPass(GoodRun().judge());
+  expectPass(GoodRun("").judge());
+}
+
+TEST(JudgeGuest, namesAKernelPanicWithPlaceAndPhase) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.console =
+      "[    3.1] BUG: unable to handle page fault for address: ffffffff\n[    3.1] RIP: "
+      "0010:sched_tick+0x1f/0x2a0\n"
+      "[    3.2] Kernel panic - not syncing: Fatal exception in interrupt\n";
+  const Finding finding = expectOnly(run.judge(), "kernel-panic", Outcome::FAIL);
+  EXPECT_THAT(finding.message,
+              HasSubstr("Fatal exception in interrupt at sched_tick+0x1f/0x2a0, in phase scenario"));
+  EXPECT_THAT(finding.evidence, HasSubstr("unable to handle page fault"));
+}
+
+TEST(JudgeGuest, namesAKernelWithoutInit) {
+  for (const char* line :
+       {"Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.",
+        "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
+        "Failed to execute /init (error -2)"}) {
+    GoodRun run = brokenOff(0, RunPhase::boot);
+    run.console = line;
+    expectOnly(run.judge(), "no-init", Outcome::INFRASTRUCTURE);
+  }
+}
+
+TEST(JudgeGuest, namesADeadAgent) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.console = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\n";
+  expectOnly(run.judge(), "init-died", Outcome::INFRASTRUCTURE);
+}
+
+TEST(JudgeGuest, namesAnOopsThatTheKernelSurvived) {
+  GoodRun run;
+  run.console =
+      "BUG: kernel NULL pointer dereference, address: 0000000000000008\nOops: 0000 [#1] SMP\nRIP: "
+      "0010:f+0x1/0x2\n";
+  expectOnly(run.judge(), "kernel-oops", Outcome::FAIL);
+}
+
+TEST(JudgeGuest, blamesTheHostForALockupOnlyIfItStarvedTheMachine) {
+  GoodRun run;
+  run.console = "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [kworker:1]\n";
+  expectOnly(run.judge(), "kernel-lockup", Outcome::FAIL);
+  run.monitor.starvedIntervals = 1;
+  expectOnly(run.judge(), "kernel-lockup", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeGuest, onlyRemarksOnAKernelWarning) {
+  GoodRun run;
+  run.console = "WARNING: CPU: 0 PID: 1 at kernel/sched/core.c:1 f+0x1/0x2\n";
+  expectOnly(run.judge(), "kernel-warning", Outcome::PASS);
+}
+
+TEST(JudgeGuest, namesEveryFailureOfTheAgent) {
+  struct Row {
+    GuestFailureName failure;
+    const char* name;
+    Outcome outcome;
+  };
+  for (const Row& row :
+       std::vector<Row>{{GuestFailureName::SCHEDULER_MISSING, "scheduler-missing", Outcome::INFRASTRUCTURE},
+                        {GuestFailureName::SCHEDULER_DIED_AT_START, "scheduler-died-at-start", Outcome::FAIL},
+                        {GuestFailureName::SCHEDULER_NOT_ATTACHED, "scheduler-not-attached", Outcome::FAIL},
+                        {GuestFailureName::SCHED_EXT_UNSUPPORTED, "sched-ext-unsupported", Outcome::SKIP},
+                        {GuestFailureName::MOUNT_FAILED, "guest-mount-failed", Outcome::INFRASTRUCTURE},
+                        {GuestFailureName::CGROUP_FAILED, "guest-cgroup-failed", Outcome::INFRASTRUCTURE},
+                        {GuestFailureName::ORDERS_INVALID, "guest-orders-invalid", Outcome::INFRASTRUCTURE},
+                        {GuestFailureName::SPAWN_FAILED, "guest-spawn-failed", Outcome::INFRASTRUCTURE},
+                        {GuestFailureName::INTERNAL, "guest-internal", Outcome::INFRASTRUCTURE}}) {
+    GoodRun run = brokenOff(1, RunPhase::scheduler);
+    run.failure(row.failure, "details of it");
+    run.event().initDone();
+    const Finding finding = expectOnly(run.judge(), row.name, row.outcome);
+    EXPECT_EQ(finding.message, "details of it");
+  }
+}
+
+TEST(JudgeGuest, showsTheLogOfASchedulerThatDiedAtStart) {
+  GoodRun run = brokenOff(1, RunPhase::scheduler);
+  run.event().setSchedulerLog("libbpf: prog 'simple_enqueue': BPF program load failed\n");
+  run.event().initSchedulerExited().setExitCode(1);
+  run.failure(GuestFailureName::SCHEDULER_DIED_AT_START, "exit code 1");
+  run.event().initDone();
+  const Finding finding = expectOnly(run.judge(), "scheduler-died-at-start", Outcome::FAIL);
+  EXPECT_THAT(finding.evidence, HasSubstr("BPF program load failed"));
+}
+
+TEST(JudgeGuest, namesADeathAtStartFromTheExitAlone) {
+  GoodRun run = brokenOff(1, RunPhase::scheduler);
+  run.event().initSchedulerExited().setSignal(SIGSEGV);
+  run.event().initDone();
+  EXPECT_THAT(expectOnly(run.judge(), "scheduler-died-at-start", Outcome::FAIL).message,
+              HasSubstr("SIGSEGV"));
+}
+
+TEST(JudgeGuest, namesASchedulerThatExitedOnceWhoeverTells) {
+  GoodRun byEvent;
+  byEvent.event().initSchedulerExited().setExitCode(3);
+  EXPECT_THAT(expectOnly(byEvent.judge(), "scheduler-exited", Outcome::FAIL).message,
+              HasSubstr("exit code 3"));
+
+  GoodRun byAll;
+  byAll.event().initSchedulerExited().setExitCode(3);
+  byAll.failure(GuestFailureName::SCHEDULER_EXITED, "pid 42 ended");
+  byAll.console =
+      "sched_ext: BPF scheduler \"simple\" disabled (runtime error)\nsched_ext: simple: bad DSQ\n";
+  const Finding finding = expectOnly(byAll.judge(), "scheduler-exited", Outcome::FAIL);
+  EXPECT_THAT(finding.message, HasSubstr("(runtime error): bad DSQ; pid 42 ended"));
+
+  GoodRun byKernel;
+  byKernel.console = "sched_ext: BPF scheduler \"simple\" disabled (scx_bpf_error)\n";
+  expectOnly(byKernel.judge(), "scheduler-exited", Outcome::FAIL);
+}
+
+TEST(JudgeGuest, letsASchedulerLeaveWhenAsked) {
+  GoodRun run;
+  run.event().initSchedulerExited().setExpected(true);
+  run.console = "sched_ext: BPF scheduler \"simple\" disabled (unregistered from user space)\n";
+  expectPass(run.judge());
+}
+
+TEST(JudgeGuest, callsTheWatchdogsVerdictAStall) {
+  GoodRun run;
+  run.event().initSchedulerExited().setExitCode(0);
+  run.console =
+      "sched_ext: BPF scheduler \"simple\" disabled (runnable task stall)\n"
+      "sched_ext: simple: spinWait[77] failed to run for 5.001s\n";
+  EXPECT_THAT(expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL).message,
+              HasSubstr("failed to run for 5.001s"));
+}
+
+TEST(JudgeGuest, namesAFullMailboxByEventAndByCount) {
+  GoodRun byFailure;
+  byFailure.failure(GuestFailureName::MAILBOX_FULL);
+  expectOnly(byFailure.judge(), "mailbox-full", Outcome::INCONCLUSIVE);
+  GoodRun counted;
+  counted.event().initDone().setDropped(7);
+  EXPECT_EQ(expectOnly(counted.judge(), "mailbox-full", Outcome::INCONCLUSIVE).value, 7);
+}
+
+TEST(JudgeGuest, namesAGuestThatEndedWithoutItsReport) {
+  GoodRun silent = brokenOff(3, RunPhase::scenario);
+  EXPECT_THAT(expectOnly(silent.judge(), "guest-report-missing", Outcome::INCONCLUSIVE).message,
+              HasSubstr("the machine was reset"));
+  GoodRun unfinished;
+  unfinished.drop(GuestEvent::SCENARIO_ENDED);
+  expectOnly(unfinished.judge(), "guest-report-missing", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeGuest, namesACorruptMailbox) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.lifecycle.guestCorrupt = "record at 4096 has length 4000000000";
+  expectOnly(run.judge(), "guest-corrupt", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeGuest, namesWhoKilledTheMachine) {
+  GoodRun vmm = brokenOff(3, RunPhase::scenario);
+  vmm.lifecycle.exit = rpc::ExitKind::ENGINE_KILLED;
+  vmm.lifecycle.vmmDied = "killed by SIGKILL";
+  EXPECT_THAT(expectOnly(vmm.judge(), "vmm-killed", Outcome::INFRASTRUCTURE).message,
+              HasSubstr("killed by SIGKILL"));
+  GoodRun qemu = brokenOff(3, RunPhase::scenario);
+  qemu.lifecycle.exit = rpc::ExitKind::ENGINE_KILLED;
+  qemu.lifecycle.exitDetail = "QEMU: killed by SIGTERM";
+  EXPECT_THAT(expectOnly(qemu.judge(), "vmm-killed", Outcome::INFRASTRUCTURE).message, HasSubstr("SIGTERM"));
+  GoodRun failed = brokenOff(0, RunPhase::boot);
+  failed.lifecycle.exit = rpc::ExitKind::ENGINE_FAILED;
+  failed.lifecycle.exitDetail = "cannot set up guest memory";
+  EXPECT_THAT(expectOnly(failed.judge(), "engine-failed", Outcome::INFRASTRUCTURE).message,
+              HasSubstr("cannot set up guest memory"));
+}
+
+TEST(JudgeGuest, onlyRemarksOnAMachineThatBreaksAfterTheGuestsLastWord) {
+  GoodRun run;
+  run.lifecycle.exit = rpc::ExitKind::ENGINE_FAILED;
+  expectOnly(run.judge(), "engine-failed", Outcome::PASS);
+}
+
+TEST(JudgeGuest, namesADeadMonitor) {
+  GoodRun run;
+  run.monitor = {};
+  run.lifecycle.monitorDied = "killed by SIGSYS";
+  expectOnly(run.judge(), "monitor-died", Outcome::INFRASTRUCTURE);
+}
+
+TEST(JudgeGuest, namesAnInterruptionAndNotWhatItBroke) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.lifecycle.interruptedBy = SIGINT;
+  run.lifecycle.vmmDied = run.lifecycle.monitorDied = "killed by SIGINT";
+  EXPECT_THAT(expectOnly(run.judge(), "interrupted", Outcome::INFRASTRUCTURE).message,
+              HasSubstr("SIGINT in phase scenario"));
+}
+
+TEST(JudgeGuest, keepsNameAndCodeOfAnErrorOfTheHarness) {
+  GoodRun run = brokenOff(0, RunPhase::resolve);
+  run.lifecycle.exit.reset();
+  run.lifecycle.error = Error(ExitCode::infrastructure, "disk-full", "write 4096 bytes", "free some space");
+  expectOnly(run.judge(), "disk-full", Outcome::INFRASTRUCTURE);
+  run.lifecycle.error = Error(ExitCode::usage, "kernel-unknown", "no kernel 9.9", "see the list");
+  const Judgement judgement = run.judge();
+  EXPECT_EQ(judgement.exitCode, ExitCode::usage);
+  EXPECT_EQ(judgement.findings.at(0).name, "kernel-unknown");
+}
+
+TEST(JudgeGuest, namesThePhaseThatTookTooLong) {
+  const std::pair<RunPhase, Outcome> phases[] = {{RunPhase::resolve, Outcome::INFRASTRUCTURE},
+                                                 {RunPhase::image, Outcome::INFRASTRUCTURE},
+                                                 {RunPhase::prepare, Outcome::INFRASTRUCTURE},
+                                                 {RunPhase::boot, Outcome::INFRASTRUCTURE},
+                                                 {RunPhase::scheduler, Outcome::FAIL},
+                                                 {RunPhase::scenario, Outcome::FAIL},
+                                                 {RunPhase::collect, Outcome::FAIL}};
+  for (const auto& [phase, outcome] : phases) {
+    GoodRun run = brokenOff(1, phase);
+    run.lifecycle.timedOutAfterMs = 30000;
+    run.lifecycle.exit = rpc::ExitKind::STOPPED;
+    const Finding finding = expectOnly(run.judge(), std::string("timeout-") + phaseName(phase), outcome);
+    EXPECT_THAT(finding.message, HasSubstr("30 s"));
+  }
+}
+
+TEST(JudgeGuest, blamesAStarvingHostForATimeout) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.lifecycle.timedOutAfterMs = 10000;
+  run.monitor.starvedMs = 5000;
+  expectOnly(run.judge(), "timeout-scenario", Outcome::FAIL);
+  run.monitor.starvedMs = 5001;
+  expectOnly(run.judge(), "timeout-scenario", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeGuest, callsAGuestWhoseTimeStandsStillHung) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.lifecycle.timedOutAfterMs = 10000;
+  run.monitor.standstillSamples = 9;
+  expectOnly(run.judge(), "timeout-scenario", Outcome::FAIL);
+  run.monitor.standstillSamples = 10;
+  expectOnly(run.judge(), "guest-hang", Outcome::FAIL);
+}
+
+TEST(JudgeGuest, keepsAProvenFailureWhateverElseBroke) {
+  GoodRun run;
+  run.report(0).setWorkUnits(0);
+  run.report(0).setIterations(0);
+  run.lifecycle.monitorDied = "killed by SIGSYS";
+  run.monitor = {};
+  const Judgement judgement = run.judge();
+  EXPECT_EQ(judgement.outcome, Outcome::FAIL);
+  ASSERT_EQ(judgement.findings.size(), 2u) << describe(judgement);
+  EXPECT_EQ(judgement.findings[0].name, "worker-starved");
+  EXPECT_EQ(judgement.findings[1].name, "monitor-died");
+}
+
+TEST(JudgeGuest, passesNoControlBytesOn) {
+  GoodRun run = brokenOff(1, RunPhase::scheduler);
+  run.failure(GuestFailureName::INTERNAL, "\x1b[2Jevil\x07");
+  EXPECT_EQ(expectOnly(run.judge(), "guest-internal", Outcome::INFRASTRUCTURE).message, "evil");
+}
+
+}  // namespace
+}  // namespace ktstr

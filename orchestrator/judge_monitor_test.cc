@@ -1,0 +1,120 @@
+#include "gmock/gmock.h"
+#include "orchestrator/judge_testing.h"
+
+namespace ktstr {
+namespace {
+
+using ::testing::HasSubstr;
+
+Sustained sustained(int32_t cpu, double value) {
+  return {cpu, 6, 17, 1700, value};
+}
+
+TEST(JudgeMonitor, namesAStalledSchedulerWithCpuAndTime) {
+  GoodRun run;
+  run.monitor.stall = sustained(2, 123456);
+  const Finding finding = expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL);
+  EXPECT_EQ(finding.cpu, 2);
+  EXPECT_THAT(finding.message, HasSubstr("CPU 2 was busy under scx_simple"));
+  EXPECT_THAT(finding.message, HasSubstr("6 consecutive samples, until 1700 ms after the first (sample 17)"));
+  run.scenario().getAssertions().setFailOnStall(rpc::Choice::NO);
+  expectPass(run.judge());
+}
+
+TEST(JudgeMonitor, blamesTheHostForAStallItCannotTellApart) {
+  GoodRun run;
+  run.monitor.starvedStall = sustained(2, 123456);
+  run.monitor.starvedMs = run.monitor.longestStarvedMs = 900;
+  expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeMonitor, judgesLocalDsqDepthOfSchedExtAlone) {
+  GoodRun run;
+  run.monitor.dsqDepth = sustained(1, 51);
+  const Finding finding = expectOnly(run.judge(), "local-dsq-depth", Outcome::FAIL);
+  EXPECT_EQ(finding.value, 51);
+  EXPECT_EQ(finding.limit, 50);
+  GoodRun eevdf("");
+  eevdf.monitor.dsqDepth = sustained(1, 51);
+  expectPass(eevdf.judge());
+}
+
+TEST(JudgeMonitor, judgesImbalanceOnlyWhenAsked) {
+  GoodRun run;
+  run.monitor.imbalance = sustained(-1, 5);
+  expectPass(run.judge());
+  run.scenario().getAssertions().setMaxImbalanceRatio(4);
+  expectOnly(run.judge(), "imbalance", Outcome::FAIL);
+}
+
+TEST(JudgeMonitor, missesAMonitorThatFoundNothing) {
+  GoodRun run;
+  run.monitor = {};
+  run.monitor.lastWaiting = "no VMCOREINFO in RAM";
+  EXPECT_THAT(expectOnly(run.judge(), "monitor-missing", Outcome::INCONCLUSIVE).message,
+              HasSubstr("no VMCOREINFO in RAM"));
+}
+
+TEST(JudgeMonitor, needsAsManySamplesAsItJudges) {
+  GoodRun run;
+  run.monitor.samples = run.monitor.validSamples = 5;
+  expectPass(run.judge());
+  run.monitor.samples = run.monitor.validSamples = 4;
+  expectOnly(run.judge(), "monitor-missing", Outcome::INCONCLUSIVE);
+  run.scenario().getAssertions().setSustainedSamples(4);
+  expectPass(run.judge());
+}
+
+TEST(JudgeMonitor, missesTheStateOfSchedExt) {
+  GoodRun run;
+  run.monitor.scxReadableSamples = run.monitor.scxEnabledSamples = 0;
+  run.monitor.absent = {"scx_root: no such symbol"};
+  EXPECT_EQ(expectOnly(run.judge(), "monitor-missing", Outcome::INCONCLUSIVE).evidence,
+            "scx_root: no such symbol");
+  GoodRun noDsq;
+  noDsq.monitor.dsqReadableSamples = 0;
+  expectOnly(noDsq.judge(), "monitor-missing", Outcome::INCONCLUSIVE);
+  GoodRun eevdf("");
+  eevdf.monitor.scxReadableSamples = eevdf.monitor.dsqReadableSamples = 0;
+  expectPass(eevdf.judge());
+}
+
+TEST(JudgeMonitor, doesNotBelieveTooManyImplausibleSamples) {
+  GoodRun run;
+  run.monitor.validSamples = 18;
+  run.monitor.implausible[Implausible::dsqDepth] = 2;
+  expectPass(run.judge());
+  run.monitor.validSamples = 17;
+  run.monitor.implausible[Implausible::clockBackwards] = 1;
+  run.monitor.implausibleExample = "sample 3: local DSQ depth 4000000 on CPU 1";
+  run.monitor.stall = sustained(2, 1);  // not to be believed either
+  const Finding finding = expectOnly(run.judge(), "monitor-implausible", Outcome::INCONCLUSIVE);
+  EXPECT_THAT(
+      finding.message,
+      HasSubstr(
+          "3 of 20 samples of the monitor cannot be true: 2 with an impossible local DSQ depth, 1 with"));
+  EXPECT_THAT(finding.evidence, HasSubstr("sample 3"));
+}
+
+TEST(JudgeMonitor, doesNotTakeTheGuestsWordAgainstItsMemory) {
+  GoodRun never;
+  never.monitor.scxEnabledSamples = 0;
+  expectOnly(never.judge(), "monitor-contradicts-guest", Outcome::INCONCLUSIVE);
+
+  GoodRun other;
+  other.monitor.opsNames = {"qmap"};
+  expectOnly(other.judge(), "monitor-contradicts-guest", Outcome::INCONCLUSIVE);
+
+  GoodRun eevdf("");
+  eevdf.monitor.scxEnabledSamples = 1;
+  expectOnly(eevdf.judge(), "monitor-contradicts-guest", Outcome::INCONCLUSIVE);
+
+  GoodRun lost;
+  lost.monitor.scxLostRun = 4;
+  expectPass(lost.judge());
+  lost.monitor.scxLostRun = 5;
+  expectOnly(lost.judge(), "monitor-contradicts-guest", Outcome::INCONCLUSIVE);
+}
+
+}  // namespace
+}  // namespace ktstr

@@ -1,0 +1,193 @@
+#include <csignal>
+
+#include "gmock/gmock.h"
+#include "orchestrator/judge_testing.h"
+
+namespace ktstr {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(JudgeWorkers, namesAStarvedWorkerAndNotItsConsequences) {
+  GoodRun run;
+  run.report(1).setWorkUnits(0);
+  run.report(1).setIterations(0);
+  run.report(1).setCpuNs(0);
+  run.report(1).setMaxGapNs(9'000'000'000);
+  const Finding finding = expectOnly(run.judge(), "worker-starved", Outcome::FAIL);
+  EXPECT_EQ(finding.worker, "spinWait[1]");
+  EXPECT_EQ(finding.cgroup, "a");
+  EXPECT_EQ(finding.step, "main");
+  EXPECT_THAT(finding.message, HasSubstr("under scx_simple"));
+  run.report(1).setWorkUnits(1);
+  run.report(1).setMaxGapNs(0);
+  run.report(1).setCpuNs(1'000'000'000);
+  expectPass(run.judge());
+}
+
+TEST(JudgeWorkers, comparesSpreadOfCpuBoundGroupsWithTheDefault) {
+  GoodRun run;
+  run.report(0).setCpuNs(1'700'000'000);  // 85 %, the other has 50 %
+  expectPass(run.judge());
+  run.report(0).setCpuNs(1'702'000'000);
+  const Finding finding = expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
+  EXPECT_NEAR(finding.value, 35.1, 0.01);
+  EXPECT_EQ(finding.limit, 35);
+  EXPECT_EQ(finding.worker, "spinWait[1]");
+  EXPECT_THAT(finding.message, HasSubstr("50 % (spinWait[1]) to 85.1 % (spinWait[0])"));
+}
+
+TEST(JudgeWorkers, comparesSpreadOfSleepersOnlyWhenAsked) {
+  GoodRun run;
+  run.report(2).setCpuNs(1'900'000'000);
+  expectPass(run.judge());
+  run.scenario().getAssertions().setMaxSpreadPct(45);
+  expectPass(run.judge());
+  run.scenario().getAssertions().setMaxSpreadPct(44.9);
+  expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
+}
+
+TEST(JudgeWorkers, comparesTheGapStrictly) {
+  GoodRun run;
+  run.report(3).setMaxGapNs(2'000'000'000);
+  expectPass(run.judge());
+  run.report(3).setMaxGapNs(2'000'500'000);
+  run.report(3).setMaxGapAtNs(3'500'000'000);
+  run.report(3).setMaxGapCpu(2);
+  const Finding finding = expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
+  EXPECT_EQ(finding.cpu, 2);
+  EXPECT_EQ(finding.worker, "bursty[1]");
+  EXPECT_THAT(finding.message,
+              HasSubstr("2000.5 ms (limit 2000 ms), until it ran on CPU 2 2500 ms into the scenario"));
+}
+
+TEST(JudgeWorkers, blamesTheHostForAGapItExplains) {
+  GoodRun run;
+  run.report(0).setMaxGapNs(2'500'000'000);
+  run.monitor.longestStarvedMs = 499;
+  expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
+  run.monitor.longestStarvedMs = 500;
+  expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeWorkers, namesAWorkerOutsideItsCpuset) {
+  GoodRun run;
+  run.report(0).getCpusSeen().set(1, 3);
+  const Finding finding = expectOnly(run.judge(), "worker-isolation", Outcome::FAIL);
+  EXPECT_EQ(finding.cpu, 3);
+  EXPECT_THAT(finding.message, HasSubstr("ran on CPU 3, outside its cpuset 0-1"));
+  run.scenario().getAssertions().setIsolation(rpc::Choice::NO);
+  expectPass(run.judge());
+}
+
+TEST(JudgeWorkers, doesNotGuessIsolation) {
+  GoodRun run;
+  run.report(0).initCpuset(0);
+  expectOnly(run.judge(), "worker-isolation", Outcome::INCONCLUSIVE);
+  GoodRun free;
+  free.scenario().getSteps()[0].getCgroups()[0].getCpuset().setInherit();
+  free.report(0).initCpuset(0);
+  free.report(0).getCpusSeen().set(1, 3);
+  expectPass(free.judge());
+}
+
+TEST(JudgeWorkers, namesCrashedAndStuckWorkersOnce) {
+  GoodRun crashed;
+  crashed.report(0).getExited().setSignal(SIGSEGV);
+  crashed.report(0).setWorkUnits(0);
+  crashed.failure(rpc::GuestFailureName::WORKER_CRASHED, "pid 77");
+  const Finding finding = expectOnly(crashed.judge(), "worker-crashed", Outcome::FAIL);
+  EXPECT_THAT(finding.message, HasSubstr("SIGSEGV"));
+  EXPECT_EQ(finding.evidence, "pid 77");
+
+  GoodRun code;
+  code.report(0).getExited().setCode(3);
+  EXPECT_THAT(expectOnly(code.judge(), "worker-crashed", Outcome::FAIL).message, HasSubstr("exit code 3"));
+
+  GoodRun stuck;
+  stuck.report(2).getExited().setStuck();
+  EXPECT_EQ(expectOnly(stuck.judge(), "worker-stuck", Outcome::FAIL).worker, "bursty[0]");
+}
+
+TEST(JudgeWorkers, namesACrashWithoutAReport) {
+  GoodRun run;
+  run.drop(rpc::GuestEvent::WORKER);
+  run.failure(rpc::GuestFailureName::WORKER_CRASHED, "pid 77 ended with SIGBUS");
+  expectOnly(run.judge(), "worker-crashed", Outcome::FAIL);
+}
+
+TEST(JudgeWorkers, countsMissingReports) {
+  GoodRun run;
+  run.scenario().getSteps()[0].getCgroups()[0].getWork()[0].setWorkers(3);
+  const Finding finding = expectOnly(run.judge(), "worker-report-missing", Outcome::INCONCLUSIVE);
+  EXPECT_EQ(finding.value, 2);
+  EXPECT_EQ(finding.limit, 3);
+  EXPECT_EQ(finding.cgroup, "a");
+}
+
+TEST(JudgeWorkers, believesNoReportThatNobodyAskedFor) {
+  GoodRun tooMany;
+  tooMany.scenario().getSteps()[0].getCgroups()[0].getWork()[0].setWorkers(1);
+  expectOnly(tooMany.judge(), "guest-corrupt", Outcome::INCONCLUSIVE);
+  GoodRun unknown;
+  unknown.event().initWorker().setWork("other");
+  expectOnly(unknown.judge(), "guest-corrupt", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeWorkers, comparesWakeLatencyStrictly) {
+  GoodRun run;
+  run.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
+  expectPass(run.judge());
+  run.scenario().getAssertions().setMaxP99WakeLatencyUs(99.9);
+  const Finding finding = expectOnly(run.judge(), "wake-latency", Outcome::FAIL);
+  EXPECT_EQ(finding.value, 100);
+  EXPECT_EQ(finding.cgroup, "b");
+}
+
+TEST(JudgeWorkers, missesWakeLatencyThatWasAskedFor) {
+  GoodRun none;
+  none.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
+  for (size_t i = 2; i < 4; ++i) none.report(i).initWakeLatency(0);
+  expectOnly(none.judge(), "wake-latency-missing", Outcome::INCONCLUSIVE);
+  GoodRun nobody;
+  nobody.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
+  nobody.scenario().getSteps()[0].getCgroups()[1].getWork()[0].setName("bursty");
+  nobody.scenario().getSteps()[0].getCgroups()[1].getWork()[0].initType().setYieldHeavy();
+  expectOnly(nobody.judge(), "wake-latency-missing", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeWorkers, comparesIterationRateStrictly) {
+  GoodRun run;
+  run.scenario().getAssertions().setMinIterationsPerSecond(500);
+  expectPass(run.judge());
+  run.report(0).setIterations(999);
+  EXPECT_EQ(expectOnly(run.judge(), "iteration-rate", Outcome::FAIL).value, 499.5);
+}
+
+TEST(JudgeWorkers, comparesMigrationRatioStrictly) {
+  GoodRun run;
+  run.scenario().getAssertions().setMaxMigrationRatio(0.01);
+  expectPass(run.judge());
+  run.report(0).setMigrations(11);
+  EXPECT_NEAR(expectOnly(run.judge(), "migration-ratio", Outcome::FAIL).value, 0.0105, 1e-9);
+  GoodRun idle;
+  idle.scenario().getAssertions().setMaxMigrationRatio(0.01);
+  idle.scenario().getAssertions().setNotStarved(rpc::Choice::NO);
+  for (size_t i = 0; i < 2; ++i) idle.report(i).setIterations(0);
+  expectOnly(idle.judge(), "migration-ratio", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeWorkers, judgesReportsOfARunThatBrokeOff) {
+  GoodRun run;
+  run.lifecycle.vmmDied = "killed by SIGKILL";
+  run.drop(rpc::GuestEvent::DONE);
+  run.report(0).getCpusSeen().set(1, 3);
+  const Judgement judgement = run.judge();
+  ASSERT_EQ(judgement.findings.size(), 2u) << describe(judgement);
+  EXPECT_EQ(judgement.outcome, Outcome::FAIL);
+  EXPECT_EQ(judgement.findings[0].name, "worker-isolation");
+  EXPECT_EQ(judgement.findings[1].name, "vmm-killed");
+}
+
+}  // namespace
+}  // namespace ktstr
