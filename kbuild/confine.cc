@@ -137,13 +137,13 @@ void allowPinned(Sandbox& sandbox) {
   sandbox.allow("clone", {{0, 0, namespaces}});
   sandbox.allow("socketpair", {{0, AF_UNIX}});
   sandbox.allow("getpeername");  // bash asks whether its standard input is a network
-  for (const uint64_t command : {TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIOCLEX, FIONBIO}) {
-    sandbox.allow("ioctl", {{1, command}});
+  for (const int command : {TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIOCLEX, FIONBIO}) {
+    sandbox.allow("ioctl", {{1, static_cast<uint64_t>(command)}});
   }
   sandbox.allow("ioctl", {{1, FICLONE}}).allow("ioctl", {{1, FS_IOC_GETFLAGS}});
-  for (const uint64_t option : {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER,
-                                PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS, PR_CAPBSET_READ, PR_SET_VMA}) {
-    sandbox.allow("prctl", {{0, option}});
+  for (const int option : {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER,
+                           PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS, PR_CAPBSET_READ, PR_SET_VMA}) {
+    sandbox.allow("prctl", {{0, static_cast<uint64_t>(option)}});
   }
 }
 

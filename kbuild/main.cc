@@ -93,14 +93,16 @@ void fill(cache::Draft& draft, const std::string& key, const cache::Store& store
   Progress progress;
   const std::string scratch = draft.directory() + "/scratch";
   fs::create_directory(scratch);
+  const std::string failureLog = store.root() + "/failed-builds/" + key + ".log";
   buildSchedulers({.archive = inputs.archive,
                    .btf = inputs.btf,
                    .output = draft.directory(),
                    .scratch = scratch,
-                   .failureLog = store.root() + "/failed-builds/" + key + ".log",
+                   .failureLog = failureLog,
                    .jobs = std::max(1U, std::thread::hardware_concurrency())},
                   tools, interrupts, progress);
   fs::remove(scratch);
+  fs::remove(failureLog);  // of an earlier attempt
   draft.attribute("kernel", inputs.kernel);
   draft.attribute("source", fs::path(inputs.archive).filename().string());
   draft.attribute("sourceDigest", inputs.archiveDigest);
