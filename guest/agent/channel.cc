@@ -7,6 +7,17 @@
 #include "protocol/text.h"
 
 namespace ktstr::agent {
+namespace {
+
+void fillFailure(const Failure& failure, rpc::GuestFailure::Builder out) {
+  out.setName(failure.name);
+  out.setMessage(failure.message);
+  out.setStep(failure.step);
+  out.setCgroup(failure.cgroup);
+  out.setWorker(failure.worker);
+}
+
+}  // namespace
 
 Channel::Channel(std::span<std::byte> memory, Fd doorbell)
     : mailbox_(memory), doorbell_(std::move(doorbell)) {}
@@ -22,39 +33,38 @@ void Channel::ring() {
   if (doorbell_ && write(doorbell_.get(), "!", 1) != 1) return;
 }
 
-bool Channel::send(capnp::MessageBuilder& message, uint64_t patience) {
+bool Channel::send(capnp::MessageBuilder& message, uint64_t patience, size_t reserve) {
   const kj::Array<capnp::word> words = capnp::messageToFlatArray(message);
   const auto bytes = std::as_bytes(std::span(words.begin(), words.size()));
   const uint64_t deadline = monotonicNs() + (full_ ? 0 : patience);
-  while (!mailbox_.fits(bytes.size()) && monotonicNs() < deadline) usleep(1000);
-  full_ = !mailbox_.post(bytes);
+  while (!mailbox_.fits(bytes.size() + reserve) && monotonicNs() < deadline) usleep(1000);
+  full_ = !mailbox_.fits(bytes.size() + reserve);
+  if (full_) {
+    withheld_++;
+  } else {
+    mailbox_.post(bytes);
+  }
   ring();
   return !full_;
 }
 
 void Channel::failure(const Failure& failure) {
-  post([&](rpc::GuestEvent::Builder event) {
-    auto out = event.initFailure();
-    out.setName(failure.name);
-    out.setMessage(failure.message);
-    out.setStep(failure.step);
-    out.setCgroup(failure.cgroup);
-    out.setWorker(failure.worker);
-  });
+  post([&](rpc::GuestEvent::Builder event) { fillFailure(failure, event.initFailure()); });
 }
 
 void Channel::done() {
-  full_ = false;  // worth another wait
-  if (mailbox_.dropped() > 0) {
-    failure(
-        Failure(FailureName::MAILBOX_FULL, text(mailbox_.dropped(), " events did not fit into the mailbox")));
+  capnp::MallocMessageBuilder full, last;
+  if (dropped() > 0) {
+    auto event = full.initRoot<rpc::GuestEvent>();
+    event.setAtNs(monotonicNs());
+    fillFailure(Failure(FailureName::MAILBOX_FULL, text(dropped(), " events did not fit into the mailbox")),
+                event.initFailure());
+    send(full, 0, 0);
   }
-  full_ = false;
-  capnp::MallocMessageBuilder message;
-  auto event = message.initRoot<rpc::GuestEvent>();
+  auto event = last.initRoot<rpc::GuestEvent>();
   event.setAtNs(monotonicNs());
-  event.initDone().setDropped(mailbox_.dropped());
-  send(message, lastPatienceNs);
+  event.initDone().setDropped(dropped());
+  send(last, patienceNs, 0);
   if (doorbell_) tcdrain(doorbell_.get());
 }
 

@@ -36,7 +36,8 @@ class Channel {
     send(message, patienceNs);
   }
   void failure(const Failure& failure);
-  // The last event, preceded by failure mailboxFull if any was dropped. Returns when the bell has been rung.
+  // The last event, preceded by failure mailboxFull if any was dropped. Room for the two is set aside.
+  // Returns when the bell has been rung.
   void done();
 
   // Posts without waiting for room. False: did not fit. For fault injection.
@@ -44,14 +45,16 @@ class Channel {
 
  private:
   static constexpr uint64_t patienceNs = 300'000'000;
-  static constexpr uint64_t lastPatienceNs = 2'000'000'000;
+  static constexpr size_t reserveBytes = 2048;
 
-  bool send(capnp::MessageBuilder& message, uint64_t patience);
+  bool send(capnp::MessageBuilder& message, uint64_t patience, size_t reserve = reserveBytes);
   void ring();
+  uint64_t dropped() const { return mailbox_.dropped() + withheld_; }
 
   GuestMailbox mailbox_;
   Fd doorbell_;
-  bool full_ = false;  // the last event did not fit
+  bool full_ = false;      // the last event did not fit
+  uint64_t withheld_ = 0;  // events that would have used the reserve
 };
 
 }  // namespace ktstr::agent

@@ -29,23 +29,40 @@ Runner::Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& su
 void Runner::run() {
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioStarted(); });
   const auto steps = orders_.getScenario().getSteps();
-  for (uint32_t index = 0; index < steps.size() && !supervisor_.cutShort(); index++) {
-    try {
-      runStep(index, steps[index]);
-    } catch (Failure& failure) {
-      failure.step = index;
-      channel_.failure(failure);
-      break;
-    }
+  for (uint32_t index = 0; index < steps.size() && !failed_ && !supervisor_.cutShort(); index++) {
+    runStep(index, steps[index]);
   }
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioEnded(); });
+}
+
+void Runner::attempt(uint32_t step, const std::function<void()>& part) {
+  try {
+    part();
+  } catch (Failure& failure) {
+    failure.step = step;
+    channel_.failure(failure);
+    failed_ = true;
+  }
 }
 
 void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
   Workers workers(index, channel_, cgroups_);
   supervisor_.watch(&workers);
   const std::shared_ptr<void> unwatch(nullptr, [this](void*) { supervisor_.watch(nullptr); });
-  startStep(index, step, workers);
+  attempt(index, [&] {
+    startStep(index, step, workers);
+    act(index, step, workers);
+  });
+  if (!workers.started()) workers.abandon();
+  stopWorkers(workers, std::nullopt);
+  attempt(index, [&] {
+    if (!unkillable_) cgroups_.removeAll();
+  });
+  channel_.post([&](rpc::GuestEvent::Builder event) { event.initStepEnded().setStep(index); });
+}
+
+void Runner::act(uint32_t index, rpc::Step::Reader step, Workers& workers) {
+  if (hook_ && !workers.all().empty()) std::exchange(hook_, {})(workers.pids());
   const auto ops = step.getOps();
   for (uint32_t op = 0; op < ops.size() && !supervisor_.cutShort(); op++)
     applyOp(index, op, ops[op], workers);
@@ -53,9 +70,6 @@ void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
   hold(length.isFixedMs()
            ? length.getFixedMs()
            : static_cast<uint64_t>(std::floor(length.getFraction() * orders_.getScenario().getDurationMs())));
-  stopWorkers(workers, std::nullopt);
-  if (!unkillable_) cgroups_.removeAll();
-  channel_.post([&](rpc::GuestEvent::Builder event) { event.initStepEnded().setStep(index); });
 }
 
 void Runner::startStep(uint32_t index, rpc::Step::Reader step, Workers& workers) {
@@ -71,7 +85,6 @@ void Runner::startStep(uint32_t index, rpc::Step::Reader step, Workers& workers)
     out.setWorkers(static_cast<uint32_t>(workers.all().size()));
   });
   workers.go();
-  if (hook_ && !workers.all().empty()) std::exchange(hook_, {})(workers.pids());
 }
 
 // The host resolved all cpusets in the order in which they are used here.

@@ -29,7 +29,10 @@ class Runner {
   void run();
 
  private:
+  // Posts what is thrown, and remembers it: no further step.
+  void attempt(uint32_t step, const std::function<void()>& part);
   void runStep(uint32_t index, rpc::Step::Reader step);
+  void act(uint32_t index, rpc::Step::Reader step, Workers& workers);
   void startStep(uint32_t index, rpc::Step::Reader step, Workers& workers);
   void applyOp(uint32_t stepIndex, uint32_t opIndex, rpc::Op::Reader op, Workers& workers);
   void applyCpuset(const std::string& cgroup);
@@ -42,6 +45,7 @@ class Runner {
   Cgroups& cgroups_;
   Hook hook_;
   unsigned nextCpuset_ = 0;  // in orders.cpusets
+  bool failed_ = false;      // a step could not be carried out
   bool unkillable_ = false;  // a worker did not even end when killed
 };
 

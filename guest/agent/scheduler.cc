@@ -110,7 +110,8 @@ void Scheduler::start(rpc::SchedulerOrders::Reader orders) {
 
 void Scheduler::drainLog() {
   char bytes[4096];
-  for (ssize_t got; log_ && (got = read(log_.get(), bytes, sizeof bytes)) != -1;) {
+  ssize_t got = 0;
+  for (int turn = 0; turn < 16 && log_ && (got = read(log_.get(), bytes, sizeof bytes)) != -1; turn++) {
     if (got == 0)
       log_.reset();  // all writers are gone
     else
@@ -120,7 +121,7 @@ void Scheduler::drainLog() {
 
 void Scheduler::ended(int status) {
   status_ = status;
-  drainLog();
+  drainLog();  // a pipe holds no more than one call reads
   log_.reset();
   text_.finish();
   channel_.post([&](rpc::GuestEvent::Builder event) {

@@ -28,7 +28,7 @@ class Scheduler {
   int logFd() const { return log_.get(); }
   bool running() const { return pid_ > 0 && !status_; }
 
-  // Reads what it has printed.
+  // Reads what it has printed, at most 64 KiB: one that never stops printing must not keep the agent busy.
   void drainLog();
   // It has ended with this wait status: posts the rest of the log and schedulerExited, and while it was
   // attached and not asked to stop failure schedulerExited.

@@ -1,8 +1,8 @@
 #include "guest/agent/workers.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,13 +59,8 @@ std::string Worker::name() const {
 }
 
 Workers::Workers(uint32_t step, Channel& channel, Cgroups& cgroups)
-    : step_(step), channel_(channel), cgroups_(cgroups) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    throw Failure(FailureName::SPAWN_FAILED, withErrno("make the workers' start pipe", errno));
-  }
-  startRead_ = Fd(ends[0]);
-  startWrite_ = Fd(ends[1]);
+    : step_(step), channel_(channel), cgroups_(cgroups), start_(eventfd(0, EFD_CLOEXEC)) {
+  if (!start_) throw Failure(FailureName::SPAWN_FAILED, withErrno("make the workers' eventfd", errno));
 }
 
 Workers::~Workers() {
@@ -81,11 +76,10 @@ Worker Workers::spawnOne(const std::shared_ptr<work::WorkGroup>& group, uint32_t
   worker.pid = fork();
   if (worker.pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    startWrite_.reset();
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    group->run(index, startRead_.get());
+    group->run(index, start_.get());
     _exit(0);
   }
   if (worker.pid < 0) throw Failure(FailureName::SPAWN_FAILED, withErrno("fork a worker", errno));
@@ -130,8 +124,13 @@ void Workers::spawn(rpc::CgroupDef::Reader definition) {
 void Workers::go() {
   const uint64_t now = monotonicNs();
   for (const Worker& worker : workers_) worker.group->page(worker.index).goNs.store(now);
-  startRead_.reset();
-  startWrite_.reset();
+  eventfd_write(start_.get(), 1);
+  started_ = true;
+}
+
+void Workers::abandon() {
+  for (const Worker& worker : workers_) kill(worker.pid, SIGKILL);
+  workers_.clear();
 }
 
 std::vector<pid_t> Workers::pids() const {

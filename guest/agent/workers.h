@@ -51,6 +51,9 @@ class Workers {
   // cgroupFailed. `definition` must outlive this.
   void spawn(rpc::CgroupDef::Reader definition);
   void go();
+  bool started() const { return started_; }
+  // Kills and forgets those that have not been started: there is nothing to report of them.
+  void abandon();
 
   const std::vector<Worker>& all() const { return workers_; }
   std::vector<pid_t> pids() const;
@@ -75,7 +78,8 @@ class Workers {
   uint32_t step_;
   Channel& channel_;
   Cgroups& cgroups_;
-  Fd startRead_, startWrite_;
+  Fd start_;
+  bool started_ = false;
   std::vector<Worker> workers_;
 };
 

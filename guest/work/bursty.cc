@@ -21,7 +21,7 @@ void bursty(Telemetry& telemetry, WorkerPage& page, rpc::WorkType::Bursty::Reade
     telemetry.block();
     const uint64_t wakeNs = monotonicNs() + settings.getSleepUs() * uint64_t{1000};
     while (!telemetry.stopping() && monotonicNs() < wakeNs) futexWait(page.stop, 0, wakeNs);
-    monotonicNs() >= wakeNs ? telemetry.woken(wakeNs) : telemetry.rearm();
+    monotonicNs() >= wakeNs ? telemetry.resume(wakeNs) : telemetry.rearm();
   }
 }
 

@@ -7,19 +7,16 @@ namespace {
 // Waits until it is this side's turn. False: told to stop.
 bool awaitTurn(Telemetry& telemetry, PairPage& pair, uint32_t side) {
   telemetry.block();
-  for (;;) {
-    const WaitEnd end = futexWait(pair.turn, 1 - side, monotonicNs() + longestWaitNs);
-    if (pair.turn.load(std::memory_order_acquire) == side) {
-      // Strictly in turns, so the stamp is the partner's last call. Without a sleep there was no wake-up.
-      const uint64_t stamp = pair.stampNs[0].load(std::memory_order_relaxed);
-      end == WaitEnd::changed ? telemetry.rearm() : telemetry.woken(stamp);
-      return true;
-    }
+  while (pair.turn.load(std::memory_order_acquire) != side) {
     if (telemetry.stopping()) {
       telemetry.rearm();
       return false;
     }
+    futexWait(pair.turn, 1 - side, monotonicNs() + longestWaitNs);
   }
+  telemetry.resume(
+      pair.stampNs[0].load(std::memory_order_relaxed));  // strictly in turns: the partner's last call
+  return true;
 }
 
 }  // namespace

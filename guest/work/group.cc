@@ -1,6 +1,7 @@
 #include "guest/work/group.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,8 +42,8 @@ WorkGroup::WorkGroup(rpc::WorkType::Reader type, uint32_t workers)
 
 void WorkGroup::run(uint32_t index, int startFd) {
   Telemetry telemetry(page(index));
-  char byte;
-  while (read(startFd, &byte, 1) < 0 && errno == EINTR) continue;
+  pollfd start = {startFd, POLLIN, 0};
+  while (poll(&start, 1, -1) < 0 && errno == EINTR) continue;
   telemetry.begin();
   work(telemetry, index);
   telemetry.finish();

@@ -32,9 +32,9 @@ class WorkGroup {
   uint32_t workers() const { return workers_; }
   WorkerPage& page(uint32_t index) { return pages_[index]; }
 
-  // In the worker's process: waits until the other end of `startFd` is closed, then works until told to stop.
-  // Every wait inside is cut at 50 ms or by the stop word itself, so a worker that gets a CPU stops within
-  // 100 ms.
+  // In the worker's process: waits until `startFd` (an eventfd, which wakes all at once) is readable, then
+  // works until told to stop. Every wait inside is cut at 50 ms or by the stop word itself, so a worker that
+  // gets a CPU stops within 100 ms.
   void run(uint32_t index, int startFd);
 
   // From the agent: tells one worker to finish; does not wait.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,15 +24,11 @@ class Crew {
     auto type = message_.initRoot<rpc::WorkType>();
     setup(type);
     group_ = std::make_unique<WorkGroup>(type.asReader(), workers);
-    int ends[2];
-    EXPECT_EQ(pipe(ends), 0);
-    startRead_ = Fd(ends[0]);
-    startWrite_ = Fd(ends[1]);
+    start_ = Fd(eventfd(0, EFD_CLOEXEC));
     for (uint32_t index = 0; index < workers; index++) {
       const pid_t child = fork();
       if (child == 0) {
-        startWrite_.reset();
-        group_->run(index, startRead_.get());
+        group_->run(index, start_.get());
         _exit(0);
       }
       pids_.push_back(child);
@@ -44,7 +41,7 @@ class Crew {
 
   void go() {
     for (uint32_t index = 0; index < group_->workers(); index++) page(index).goNs = monotonicNs();
-    startWrite_.reset();
+    EXPECT_EQ(eventfd_write(start_.get(), 1), 0);
   }
   // Lets them work until each has finished `iterations`; false: one did not in 20 s.
   bool reach(uint64_t iterations) {
@@ -77,7 +74,7 @@ class Crew {
  private:
   capnp::MallocMessageBuilder message_;
   std::unique_ptr<WorkGroup> group_;
-  Fd startRead_, startWrite_;
+  Fd start_;
   std::vector<pid_t> pids_;
 };
 

@@ -10,7 +10,6 @@ namespace {
 // Waits for the partner's byte number `round`. False: told to stop.
 bool awaitByte(Telemetry& telemetry, PairPage& pair, int pipe, uint32_t side, uint64_t round) {
   telemetry.block();
-  bool slept = false;
   for (char byte;;) {
     if (read(pipe, &byte, 1) == 1) break;
     if (telemetry.stopping()) {
@@ -19,12 +18,10 @@ bool awaitByte(Telemetry& telemetry, PairPage& pair, int pipe, uint32_t side, ui
     }
     pollfd wait = {pipe, POLLIN, 0};
     poll(&wait, 1, static_cast<int>(longestWaitNs / 1'000'000));
-    slept = true;
   }
   // The partner may be one round ahead, never two: it waits for our byte as well. So two stamps a direction
   // do.
-  const uint64_t stamp = pair.stampNs[(1 - side) * 2 + round % 2].load(std::memory_order_relaxed);
-  slept ? telemetry.woken(stamp) : telemetry.rearm();
+  telemetry.resume(pair.stampNs[(1 - side) * 2 + round % 2].load(std::memory_order_relaxed));
   return true;
 }
 

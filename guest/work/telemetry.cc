@@ -94,13 +94,14 @@ void Telemetry::block() {
   page_.blocked.store(1, relaxed);
 }
 
-void Telemetry::woken(uint64_t runnableSinceNs) {
-  const uint64_t now = monotonicNs();
+void Telemetry::resume(uint64_t runnableSinceNs) {
+  const bool waited = runnableSinceNs >= last_;
   rearm();
-  const uint64_t latency = now > runnableSinceNs ? now - runnableSinceNs : 0;
+  if (!waited) return;
+  const uint64_t latency = last_ > runnableSinceNs ? last_ - runnableSinceNs : 0;
   page_.wakeLatency.add(latency);
   raise<uint64_t>(page_.wakeSamples, 1);
-  noteGap(latency, now);
+  noteGap(latency, last_);
 }
 
 void Telemetry::rearm() {

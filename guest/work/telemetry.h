@@ -59,10 +59,12 @@ class Telemetry {
   void iteration(uint64_t units);
 
   // Around a voluntary wait. block() is a checkpoint. Then one of
-  //   woken()   the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
-  //   as long rearm()   it ended otherwise (time limit, nothing to wait for): no sample, no gap
+  //   resume()  the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
+  //   as long;
+  //             neither if the event was before block(), where there was nothing to wait for
+  //   rearm()   it ended without one: no sample, no gap
   void block();
-  void woken(uint64_t runnableSinceNs);
+  void resume(uint64_t runnableSinceNs);
   void rearm();
 
   // The work loop has ended: final values.

@@ -5,18 +5,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 namespace ktstr::work {
 
-WaitEnd futexWait(const std::atomic<uint32_t>& word, uint32_t value, uint64_t deadlineNs) {
+void futexWait(const std::atomic<uint32_t>& word, uint32_t value, uint64_t deadlineNs) {
   const timespec deadline = {static_cast<time_t>(deadlineNs / 1'000'000'000),
                              static_cast<long>(deadlineNs % 1'000'000'000)};
   // WAIT_BITSET takes an absolute CLOCK_MONOTONIC time.
-  if (syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, value, &deadline, nullptr, FUTEX_BITSET_MATCH_ANY) == 0) {
-    return WaitEnd::woken;
-  }
-  return errno == EAGAIN ? WaitEnd::changed : WaitEnd::timeout;
+  syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, value, &deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
 void futexWake(const std::atomic<uint32_t>& word, int count) {

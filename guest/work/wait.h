@@ -8,14 +8,8 @@ namespace ktstr::work {
 
 inline constexpr uint64_t longestWaitNs = 50'000'000;  // how late a worker that waits sees its stop word
 
-enum class WaitEnd {
-  woken,    // it slept, and a wake call ended the sleep
-  changed,  // the word had another value already: it did not sleep
-  timeout,  // or a signal
-};
-
 // Sleeps while `word` has `value`, at most until `deadlineNs` of CLOCK_MONOTONIC. For words in shared memory.
-WaitEnd futexWait(const std::atomic<uint32_t>& word, uint32_t value, uint64_t deadlineNs);
+void futexWait(const std::atomic<uint32_t>& word, uint32_t value, uint64_t deadlineNs);
 void futexWake(const std::atomic<uint32_t>& word, int count);
 
 }  // namespace ktstr::work
