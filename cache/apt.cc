@@ -1,8 +1,10 @@
 #include "cache/apt.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,7 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <sstream>
@@ -26,6 +27,8 @@ namespace fs = std::filesystem;
 
 constexpr time_t maxListAge = 24 * 3600;
 constexpr time_t minListAge = 60;
+constexpr unsigned maxSilence = 300;  // seconds; apt's own limits come first
+constexpr uint64_t minFree = uint64_t{4} << 20;
 
 constexpr std::array archiveSuites = {"bookworm",
                                       "bookworm-updates",
@@ -76,6 +79,17 @@ void replaceAll(std::string& text, const std::string& from, const std::string& t
   }
 }
 
+bool isKernelPackage(const std::string& name) {
+  if (name.ends_with("-dbg") || name.ends_with("-unsigned")) return false;
+  for (const std::string_view prefix :
+       {"linux-image-", "linux-binary-", "linux-base-", "linux-modules-", "linux-source-"}) {
+    if (name.starts_with(prefix) && name.size() > prefix.size()) {
+      return name[prefix.size()] >= '0' && name[prefix.size()] <= '9';
+    }
+  }
+  return false;
+}
+
 // "dlstatus:2:15.6063:Retrieving file 2 of 2" (APT::Status-Fd).
 void reportStatus(const std::string& line, const std::string& doing, const OnProgress& progress) {
   if (!line.starts_with("dlstatus:")) return;
@@ -92,12 +106,42 @@ Fd lockRoot(const std::string& root, int operation) {
   return lock;
 }
 
+Error diskFull(const std::string& why) {
+  return Error(ExitCode::infrastructure, "disk-full", "apt cannot go on: " + why,
+               "free some space, or set KTSTR_CACHE_DIR");
+}
+
 Error unavailable(const std::string& what, const std::string& why) {
+  if (why.find("No space left") != why.npos || why.find("enough free space") != why.npos)
+    return diskFull(why);
   return Error(ExitCode::infrastructure, "kernel-unavailable", what + (why.empty() ? "" : ": " + why),
                "check the network; kernels that are cached (`ktstr kernel list`) need none");
 }
 
 }  // namespace
+
+// Returns when there is something to read. apt waits for ever when its disk is full, so this looks after the
+// disk.
+void Apt::waitForOutput(int fd) const {
+  for (unsigned seconds = 0;; ++seconds) {
+    pollfd event{fd, POLLIN, 0};
+    if (poll(&event, 1, 1000) > 0) return;
+    struct statvfs disk {};
+    if (statvfs(root_.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < minFree) {
+      throw diskFull(text("less than ", minFree >> 20, " MiB are left"));
+    }
+    if (seconds > maxSilence) throw unavailable("apt", text("no sign of life for ", maxSilence, " s"));
+  }
+}
+
+// Half-done downloads, which would keep a full disk full.
+void Apt::removePartials() const {
+  std::error_code ignored;
+  for (const char* directory : {"/lists/partial", "/archives"}) {
+    for (const auto& item : fs::directory_iterator(root_ + directory, ignored)) fs::remove_all(item, ignored);
+  }
+  fs::create_directories(root_ + "/archives/partial", ignored);
+}
 
 Apt::Outcome Apt::run(const std::string& program, std::vector<std::string> arguments,
                       const OnLine& onLine) const {
@@ -122,6 +166,7 @@ Apt::Outcome Apt::run(const std::string& program, std::vector<std::string> argum
   std::string pending;
   char buffer[65536];
   for (;;) {
+    waitForOutput(in.get());
     const ssize_t got = read(in.get(), buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
@@ -143,6 +188,20 @@ Apt::Outcome Apt::runPrivate(const std::string& program, std::vector<std::string
                              const OnLine& onLine) const {
   arguments.insert(arguments.begin(), {"-q", "-c", root_ + "/apt.conf"});
   return run(program, std::move(arguments), onLine);
+}
+
+// apt-get, with its progress, leaving nothing half done on a full disk.
+Apt::Outcome Apt::fetch(std::vector<std::string> arguments, const std::string& doing,
+                        const OnProgress& progress) const {
+  try {
+    Outcome outcome = runPrivate("apt-get", std::move(arguments),
+                                 [&](const std::string& line) { reportStatus(line, doing, progress); });
+    if (const Error error = unavailable(doing, outcome.errors); error.name() == "disk-full") throw error;
+    return outcome;
+  } catch (const Error& error) {
+    if (error.name() == "disk-full") removePartials();
+    throw;
+  }
 }
 
 // The root with its configuration; sources.list as the system's mirror is now.
@@ -184,8 +243,7 @@ void Apt::update(bool fresh, const OnProgress& progress) {
   if (age < (fresh ? minListAge : maxListAge)) return;
   constexpr const char* doing = "package lists of all Debian suites";
   progress(0, doing);
-  const Outcome outcome = runPrivate("apt-get", {"update"},
-                                     [&](const std::string& line) { reportStatus(line, doing, progress); });
+  const Outcome outcome = fetch({"update"}, doing, progress);
   if (outcome.fetched) {
     openFile(stamp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     utimensat(AT_FDCWD, stamp.c_str(), nullptr, 0);
@@ -202,15 +260,9 @@ std::vector<DebianPackage> Apt::packages(bool fresh, const OnProgress& progress)
   update(fresh, progress);
   const Fd lock = lockRoot(root_, LOCK_SH);
   std::vector<std::string> show = {"show"};
-  for (const char* prefix :
-       {"linux-image-", "linux-binary-", "linux-base-", "linux-modules-", "linux-source-"}) {
-    runPrivate("apt-cache", {"pkgnames", prefix}, [&](const std::string& line) {
-      const bool wanted = line.starts_with(prefix) && line.size() > strlen(prefix) &&
-                          isdigit(static_cast<unsigned char>(line[strlen(prefix)])) &&
-                          !line.ends_with("-dbg") && !line.ends_with("-unsigned");
-      if (wanted) show.push_back(line);
-    });
-  }
+  runPrivate("apt-cache", {"pkgnames", "linux-"}, [&](const std::string& line) {
+    if (isKernelPackage(line)) show.push_back(line);
+  });
   if (show.size() == 1) throw unavailable("the package lists name no kernel at all", "");
   ControlParser parser;
   runPrivate("apt-cache", show, [&](const std::string& line) { parser.line(line); });
@@ -234,8 +286,7 @@ std::vector<std::string> Apt::download(const std::vector<DebianPackage>& package
   }
   if (chdir((root_ + "/archives").c_str()) != 0) throw errnoError("cache-unusable", "enter " + root_);
   progress(0, doing);
-  const Outcome outcome =
-      runPrivate("apt-get", arguments, [&](const std::string& line) { reportStatus(line, doing, progress); });
+  const Outcome outcome = fetch(arguments, doing, progress);
   const bool complete = std::all_of(paths.begin(), paths.end(), [](const auto& p) { return fs::exists(p); });
   if (outcome.status == 0 && complete) return paths;
   throw unavailable(doing, outcome.errors.empty() ? describeWaitStatus(outcome.status) : outcome.errors);

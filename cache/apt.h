@@ -31,6 +31,10 @@ class Apt {
   Outcome run(const std::string& program, std::vector<std::string> arguments, const OnLine& onLine) const;
   Outcome runPrivate(const std::string& program, std::vector<std::string> arguments,
                      const OnLine& onLine) const;
+  Outcome fetch(std::vector<std::string> arguments, const std::string& doing,
+                const OnProgress& progress) const;
+  void waitForOutput(int fd) const;
+  void removePartials() const;
   void update(bool fresh, const OnProgress& progress);
 
   std::string root_;
