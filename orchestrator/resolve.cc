@@ -75,33 +75,24 @@ Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel
         text("kernel ", facts.getRelease().cStr(), " has no sched_ext, so ", wanted, " cannot be loaded"),
         "run without --scheduler to test EEVDF, or choose a kernel from 6.16 on, for example debian:7.3");
   }
-  std::string path;
-  if (auto found = findProgram(wanted)) {
-    path = *found;
-  } else if (wanted.find('/') != std::string::npos) {
-    throw Error(ExitCode::usage, "binary-missing", "there is no scheduler at " + wanted, "check the path");
-  } else {
-    path = runTool("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
-    while (!path.empty() && path.back() == '\n') path.pop_back();
+  std::string path = wanted;  // with a slash: taken as it is; building the image says what is wrong with it
+  if (wanted.find('/') == std::string::npos) {
+    if (auto found = findProgram(wanted)) {
+      path = *found;
+    } else {
+      path = runTool("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
+      while (!path.empty() && path.back() == '\n') path.pop_back();
+    }
   }
   return {baseName(path), path, "/ktstr/bin/" + baseName(path)};
 }
 
-ImageBase resolveImage(const cache::Store& store, const Scheduler& scheduler) {
+CachedBase resolveImage(const cache::Store& store, const Scheduler& scheduler) {
   ImageRequest request;
   request.agent = toolPath("ktstr-guest");
   request.busybox = findProgram("busybox").value_or("");
   if (!scheduler.hostPath.empty()) request.files.push_back({scheduler.guestPath, scheduler.hostPath});
-  const std::string key = imageKey(request);
-  const auto fill = [&request](cache::Draft& draft) {
-    const ImageBase built = buildImageBase(request);
-    const Mapping content(built.file.get(), 0, fileSize(built.file.get()), PROT_READ);
-    draft.write("base", content.bytes());
-    draft.attribute("length", text(built.length));
-  };
-  const cache::Entry entry =
-      store.findOrMake("base", key, fill, [](const Error& error) { log::warn(error.what()); });
-  return {entry.open("base"), std::stoull(entry.attribute("length").value())};
+  return baseImage(store, request);
 }
 
 kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Reader scenario,

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cache/kernel.h"
-#include "guest/image/initramfs.h"
+#include "guest/image/base_image.h"
 #include "orchestrator/options.h"
 #include "protocol/report.capnp.h"
 #include "protocol/scenario.capnp.h"
@@ -34,7 +34,7 @@ Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel
 
 // The shared initramfs base with agent, busybox and the scheduler with its libraries: from the cache, or
 // built.
-ImageBase resolveImage(const cache::Store& store, const Scheduler& scheduler);
+CachedBase resolveImage(const cache::Store& store, const Scheduler& scheduler);
 
 // Flat GuestOrders message, a multiple of 8 bytes.
 kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Reader scenario,

@@ -71,7 +71,7 @@ struct Plan {
   std::optional<cache::Entry> kernel;
   Fd kernelFile;
   Scheduler scheduler;
-  ImageBase base;
+  CachedBase base;
 };
 
 void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
