@@ -1,6 +1,8 @@
 // A stored analysis, without its checksum being of any help.
 #include <sys/mman.h>
 
+#include <cstring>
+
 #include "monitor/analysis.h"
 #include "protocol/error.h"
 

@@ -17,6 +17,22 @@ constexpr size_t maxNameBytes = 512, maxAllNames = size_t{64} << 20, tokens = 25
               "the guest's kernel is damaged, not a Linux kernel, or newer than this tool");
 }
 
+// One token string. Most are short: those are copied as 16 bytes whatever their length.
+struct Token {
+  std::string_view text;
+  std::array<char, 16> head{};
+
+  char* appendTo(char* to) const {
+    if (text.size() <= head.size()) {
+      std::memcpy(to, head.data(), head.size());
+    } else {
+      std::memcpy(to, text.data(), text.size());
+    }
+    return to + text.size();
+  }
+};
+constexpr size_t slack = sizeof(Token::head);
+
 // A copy of the 256 token strings.
 class TokenTable {
  public:
@@ -29,14 +45,15 @@ class TokenTable {
       const size_t end = text_.find('\0', begin);
       if (begin >= text_.size() || end == std::string::npos)
         refuse(text("token ", i, " is outside the token table"));
-      tokens_[i] = std::string_view(text_).substr(begin, end - begin);
+      tokens_[i].text = std::string_view(text_).substr(begin, end - begin);
+      tokens_[i].text.copy(tokens_[i].head.data(), slack);
     }
   }
-  std::string_view operator[](std::byte number) const { return tokens_[static_cast<size_t>(number)]; }
+  const Token& operator[](std::byte number) const { return tokens_[static_cast<size_t>(number)]; }
 
  private:
   std::string text_;
-  std::array<std::string_view, tokens> tokens_;
+  std::array<Token, tokens> tokens_;
 };
 
 // Walks the compressed names once.
@@ -48,7 +65,7 @@ class NameDecoder {
   void decode(uint32_t count) {
     out_.nameOffsets.reserve(count + 1);
     out_.types.reserve(count);
-    out_.names.resize(std::min(maxAllNames, size_t{count} * 24 + maxNameBytes));
+    out_.names.resize(std::min(maxAllNames, size_t{count} * 24 + maxNameBytes + slack));
     out_.nameOffsets.push_back(0);
     for (uint32_t i = 0; i < count; ++i) next(i);
     out_.names.resize(used_);
@@ -66,14 +83,15 @@ class NameDecoder {
     if (length & 0x80) length = (length & 0x7f) | size_t{byte(symbol)} << 7;
     if (length == 0) refuse(text("symbol ", symbol, " has no name"));
     if (length > names_.size() - at_) refuse(text("the names are cut off at symbol ", symbol));
-    if (out_.names.size() - used_ < maxNameBytes) grow(symbol);
+    if (out_.names.size() - used_ < maxNameBytes + slack) grow(symbol);
     char* const begin = out_.names.data() + used_;
     char* to = begin;
     for (size_t i = 0; i < length; ++i) {
-      const auto token = tokens_[names_[at_ + i]];
-      if (token.size() > maxNameBytes - static_cast<size_t>(to - begin))
+      const Token& token = tokens_[names_[at_ + i]];
+      if (token.text.size() > maxNameBytes - static_cast<size_t>(to - begin)) {
         refuse(text("symbol ", symbol, " is too long"));
-      to = std::copy(token.begin(), token.end(), to);
+      }
+      to = token.appendTo(to);
     }
     at_ += length;
     if (to - begin < 2) refuse(text("symbol ", symbol, " has no name"));
