@@ -103,9 +103,9 @@ std::vector<Forbidden> forbidden() {
 
 TEST(SandboxKill, EndsTheProcessAtEachForbiddenCall) {
   for (const auto& [name, attempt] : forbidden()) {
-    const Outcome outcome = inChild(Mode::kill, [&] {
+    const Outcome outcome = inChild(Mode::kill, [&call = attempt] {
       basic().lockDown();
-      attempt();
+      call();
     });
     EXPECT_EQ(outcome.status, "killed by SIGSYS") << name;
     EXPECT_EQ(outcome.stderrText, "") << name;
@@ -114,9 +114,9 @@ TEST(SandboxKill, EndsTheProcessAtEachForbiddenCall) {
 
 TEST(SandboxLog, NamesEachForbiddenCall) {
   for (const auto& [name, attempt] : forbidden()) {
-    const Outcome outcome = inChild(Mode::log, [&] {
+    const Outcome outcome = inChild(Mode::log, [&call = attempt] {
       basic().lockDown();
-      attempt();
+      call();
     });
     EXPECT_EQ(outcome.status, "killed by SIGSYS") << name;
     EXPECT_THAT(outcome.stderrText, StartsWith(text("ktstr-test: seccomp: forbidden syscall ", name, "(0x")));

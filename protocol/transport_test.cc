@@ -282,7 +282,7 @@ void importChopped(size_t piece, size_t copies) {
 }
 
 TEST(ConnectionFds, SurviveMessagesInPieces) {  // capnproto issue 2359
-  for (const size_t piece : {1, 3, 7, 8, 9, 24, 1000}) {
+  for (const size_t piece : {1u, 3u, 7u, 8u, 9u, 24u, 1000u}) {
     SCOPED_TRACE(text("pieces of ", piece));
     importChopped(piece, 1);
   }
@@ -290,7 +290,7 @@ TEST(ConnectionFds, SurviveMessagesInPieces) {  // capnproto issue 2359
 
 TEST(ConnectionFds, AreClosedBeyondTheLimit) {
   const ptrdiff_t before = openDescriptors();
-  for (const size_t piece : {8, 1000}) importChopped(piece, 9);
+  for (const size_t piece : {8u, 1000u}) importChopped(piece, 9);
   EXPECT_EQ(openDescriptors(), before);
 }
 
