@@ -1,6 +1,8 @@
 #include "orchestrator/run.h"
 
 #include <fcntl.h>
+#include <kj/async-unix.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -231,6 +233,9 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   record.setAccelerator(chooseAccelerator(options.accelerator, probe));
   readHostFacts(record.initHost());
   record.getHost().setKvm(probe);
+  // From here on there is something to judge and to clean up: signals wait for the session.
+  kj::UnixEventPort::captureSignal(SIGINT);
+  kj::UnixEventPort::captureSignal(SIGTERM);
   PendingRecord pending = RecordStore::open().begin(plan.scenario.getName().cStr(), plan.scheduler.name,
                                                     record.getStartedUnixMs());
   describeRun(options, plan, pending, record);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <ostream>
 #include <thread>
 
 #include "protocol/fd.h"
@@ -22,6 +23,8 @@ struct Failure {
   const char* finding;
   rpc::Outcome outcome;
 };
+
+void PrintTo(const Failure& failure, std::ostream* out) { *out << failure.what; }
 
 std::string faultName(const ::testing::TestParamInfo<Failure>& test) {
   return test.param.what;
@@ -75,7 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
                 rpc::Outcome::FAIL},
         Failure{"SchedulerStalls",
                 {"--scheduler", "scx_qmap", "--duration", "20s", "--", "-t", "1"},
-                "scheduler-exited",
+                "scheduler-stalled",
                 rpc::Outcome::FAIL},
         Failure{"SchedulerErrs",
                 {"--scheduler", "scx_qmap", "--duration", "10s", "--", "-e", "50"},
@@ -120,9 +123,10 @@ TEST_P(Kill, IsNamedAndLeavesNothingBehind) {
   const auto [comm, finding] = GetParam();
   Background run({"run", scenario("basic"), "--format", "jsonl", "--duration", "5s"},
                  {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  ASSERT_GT(findDescendant("qemu-system-x86"), 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // past the look at QEMU's version
   const pid_t victim = findDescendant(comm);
   ASSERT_GT(victim, 0) << comm;
-  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   kill(victim, SIGKILL);
   const auto killed = std::chrono::steady_clock::now();
   const Result result = run.wait(60);
@@ -138,7 +142,7 @@ TEST_P(Kill, IsNamedAndLeavesNothingBehind) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Kill,
-                         ::testing::Values(Victim{"qemu-system-x86", "engine-failed"},
+                         ::testing::Values(Victim{"qemu-system-x86", "vmm-killed"},
                                            Victim{"ktstr-vmm-tcg", "vmm-killed"},
                                            Victim{"ktstr-monitor", "monitor-died"}),
                          killName);
@@ -190,7 +194,7 @@ TEST(Failure, FullDiskLosesTheRecordButNotTheVerdict) {
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
   EXPECT_TRUE(record.hasFinding("disk-full")) << record.findings();
-  EXPECT_EQ(result.exitCode, 4);
+  EXPECT_EQ(result.exitCode, 4) << record.findings();
   EXPECT_GT(record->getWorkers().size(), 0u);
   EXPECT_TRUE(empty) << "something was left behind";
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ostream>
 #include <set>
 
 #include "guest/topology.h"
@@ -24,6 +25,8 @@ Result run(const std::string& scenarioName, std::vector<std::string> words, cons
   words.insert(words.begin(), {"run", scenario(scenarioName), "--format", "jsonl"});
   return ktstr(words, options);
 }
+
+void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
 
 std::string nameOf(const ::testing::TestParamInfo<Case>& test) {
   return test.param.name;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <ostream>
 
 #include "protocol/fd.h"
 #include "tests/system/harness.h"
@@ -77,6 +78,8 @@ struct BadScenario {
   const char* name;
   const char* place;
 };
+
+void PrintTo(const BadScenario& bad, std::ostream* out) { *out << bad.what; }
 
 std::string nameOf(const ::testing::TestParamInfo<BadScenario>& test) {
   return test.param.what;

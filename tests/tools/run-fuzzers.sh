@@ -2,7 +2,10 @@
 # Runs every fuzz target in DIR for SECONDS each; stops at the first crash, whose input is left in DIR.
 #   run-fuzzers.sh DIR SECONDS
 set -euo pipefail
+scenarios=$PWD/tests/scenarios
 cd "$1"
+mkdir -p corpus-json_fuzz
+cp "$scenarios"/*.json corpus-json_fuzz/
 ran=0
 for target in *_fuzz; do
   [ -x "$target" ] || continue
