@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
     writeAll(STDOUT_FILENO, line.str());
     return static_cast<int>(verdict.kind == vmm::KvmKind::hardware ? ExitCode::pass : ExitCode::skipped);
   } catch (const Error& e) {
-    std::cerr << "ktstr-vmm: " << e.what() << '\n';
+    log::error(e.what());
     return static_cast<int>(e.code());
   }
 }

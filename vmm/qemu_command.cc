@@ -76,8 +76,8 @@ uint32_t qemuApicId(const CheckedMachine& machine, uint32_t index) {
   const uint32_t thread = index % machine.threadsPerCore;
   const uint32_t core = index / machine.threadsPerCore % machine.coresPerLlc;
   const uint32_t llc = index / machine.threadsPerCore / machine.coresPerLlc;
-  const int threadBits = std::bit_width(machine.threadsPerCore - 1);
-  const int coreBits = std::bit_width(machine.coresPerLlc - 1);
+  const auto threadBits = static_cast<unsigned>(std::bit_width(machine.threadsPerCore - 1));
+  const auto coreBits = static_cast<unsigned>(std::bit_width(machine.coresPerLlc - 1));
   return llc << (coreBits + threadBits) | core << threadBits | thread;
 }
 

@@ -205,7 +205,6 @@ int main(int argc, char** argv) {
     return ktstr::vmm::run(argc, argv);
   } catch (const ktstr::Error& e) {
     ktstr::log::error(e.what());
-    std::cerr << "ktstr-vmm-tcg: " << e.what() << '\n';
     return static_cast<int>(e.code());
   } catch (const kj::Exception& e) {
     ktstr::log::error(e.getDescription().cStr());
