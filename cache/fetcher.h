@@ -36,10 +36,11 @@ class Fetcher {
 
   // Kernel and kernel source packages in all suites. `fresh` renews the lists first, unless that was done in
   // the last minute. Throws Error "kernel-unavailable" (infrastructure) if there are no lists and none can be
-  // got, "debian-mirror-missing" if the system's apt has no Debian mirror, "apt-missing".
+  // got, "debian-mirror-missing" if the system's apt has no Debian mirror, "apt-missing", "disk-full".
   std::vector<DebianPackage> packages(bool fresh, const OnProgress& progress);
 
-  // Paths of the packages in their order. The caller unlinks them. Throws Error "kernel-unavailable".
+  // Paths of the packages in their order. The caller unlinks them. Throws Error "kernel-unavailable",
+  // "disk-full".
   std::vector<std::string> download(const std::vector<DebianPackage>& packages, const OnProgress& progress);
 
  private:

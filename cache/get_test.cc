@@ -25,20 +25,15 @@ GetReport quiet(std::string* notes = nullptr) {
           [](int, std::string_view) {}};
 }
 
-// An apt root; with the user's own package lists, if there are any, to spare the mirror.
-void makeAptRoot(const std::string& path) {
-  fs::create_directories(path);
-  const fs::path known = fs::path(Store::defaultRoot()) / "apt";
-  std::error_code ignored;
-  for (const char* part : {"lists", "updated", "pkgcache.bin"}) {
-    fs::copy(known / part, fs::path(path) / part, fs::copy_options::recursive, ignored);
-  }
+// The user's own apt root if there is one, to spare the mirror, else one in `directory`.
+std::string aptRoot(const test::TemporaryDirectory& directory) {
+  const std::string own = Store::defaultRoot() + "/apt";
+  return fs::exists(own + "/updated") ? own : directory / "apt";
 }
 
 TEST(RealArchive, ASplitKernelComesWithAllItsParts) {
   const test::TemporaryDirectory directory;
-  makeAptRoot(directory / "store/apt");
-  Fetcher fetcher = Fetcher::start(directory / "store/apt");
+  Fetcher fetcher = Fetcher::start(aptRoot(directory));
   const Store store = Store::open(directory / "store");
   const KernelSpec spec = parseKernelSpec("debian:7.3");
   std::optional<Entry> entry;
@@ -58,7 +53,6 @@ TEST(RealArchive, ASplitKernelComesWithAllItsParts) {
   const std::string vmlinux = entry->read("vmlinux");
   EXPECT_EQ(parseKernelElf(test::bytesOf(vmlinux)).buildId, facts.getBuildId().cStr());
   EXPECT_EQ(findRelease(test::bytesOf(vmlinux)), facts.getRelease().cStr());
-  EXPECT_TRUE(fs::is_empty(directory / "store/apt/archives/partial"));
 
   // From here on no network is needed: a fetcher that could only fail is not asked.
   Fetcher useless = Fetcher::start("/proc/nowhere");

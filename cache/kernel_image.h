@@ -46,7 +46,7 @@ struct SetupHeader {
 bool isBzImage(Bytes image);
 SetupHeader parseSetupHeader(Bytes image);
 
-// The vmlinux ELF inside a bzImage: gzip, bzip2 excepted; xz, lz4 (legacy frames), zstd, told by their magic.
+// The vmlinux ELF inside a bzImage: gzip, xz, lz4 (legacy frames) or zstd, told by its magic.
 // Takes about a second for a distribution's kernel.
 std::vector<std::byte> extractVmlinux(Bytes bzImage);
 // "gzip", "xz", "lz4" or "zstd".
