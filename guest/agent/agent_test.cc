@@ -22,6 +22,11 @@
 #include "protocol/fd.h"
 #include "protocol/json.h"
 
+// A sanitizer would turn the injected SIGSEGV of a worker into an exit code.
+extern "C" const char* __asan_default_options() {
+  return "handle_segv=0";
+}
+
 namespace ktstr::agent {
 namespace {
 

@@ -180,7 +180,7 @@ TEST(WorkGroupTest, CountersSurviveACrash) {
   Crew crew([](auto type) { type.initSpinWait().setSpinIters(1024); }, 1);
   crew.go();
   ASSERT_TRUE(crew.reach(5));
-  ASSERT_EQ(kill(crew.pids()[0], SIGSEGV), 0);
+  ASSERT_EQ(kill(crew.pids()[0], SIGABRT), 0);
   int status = 0;
   ASSERT_EQ(waitpid(crew.pids()[0], &status, 0), crew.pids()[0]);
   EXPECT_TRUE(WIFSIGNALED(status));
