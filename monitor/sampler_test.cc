@@ -19,6 +19,8 @@ class SamplerTest : public ::testing::Test {
     EXPECT_TRUE(attachment_) << attacher.reason();
     sampler_.emplace(*attachment_);
   }
+  ~SamplerTest() noexcept override {}
+
   rpc::Sample::Reader sample() {
     message_.emplace();
     auto sample = message_->initRoot<rpc::Sample>();

@@ -55,6 +55,16 @@ PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenari
   return limits;
 }
 
+// A vCPU of an overcommitted machine is off the host's CPUs for several samples in a row without anybody's
+// fault, so the default window grows with the overcommitment. What the scenario itself says is kept.
+Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint32_t hostCpus) {
+  Limits limits = mergeAssertions(scenario.getAssertions());
+  if (scenario.getAssertions().getSustainedSamples() == 0 && hostCpus > 0) {
+    limits.sustainedSamples *= (options.topology.vcpus() + hostCpus - 1) / hostCpus;
+  }
+  return limits;
+}
+
 // What is chosen before anything runs. Throws for an accelerator that is not there.
 std::string chooseAccelerator(const std::string& wanted, const std::string& probe) {
   if (wanted == "kvm") {
@@ -254,7 +264,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   const auto orders = makeOrders(options, plan.scenario, plan.scheduler, pending.id());
   const auto orderBytes = std::as_bytes(std::span(orders.begin(), orders.size()));
   pending.append(RecordFile::scenario, toJson(plan.scenario, {.pretty = true}) + "\n");
-  const Limits limits = mergeAssertions(plan.scenario.getAssertions());
+  const Limits limits = limitsOf(options, plan.scenario, record.getHost().getCpus());
   Session session(io, machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
   session.run(prepareMachine(bootRequest(options, plan, suffix, orderBytes)), plan.base.file.get(),
               orderBytes);

@@ -26,11 +26,19 @@ Result run(const std::string& scenarioName, std::vector<std::string> words, cons
   return ktstr(words, options);
 }
 
-void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
+void PrintTo(const Case& test, std::ostream* out) {
+  *out << test.name;
+}
 
 std::string nameOf(const ::testing::TestParamInfo<Case>& test) {
   return test.param.name;
 }
+
+// A verdict that the host's load made inconclusive proves nothing either way: such a test is skipped, by
+// name.
+#define KTSTR_EXPECT_PASS(record)                                                                          \
+  if ((record).hasFinding("host-starved")) GTEST_SKIP() << "the host is starved: " << (record).findings(); \
+  EXPECT_EQ((record)->getVerdict().getOutcome(), rpc::Outcome::PASS) << (record).findings()
 
 class Kernel : public ::testing::TestWithParam<Case> {};
 
@@ -45,8 +53,8 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
   const Result result = run("demo", words);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
+  KTSTR_EXPECT_PASS(record);
   EXPECT_EQ(result.exitCode, 0) << record.findings() << result.err;
-  EXPECT_EQ(record->getVerdict().getOutcome(), rpc::Outcome::PASS) << record.findings();
 
   // Every worker reported, did something, and stayed where it belongs.
   EXPECT_GE(record->getWorkers().size(), 8u);
@@ -103,7 +111,7 @@ TEST(Run, MonitorFindsAKernelThatPlacedItselfAtRandom) {
   const Result result = run("basic", {"--through-bzimage", "--duration", "1s"});
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
-  EXPECT_EQ(record->getVerdict().getOutcome(), rpc::Outcome::PASS) << record.findings();
+  KTSTR_EXPECT_PASS(record);
   EXPECT_NE(record->getMonitorAttach().getVirtualSlideBytes(), 0u);
   EXPECT_GE(record->getMonitor().getValidSamples(), 5u);
 }
@@ -169,9 +177,11 @@ TEST(Run, TwoAtOnceDoNotDisturbEachOther) {
   ASSERT_FALSE(one.out.empty()) << one.err;
   ASSERT_FALSE(two.out.empty()) << two.err;
   const Record a(one.out), b(two.out);
-  EXPECT_EQ(a->getVerdict().getOutcome(), rpc::Outcome::PASS) << a.findings();
-  EXPECT_EQ(b->getVerdict().getOutcome(), rpc::Outcome::PASS) << b.findings();
   EXPECT_STRNE(a->getId().cStr(), b->getId().cStr());
+  EXPECT_GT(a->getWorkers().size(), 0u);
+  EXPECT_EQ(a->getWorkers().size(), b->getWorkers().size());
+  KTSTR_EXPECT_PASS(a);
+  KTSTR_EXPECT_PASS(b);
 }
 
 }  // namespace
