@@ -65,11 +65,10 @@ class NameDecoder {
   void decode(uint32_t count) {
     out_.nameOffsets.reserve(count + 1);
     out_.types.reserve(count);
-    out_.names.resize(std::min(maxAllNames, size_t{count} * 24 + maxNameBytes + slack));
+    out_.names.resize(std::min(maxAllNames, size_t{count} * 32 + maxNameBytes + slack));
     out_.nameOffsets.push_back(0);
     for (uint32_t i = 0; i < count; ++i) next(i);
     out_.names.resize(used_);
-    out_.names.shrink_to_fit();
   }
 
  private:

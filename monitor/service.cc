@@ -167,7 +167,10 @@ std::optional<Analysis> MonitorService::lookup(const std::string& buildId) {
     if (!fd || !*fd) return std::nullopt;
     const uint64_t bytes = sizeBySeeking(fd->get());
     if (bytes == 0 || bytes > maxAnalysisBytes) return std::nullopt;
-    return Analysis::load(Mapping(fd->get(), 0, bytes, PROT_READ));
+    const uint64_t begin = monotonicNs();
+    auto analysis = Analysis::load(Mapping(fd->get(), 0, bytes, PROT_READ));
+    loadMicros_ = static_cast<uint32_t>((monotonicNs() - begin) / 1000);
+    return analysis;
   } catch (const Error& error) {
     log::warn(text("no stored analysis: ", error.what()));
     return std::nullopt;
@@ -202,7 +205,11 @@ std::optional<Attachment> MonitorService::attach() {
   std::string reason = "not looked yet";
   while (!end_) {
     const uint64_t tryBegin = monotonicNs();
-    if (auto attachment = attacher.attempt()) return attachment;
+    if (auto attachment = attacher.attempt()) {
+      const bool loadedBefore = attachment->cached && attachment->symbolsMicros == 0;
+      if (loadedBefore) attachment->symbolsMicros = loadMicros_, attachment->totalMicros += loadMicros_;
+      return attachment;
+    }
     const uint64_t now = monotonicNs();
     reason = attacher.reason();
     if (now >= nextRecord) {

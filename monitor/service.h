@@ -76,11 +76,11 @@ class MonitorService {
   std::unique_ptr<Connection> vm_, cache_;
   std::optional<RamFile> ram_;
   std::optional<Analysis> known_;
+  uint32_t loadMicros_ = 0;  // to map and check a stored analysis
   Fd storeFile_;
   kj::Maybe<kj::Promise<void>> storing_;
   kj::ForkedPromise<void> ended_ = nullptr;  // resolves when end_ has been set from outside
   std::optional<End> end_;
-  bool attached_ = false;
   uint64_t samples_ = 0, tornSamples_ = 0, costSum_ = 0;
   uint32_t maxCost_ = 0;
 };
