@@ -35,7 +35,7 @@ void checkFits(const BootRequest& request, const KernelImage& kernel, uint64_t r
 }
 
 std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t lpj) {
-  std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet cryptomgr.notests";
+  std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet no_timer_check cryptomgr.notests";
   if (lpj != 0) line += text(" lpj=", lpj);
   line +=
       text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
