@@ -19,7 +19,6 @@ namespace {
 
 using rpc::ExitKind;
 
-constexpr auto kLaunchTime = 30 * kj::SECONDS;  // hundreds of vCPUs take seconds
 constexpr auto kDrainTime = 1 * kj::SECONDS;
 constexpr unsigned kWrapFlags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
                                 kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
@@ -60,7 +59,7 @@ Engine::Engine(kj::AsyncIoContext& io, Fd warden, EngineChannels channels)
 }
 
 kj::Promise<void> Engine::launch(std::vector<std::string> arguments,
-                                 std::vector<std::pair<int, int>> descriptors) {
+                                 std::vector<std::pair<int, int>> descriptors, kj::Duration limit) {
   descriptors.insert(descriptors.end(), {{channels_.firmware.get(), qemufd::firmware},
                                          {channels_.qmp.second.get(), qemufd::qmp},
                                          {channels_.console.second.get(), qemufd::console},
@@ -74,20 +73,22 @@ kj::Promise<void> Engine::launch(std::vector<std::string> arguments,
   auto& qmp = *qmp_.emplace(kj::heap<Qmp>(kj::mv(connection), [this](auto& event) { onEvent(event); }));
   lastWordsRead_ = readLastWords().eagerlyEvaluate([](kj::Exception&&) {});
   // The greeting can precede QEMU's set-up; the main loop that answers a command cannot.
-  auto ready =
-      qmp.handshake().then([&qmp] { return qmp.execute("query-status"); }).then([](std::string status) {
-        if (status == "prelaunch") return;
-        throw Error(ExitCode::infrastructure, "engine-failed", "QEMU is " + status + " before its start");
-      });
-  return io_.provider->getTimer()
-      .timeoutAfter(kLaunchTime, kj::mv(ready))
-      .catch_([this](kj::Exception&& exception) {
-        warden_->shutdownWrite();
-        return ended().then([this, exception = kj::mv(exception)] {
-          throw Error(ExitCode::infrastructure, "engine-failed",
-                      text(exception.getDescription().cStr(), "; ", end_->detail));
-        });
-      });
+  auto ready = qmp.handshake()
+                   .then([&qmp] { return qmp.execute("query-status"); })
+                   .then([](std::string status) -> kj::Promise<void> {
+                     if (status == "prelaunch") return kj::READY_NOW;
+                     return rpcException(text("QEMU is ", status, " before its start").c_str());
+                   });
+  auto late = io_.provider->getTimer().afterDelay(limit).then([limit]() -> kj::Promise<void> {
+    return rpcException(text("QEMU was not ready within ", limit / kj::SECONDS, " s").c_str());
+  });
+  return ready.exclusiveJoin(kj::mv(late)).catch_([this](kj::Exception&& exception) {
+    warden_->shutdownWrite();
+    return ended().then([this, exception = kj::mv(exception)] {
+      throw Error(ExitCode::infrastructure, "engine-failed",
+                  text(exception.getDescription().cStr(), "; ", end_->detail));
+    });
+  });
 }
 
 kj::Promise<std::string> Engine::command(const std::string& name, const std::string& arguments) {

@@ -39,7 +39,8 @@ class Engine {
   // Starts QEMU with `arguments` and these {ours, number in QEMU} besides the channels. When it resolves QEMU
   // has mapped its memory and is paused before its first instruction. Once; fails with "engine-failed" and
   // QEMU's last words.
-  kj::Promise<void> launch(std::vector<std::string> arguments, std::vector<std::pair<int, int>> descriptors);
+  kj::Promise<void> launch(std::vector<std::string> arguments, std::vector<std::pair<int, int>> descriptors,
+                           kj::Duration limit);
   int firmware() const { return channels_.firmware.get(); }
 
   kj::Promise<void> start();       // once, else "already-started"
