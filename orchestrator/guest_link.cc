@@ -63,7 +63,8 @@ GuestLink::~GuestLink() = default;
 
 kj::Promise<void> GuestLink::pump(kj::AsyncIoProvider& provider, kj::LowLevelAsyncIoProvider& io, Fd console,
                                   Fd doorbell) {
-  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
+                         kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                          kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
   setNonBlocking(console.get());
   setNonBlocking(doorbell.get());

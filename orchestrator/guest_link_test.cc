@@ -19,8 +19,9 @@ class GuestLinkTest : public ::testing::Test {
     char pattern[] = "/tmp/ktstr-link-XXXXXX";
     root_ = mkdtemp(pattern);
     record_.emplace(RecordStore(root_).begin("link", "eevdf", 1));
-    link_ = std::make_unique<GuestLink>(Mapping(memory_.get(), 0, size, PROT_READ | PROT_WRITE), std::as_bytes(std::span("orders")),
-                                        *record_, [this](rpc::GuestEvent::Reader event) { seen_.push_back(event.which()); });
+    link_ = std::make_unique<GuestLink>(
+        Mapping(memory_.get(), 0, size, PROT_READ | PROT_WRITE), std::as_bytes(std::span("orders")), *record_,
+        [this](rpc::GuestEvent::Reader event) { seen_.push_back(event.which()); });
     guest_ = std::make_unique<GuestMailbox>(itsView_.bytes());
   }
   ~GuestLinkTest() override {

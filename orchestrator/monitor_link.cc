@@ -7,7 +7,8 @@
 namespace ktstr {
 
 kj::Promise<void> MonitorLink::pump(kj::LowLevelAsyncIoProvider& io, Fd pipe) {
-  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+  constexpr uint flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
+                         kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                          kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
   setNonBlocking(pipe.get());
   auto stream = io.wrapInputFd(pipe.release(), flags);

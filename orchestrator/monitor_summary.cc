@@ -124,8 +124,8 @@ std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader 
     const auto before = last_.find(cpu.getCpu());
     if (before == last_.end() || !before->second.readable || !sightOf(cpu).readable) continue;
     if (cpu.getClock() < before->second.clock) {
-      implausibleText_ = text("runqueue clock of CPU ", cpu.getCpu(), " went from ",
-                              before->second.clock, " to ", cpu.getClock(), " ns");
+      implausibleText_ = text("runqueue clock of CPU ", cpu.getCpu(), " went from ", before->second.clock,
+                              " to ", cpu.getClock(), " ns");
       return Implausible::clockBackwards;
     }
   }
@@ -185,7 +185,8 @@ void MonitorAnalysis::countScx(rpc::ScxSample::Reader scx) {
   names.push_back(name);
 }
 
-bool MonitorAnalysis::countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs, bool starved, Sustained here) {
+bool MonitorAnalysis::countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs,
+                                 bool starved, Sustained here) {
   const CpuSight sight = sightOf(now);
   const bool stalled = stalledBetween(before, sight);
   runs.stallRun = stalled && !starved ? runs.stallRun + 1 : 0;

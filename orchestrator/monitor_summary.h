@@ -73,7 +73,8 @@ struct CpuSight {
 };
 CpuSight sightOf(rpc::CpuSample::Reader cpu);
 
-// The one predicate of a stall: both samples readable and busy, and a clock that is known (not 0) and the same.
+// The one predicate of a stall: both samples readable and busy, and a clock that is known (not 0) and the
+// same.
 bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // max / max(1, min) of nr_running over readable CPUs, or nothing without one.
@@ -105,7 +106,8 @@ class MonitorAnalysis {
   void countSample(rpc::Sample::Reader sample, bool starved);
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
-  bool countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs, bool starved, Sustained here);
+  bool countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs, bool starved,
+                  Sustained here);
   void countDsq(rpc::CpuSample::Reader now, CpuRuns& runs, Sustained here);
   void countImbalance(double ratio, Sustained here);
   void keepLongest(std::optional<Sustained>& longest, const Sustained& candidate) const;
@@ -115,7 +117,7 @@ class MonitorAnalysis {
   bool counting_ = false;
   MonitorEvidence evidence_;
   std::map<uint32_t, CpuSight> last_;  // of the sample before
-  std::map<uint32_t, CpuRuns> runs_;       // runs in progress
+  std::map<uint32_t, CpuRuns> runs_;   // runs in progress
   uint64_t lastAtNs_ = 0, lastJiffies_ = 0, firstCountedNs_ = 0;
   uint32_t imbalanceRun_ = 0, scxLostRun_ = 0;
   double imbalanceWorst_ = 0, starvedRunMs_ = 0;

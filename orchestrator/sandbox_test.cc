@@ -49,17 +49,26 @@ TEST(OrchestratorSandbox, KillsWhatItForbidsAndNamesIt) {
   const Attempt attempts[] = {
       {"openat", [] { open("/etc/passwd", O_RDONLY); }},
       {"socket", [] { socket(AF_INET, SOCK_STREAM, 0); }},
-      {"socketpair", [] { int ends[2]; (void)!socketpair(AF_UNIX, SOCK_STREAM, 0, ends); }},
+      {"socketpair",
+       [] {
+         int ends[2];
+         (void)!socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+       }},
       {"execve", [] { execl("/bin/true", "true", nullptr); }},
       {"clone", [] { (void)!fork(); }},
-      {"ioctl", [] { int value; ioctl(0, FIONREAD, &value); }},
+      {"ioctl",
+       [] {
+         int value;
+         ioctl(0, FIONREAD, &value);
+       }},
       {"ptrace", [] { ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }},
       {"mprotect", [] { mprotect(reinterpret_cast<void*>(0x10000), 4096, PROT_READ | PROT_EXEC); }},
       {"setuid", [] { (void)!setuid(0); }},
   };
   for (const Attempt& attempt : attempts) {
     const auto [status, said] = confined(attempt.act);
-    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << attempt.syscall << ": " << describeWaitStatus(status);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        << attempt.syscall << ": " << describeWaitStatus(status);
     EXPECT_NE(said.find(attempt.syscall), std::string::npos) << said;
   }
 }

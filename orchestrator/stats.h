@@ -27,7 +27,7 @@ struct GroupFigures {
   bool isCpuBound = false;
   bool hasWakeLatency = false;
   bool hasCpuset = false;  // its cgroup has one of its own
-  uint32_t declared = 0;  // workers the scenario declares
+  uint32_t declared = 0;   // workers the scenario declares
   std::vector<rpc::WorkerReport::Reader> reports;
 
   uint64_t iterations = 0;
@@ -51,7 +51,7 @@ std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double frac
 // Every declared group in the scenario's order, with or without reports, then groups nobody declared.
 // The readers in the result refer to the messages of `reports`.
 std::vector<GroupFigures> groupReports(rpc::Scenario::Reader scenario,
-                                    std::span<const rpc::WorkerReport::Reader> reports);
+                                       std::span<const rpc::WorkerReport::Reader> reports);
 
 // As one GroupStats of a record; absent figures are NaN.
 void writeGroup(const GroupFigures& group, rpc::GroupStats::Builder out);

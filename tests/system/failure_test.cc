@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,7 +26,9 @@ struct Failure {
   rpc::Outcome outcome;
 };
 
-void PrintTo(const Failure& failure, std::ostream* out) { *out << failure.what; }
+void PrintTo(const Failure& failure, std::ostream* out) {
+  *out << failure.what;
+}
 
 std::string faultName(const ::testing::TestParamInfo<Failure>& test) {
   return test.param.what;
@@ -86,6 +90,16 @@ INSTANTIATE_TEST_SUITE_P(
                 rpc::Outcome::FAIL}),
     faultName);
 
+pid_t findDescendant(const std::string& comm) {
+  for (int i = 0; i < 500; i++) {
+    for (const std::string& line : descendants()) {
+      if (line.find(" " + comm) != std::string::npos) return std::stoi(line);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return -1;
+}
+
 TEST(Failure, KernelWithoutSchedExtRefusesASchedulerByNameButRunsEevdf) {
   KTSTR_NEED_KERNEL("debian:6.12");
   const Result refused = ktstr({"run", scenario("basic"), "--kernel", "debian:6.12", "--scheduler", busybox});
@@ -94,6 +108,40 @@ TEST(Failure, KernelWithoutSchedExtRefusesASchedulerByNameButRunsEevdf) {
   const Result eevdf = ktstr({"run", scenario("basic"), "--kernel", "debian:6.12", "--format", "jsonl"});
   ASSERT_FALSE(eevdf.out.empty()) << eevdf.err;
   EXPECT_EQ(eevdf.exitCode, 0) << Record(eevdf.out).findings();
+}
+
+TEST(Failure, KernelWithoutBtfRefusesASchedulerByNameButRunsEevdf) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory directory;
+  const std::string path = ktstr({"kernel", "path", "debian:7.3", "vmlinux"}).out;
+  std::string image = readFile(path.substr(0, path.find('\n')));
+  const std::string section(".BTF\0", 5);  // in the section name table
+  for (size_t at = 0; (at = image.find(section, at)) != std::string::npos; at++) image.replace(at, 4, ".XTF");
+  const std::string kernel = directory.file("vmlinux", image);
+  const Result refused = ktstr({"run", scenario("basic"), "--kernel", kernel, "--scheduler", busybox});
+  EXPECT_EQ(refused.exitCode, 2);
+  EXPECT_NE(refused.err.find("sched-ext-unsupported"), std::string::npos) << refused.err;
+  const Result eevdf = ktstr({"run", scenario("basic"), "--kernel", kernel, "--format", "jsonl"});
+  ASSERT_FALSE(eevdf.out.empty()) << eevdf.err;
+  EXPECT_GT(Record(eevdf.out)->getWorkers().size(), 0u);
+}
+
+// An orchestrator that is gone cannot clean up: its children must, by themselves.
+TEST(Failure, KilledOrchestratorLeavesNoProcess) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);  // orphans become ours, so that descendants() sees them
+  const TemporaryDirectory state;
+  Background run({"run", scenario("basic"), "--duration", "30s"},
+                 {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  ASSERT_GT(findDescendant("qemu-system-x86"), 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  run.signal(SIGKILL);
+  EXPECT_EQ(run.wait(10).exitCode, 128 + SIGKILL);
+  for (int i = 0; i < 200 && !descendants().empty(); i++)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(descendants().empty()) << descendants().front();
+  while (waitpid(-1, nullptr, WNOHANG) > 0) continue;
+  prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
 // A process of a run that is killed, and what the verdict must call it.
@@ -106,16 +154,6 @@ std::string killName(const ::testing::TestParamInfo<Victim>& test) {
 }
 
 class Kill : public ::testing::TestWithParam<Victim> {};
-
-pid_t findDescendant(const std::string& comm) {
-  for (int i = 0; i < 500; i++) {
-    for (const std::string& line : descendants()) {
-      if (line.find(" " + comm) != std::string::npos) return std::stoi(line);
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return -1;
-}
 
 TEST_P(Kill, IsNamedAndLeavesNothingBehind) {
   KTSTR_NEED_KERNEL("debian:7.3");

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <map>
 #include <ostream>
 #include <set>
+#include <thread>
 
 #include "guest/topology.h"
 #include "protocol/fd.h"
@@ -167,6 +170,34 @@ TEST(Run, ScenarioComesFromAPipeAndIsPrintedBackIdentically) {
   const std::string second = ktstr({"scenario", "-", "--topology", "1n2l2c2t"}, {.input = first}).out;
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, second);
+}
+
+// Every process of a run, as the kernel sees it while the machine runs: a filter is installed, nothing can be
+// gained.
+TEST(Run, EveryProcessIsConfined) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  Background run({"run", scenario("basic"), "--duration", "5s"});
+  std::map<std::string, std::string> unconfined;
+  std::set<std::string> confined;
+  for (int i = 0; i < 100; i++) {
+    unconfined.clear();
+    confined.clear();
+    for (const std::string& line : descendants()) {
+      const std::string pid = line.substr(0, line.find(' ')), comm = line.substr(line.find(' ') + 1);
+      const std::string status = readFileIfThere("/proc/" + pid + "/status").value_or("");
+      const bool filtered = status.find("Seccomp:\t2") != std::string::npos &&
+                            status.find("NoNewPrivs:\t1") != std::string::npos;
+      filtered ? void(confined.insert(comm)) : void(unconfined[comm] = pid);
+    }
+    if (confined.count("qemu-system-x86") != 0 && confined.count("ktstr-orchestra") != 0) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  for (const char* comm :
+       {"ktstr-orchestra", "ktstr-vmm-tcg", "ktstr-monitor", "ktstr-cache", "qemu-system-x86"}) {
+    EXPECT_EQ(confined.count(comm), 1u) << comm;
+  }
+  unconfined.erase("ktstr-vmm-tcg");  // the warden that starts and reaps QEMU
+  EXPECT_TRUE(unconfined.empty()) << unconfined.begin()->first;
 }
 
 TEST(Run, TwoAtOnceDoNotDisturbEachOther) {

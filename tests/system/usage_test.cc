@@ -79,7 +79,9 @@ struct BadScenario {
   const char* place;
 };
 
-void PrintTo(const BadScenario& bad, std::ostream* out) { *out << bad.what; }
+void PrintTo(const BadScenario& bad, std::ostream* out) {
+  *out << bad.what;
+}
 
 std::string nameOf(const ::testing::TestParamInfo<BadScenario>& test) {
   return test.param.what;
