@@ -69,12 +69,15 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c++ | $(GENERATED)
 	@mkdir -p $(@D)
 	$(call quiet,CXX)$(CXX) $(filter-out -Wall -Wextra -Wshadow -Wconversion -Werror,$(CXXFLAGS_ALL)) -MMD -MP -c $< -o $@
 
-# The version is compiled into the two files that print or record it.
-$(BUILD)/obj/orchestrator/run.o $(BUILD)/obj/orchestrator/front_end.o: CXXFLAGS_ALL += -DKTSTR_VERSION='"$(VERSION)"'
+# version.h changes only when the version does, so that no commit rebuilds more than what prints it.
+.PHONY: always
+$(BUILD)/gen/version.h: always
+	@mkdir -p $(@D)
+	@echo '#define KTSTR_VERSION "$(VERSION)"' | cmp -s - $@ || echo '#define KTSTR_VERSION "$(VERSION)"' > $@
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 
-$(BUILD)/obj/%.o: %.cc | $(GENERATED)
+$(BUILD)/obj/%.o: %.cc | $(GENERATED) $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
 	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
 
@@ -174,7 +177,7 @@ SOURCES = $(shell git ls-files '*.cc' '*.h')
 format: ## clang-format all sources
 	clang-format -i $(SOURCES)
 
-lint: compile_commands.json ## clang-tidy and format check
+lint: compile_commands.json $(GENERATED) $(BUILD)/gen/version.h ## clang-tidy and format check
 	clang-format --dry-run --Werror $(SOURCES)
 	clang-tidy --quiet -p . $(filter %.cc,$(SOURCES))
 

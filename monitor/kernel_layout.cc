@@ -18,7 +18,6 @@ constexpr Wanted wantedMembers[] = {
     {"rq", "nr_running"},
     {"rq", "clock"},
     {"rq", "curr"},  // in a union with donor since af0c8b2bf67b (Linux 6.13) without CONFIG_SCHED_PROXY_EXEC
-    {"rq", "idle"},
     {"rq", "cpu"},
     {"rq", "scx.nr_running"},
     {"rq", "scx.flags"},

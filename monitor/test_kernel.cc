@@ -110,7 +110,6 @@ std::vector<std::byte> makeBtf(bool withScx) {
   const int taskPointer = must(btf__add_ptr(types, must(btf__add_volatile(types, task))));
   const int currUnion = addStruct(types, "", 8, {{"donor", taskPointer, 0}, {"curr", taskPointer, 0}}, true);
   std::vector<Member> rq = {{"nr_running", u32, rqNrRunning}, {nullptr, currUnion, rqCurr}};
-  rq.push_back({"idle", taskPointer, rqIdle});
   if (withScx) {
     const int dsq = addStruct(types, "scx_dispatch_q", 32, {{"nr", u32, dsqNr}});
     const int typedefDsq = must(btf__add_typedef(types, "dsq_t", dsq));

@@ -28,8 +28,7 @@ EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t
 std::vector<std::byte> makeBtf(bool withScx = true);
 
 namespace offsets {
-inline constexpr uint32_t rqNrRunning = 0, rqCurr = 16, rqIdle = 24, rqScx = 64, rqClock = 128, rqCpu = 136,
-                          rqBytes = 256;
+inline constexpr uint32_t rqNrRunning = 0, rqCurr = 16, rqScx = 64, rqClock = 128, rqCpu = 136, rqBytes = 256;
 inline constexpr uint32_t scxLocalDsq = 0, scxNrRunning = 32, scxFlags = 40, dsqNr = 12;
 inline constexpr uint32_t taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
 }  // namespace offsets

@@ -9,6 +9,7 @@
 #include "orchestrator/completions.h"
 #include "protocol/error.h"
 #include "protocol/process.h"
+#include "version.h"
 
 namespace ktstr {
 namespace {

@@ -23,7 +23,7 @@ capnp::ReaderOptions guestReaderOptions() {
 }
 
 kj::Promise<void> forEachChunk(kj::Own<kj::AsyncInputStream> stream,
-                               std::function<void(std::string_view)> take) {
+                               const std::function<void(std::string_view)>& take) {
   auto buffer = kj::heapArray<char>(chunk);
   auto& input = *stream;
   auto reading = input.tryRead(buffer.begin(), 1, buffer.size());

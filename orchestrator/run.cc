@@ -17,6 +17,7 @@
 #include "protocol/json.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
+#include "version.h"
 
 namespace ktstr {
 namespace {
