@@ -32,6 +32,9 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 CXXFLAGS_ALL := -std=c++20 $(OPTIMIZE) $(WARNINGS) $(SANITIZER_WARNINGS) $(SANITIZERS) -I. -I$(BUILD)/gen -fPIC $(CXXFLAGS)
 LDFLAGS_ALL := $(SANITIZERS) $(LDFLAGS)
 
+# Builds as many at once as there are CPUs, unless -j was given.
+submake = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # One short line per command; V=1 shows the commands.
 quiet = $(if $(V),,@printf '  %-6s %s\n' $(1) '$@';)
 
@@ -47,7 +50,7 @@ include $(wildcard */module.mk)
         compile_commands.json clean help tests
 
 all: deps-if-missing
-	@$(MAKE) --no-print-directory programs
+	@$(submake) programs
 
 deps: ## install what is needed (Debian 12 and 13; root or sudo)
 	@tests/tools/deps.sh install
@@ -141,27 +144,27 @@ tests: programs
 # ---- checks ----------------------------------------------------------------------------------------------------
 
 check: deps-if-missing ## unit tests and system tests (boots real kernels)
-	@$(MAKE) --no-print-directory tests
+	@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) unit system
 
 check-unit: deps-if-missing ## unit tests alone
-	@$(MAKE) --no-print-directory tests
+	@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) unit
 
 check-system: deps-if-missing ## system tests alone
-	@$(MAKE) --no-print-directory tests
+	@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) system
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
-	@$(MAKE) --no-print-directory programs
+	@$(submake) programs
 	@$(BUILD)/bin/ktstr demo
 
 bench: deps-if-missing ## the figures of README's table
-	@$(MAKE) --no-print-directory programs
+	@$(submake) programs
 	@tests/tools/bench.sh $(BUILD)
 
 fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
-	@$(MAKE) --no-print-directory BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
+	@$(submake) BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
 	@tests/tools/run-fuzzers.sh build/fuzz/fuzzer $(FUZZ_SECONDS)
 
 # ---- the rest --------------------------------------------------------------------------------------------------

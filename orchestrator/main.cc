@@ -20,6 +20,12 @@ namespace {
 const std::map<std::string, OutputFormat> formats = {
     {"human", OutputFormat::human}, {"jsonl", OutputFormat::jsonl}, {"capnp", OutputFormat::capnp}};
 
+CLI::CheckedTransformer formatNames() {
+  CLI::CheckedTransformer names(formats);
+  names.description("{human,jsonl,capnp}");
+  return names;
+}
+
 // Until a run has a machine, a signal simply ends it: there is nothing to judge yet.
 void endBySignal(int number) {
   const char message[] = "\nktstr: interrupted before the machine ran; nothing was stored\n";
@@ -96,7 +102,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
       ->capture_default_str();
   app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
   app.add_option("--format", options.format, "human, jsonl or capnp")
-      ->transform(CLI::CheckedTransformer(formats));
+      ->transform(formatNames());
   app.add_flag("--keep", options.keep,
                "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
   app.add_flag("--through-bzimage", options.throughBzImage,
@@ -132,7 +138,7 @@ int dispatch(int argc, char** argv) {
   demoCommand->add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")
       ->capture_default_str();
   demoCommand->add_option("--format", demo.format, "human or jsonl")
-      ->transform(CLI::CheckedTransformer(formats));
+      ->transform(formatNames());
   auto* scenarioCommand =
       app.add_subcommand("scenario", "check a scenario against a topology and print it back");
   scenarioCommand->add_option("scenario", options.scenario, "scenario file, or -")->required();
@@ -144,7 +150,7 @@ int dispatch(int argc, char** argv) {
       recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
   showCommand->add_option("record", recordName, "which")->capture_default_str();
   showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")
-      ->transform(CLI::CheckedTransformer(formats));
+      ->transform(formatNames());
 
   try {
     app.parse(argc, argv);
