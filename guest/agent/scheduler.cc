@@ -45,6 +45,7 @@ int execute(const Program& program, char* const* arguments, char* const* environ
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (int number = 1; number < NSIG; number++) ::signal(number, SIG_DFL);
   const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
   setrlimit(RLIMIT_MEMLOCK, &unlimited);  // BPF maps; kernels before 5.11 count them here
   const int input = open("/dev/null", O_RDONLY);
