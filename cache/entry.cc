@@ -15,7 +15,7 @@
 namespace ktstr::cache {
 namespace fs = std::filesystem;
 
-rpc::EntryRecord::Reader Entry::record() const {
+rpc::EntryRecord::Reader Entry::record() const& {
   return message_->getRoot<rpc::EntryRecord>().asReader();
 }
 

@@ -80,7 +80,8 @@ TEST_F(KernelFiles, AVmlinuxWithoutBtfIsTakenAndSaysWhatIsMissing) {
 }
 
 TEST_F(KernelFiles, WithoutSchedExt) {
-  const auto facts = add(test::makeVmlinux({.schedExt = false})).record().getKernel();
+  const Entry entry = add(test::makeVmlinux({.schedExt = false}));
+  const auto facts = entry.record().getKernel();
   EXPECT_TRUE(facts.getHasBtf());
   EXPECT_FALSE(facts.getHasSchedExt());
 }

@@ -39,7 +39,8 @@ namespace ktstr::cache {
 // A visible, verified entry. Cheap to copy.
 class Entry {
  public:
-  rpc::EntryRecord::Reader record() const;  // valid as long as this Entry or a copy of it
+  rpc::EntryRecord::Reader record() const&;  // valid as long as this Entry or a copy of it
+  rpc::EntryRecord::Reader record() && = delete;
   std::string kind() const;
   std::string key() const;
   const std::string& directory() const { return directory_; }
