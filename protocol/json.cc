@@ -80,7 +80,8 @@ Json encodeValue(const capnp::DynamicValue::Reader& value, bool full, int depth)
 std::vector<capnp::StructSchema::Field> presentFields(const capnp::DynamicStruct::Reader& message) {
   std::vector<capnp::StructSchema::Field> fields;
   for (const auto field : message.getSchema().getNonUnionFields()) fields.push_back(field);
-  KJ_IF_MAYBE (member, message.which()) {
+  const auto which = message.which();
+  KJ_IF_MAYBE (member, which) {
     fields.push_back(*member);
   }
   std::sort(fields.begin(), fields.end(),
