@@ -20,7 +20,11 @@ namespace {
 constexpr uint64_t millisecond = 1'000'000;
 constexpr uint64_t retryMs = 50, waitingRecordMs = 1000, storeTimeoutMs = 2000;
 constexpr unsigned idleShare = 4;  // looking for a kernel takes at most one part in 1 + idleShare of a CPU
+#if defined(__SANITIZE_ADDRESS__)
+constexpr rlim_t maxHeapBytes = RLIM_INFINITY;  // the sanitizer's shadow counts as well
+#else
 constexpr rlim_t maxHeapBytes = rlim_t{256} << 20;
+#endif
 
 class NothingServer final : public rpc::Fd::Server {};
 
