@@ -2,7 +2,7 @@
 // Everything is done to the running system from outside the code that has to cope with it.
 //   worker-crash   the first worker gets SIGSEGV
 //   worker-stuck   the first worker is suspended, so that it does not stop when told to
-//   flood          events are posted without a pause until several did not fit into the mailbox
+//   flood          ten events are posted that do not fit into the mailbox
 //   panic          the kernel panics (sysrq c)
 //   hang           all workers are suspended and the agent never does anything again
 //   no-done        the machine is reset at once, without a last event
