@@ -34,9 +34,14 @@ void checkFits(const BootRequest& request, const KernelImage& kernel, uint64_t r
               text("ask for ", needMib, " MiB or more"));
 }
 
-std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t lpj) {
+std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t tscKilohertz) {
   std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet no_timer_check cryptomgr.notests";
-  if (lpj != 0) line += text(" lpj=", lpj);
+  // A guest that calibrates by itself while the host is busy gets a clock that runs many times too fast or
+  // too slow (arch/x86/kernel/tsc.c, delay.c). It is told the rate, and that vCPUs agree on it, which the
+  // host sees to.
+  if (tscKilohertz != 0) {
+    line += text(" lpj=", loopsPerJiffy(tscKilohertz), " tsc_early_khz=", tscKilohertz, " tsc=reliable");
+  }
   line +=
       text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
   if (!request.extraCommandLine.empty()) line += " " + request.extraCommandLine;
@@ -100,8 +105,8 @@ PreparedRam prepareMachine(const BootRequest& request) {
   for (const KernelPiece& piece : kernel.pieces()) writeSparse(machine.ram.get(), piece.gpa, piece.bytes);
   writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
   machine.mailbox = makeMailbox(request);
-  const uint64_t lpj = request.loopsPerJiffy ? *request.loopsPerJiffy : loopsPerJiffy(tsc.kilohertz());
-  machine.commandLine = makeCommandLine(request, plan, lpj);
+  const uint64_t tscKilohertz = request.tscKilohertz ? *request.tscKilohertz : tsc.kilohertz();
+  machine.commandLine = makeCommandLine(request, plan, tscKilohertz);
   writeLowMemory(machine.ram.get(), request, plan, kernel, machine.commandLine);
 
   machine.topology = request.topology;

@@ -40,9 +40,9 @@ struct BootRequest {
   std::span<const std::byte> suffix;      // uncompressed newc archive, at most 4096 bytes
   std::span<const std::byte> orders;      // flat GuestOrders message for the mailbox
   size_t mailboxBytes = size_t{4} << 20;  // a multiple of 64 KiB
-  // loops_per_jiffy for the kernel; nothing = from the rate of the host's time stamp counter, which is also
-  // the guest's (under TCG without -icount and under KVM); 0 = let the kernel calibrate.
-  std::optional<uint64_t> loopsPerJiffy;
+  // Rate of the guest's time stamp counter; nothing = that of the host's, measured, which is also the guest's
+  // (under TCG without -icount and under KVM); 0 = let the kernel calibrate.
+  std::optional<uint64_t> tscKilohertz;
 };
 
 // Guest-physical [gpa, gpa+size) is [offset, offset+size) of the descriptor that `kind` stands for.

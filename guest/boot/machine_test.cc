@@ -124,10 +124,12 @@ TEST_F(Machine, commandLineTellsMailboxAndRate) {
   const Mapping low(machine.ram.get(), 0, mib, PROT_READ);
   EXPECT_EQ(numberAt<uint8_t>(low.bytes(), bootParamsGpa + 0x211), 1);  // KASLR_FLAG clear
 
-  request_.loopsPerJiffy = 0;
-  EXPECT_THAT(prepareMachine(request_).commandLine, testing::Not(HasSubstr("lpj")));
-  request_.loopsPerJiffy = 10384512;
-  EXPECT_THAT(prepareMachine(request_).commandLine, HasSubstr(" lpj=10384512 "));
+  request_.tscKilohertz = 0;
+  EXPECT_THAT(prepareMachine(request_).commandLine,
+              testing::Not(testing::AnyOf(HasSubstr("lpj"), HasSubstr("tsc"))));
+  request_.tscKilohertz = 2596128;
+  EXPECT_THAT(prepareMachine(request_).commandLine,
+              HasSubstr(" lpj=10384512 tsc_early_khz=2596128 tsc=reliable "));
 }
 
 TEST_F(Machine, isDescribedForAVmm) {
