@@ -189,7 +189,7 @@ TEST(Run, EveryProcessIsConfined) {
                             status.find("NoNewPrivs:\t1") != std::string::npos;
       filtered ? void(confined.insert(comm)) : void(unconfined[comm] = pid);
     }
-    if (confined.count("qemu-system-x86") != 0 && confined.count("ktstr-orchestra") != 0) break;
+    if (confined.size() == 5) break;  // the monitor is the last: it needs the machine's memory first
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   for (const char* comm :

@@ -25,7 +25,7 @@ run() {
   if [ "$ran" = 0 ]; then bad=1; failures+=$'\n'"  $name: ran no test"; fi
   if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; failures+=$'\n'"  $name: ended with status $status"; fi
   failed=$((failed + bad))
-  [ "$bad" = 0 ] || failures+=$'\n'"$(grep -E '^\[  FAILED  \] .*\(|^\[  FAILED  \] [A-Za-z]+\.' "$log" | sed "s/^/  $name: /" | sort -u)"
+  [ "$bad" = 0 ] || failures+=$'\n'"$(grep -E '^\[  FAILED  \] .*\([0-9]+ ms\)' "$log" | sed "s/^/  $name: /" | sort -u)"
   [ "$skip" = 0 ] || skips+=$'\n'"$(grep -B3 -E '^\[  SKIPPED \] .*\(' "$log" | grep -v '^\[ RUN\|^--' | sed "s/^/  $name: /")"
 }
 
