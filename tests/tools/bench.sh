@@ -32,7 +32,7 @@ run() { "$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 
 
 echo "host: $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
 echo
-rm -rf "$analysis/$build_id"
+rm -rf "$analysis/$build_id"*
 cold=$(run | jq '.monitorAttach.totalMicros / 1000')
 for _ in $(seq "$runs"); do start=$(now); run >> "$records"; since "$start" >> "$walls"; done
 
@@ -66,6 +66,3 @@ rival() {
 for _ in $(seq "$runs"); do rival; done > "$records.rival"
 line "rival: QEMU -kernel and SeaBIOS, the same kernel to the end of its boot" "" "$(spread s < "$records.rival")"
 
-echo
-line "code lines linked into ktstr-vmm-tcg (protocol + vmm)" "<= 3000" \
-  "$(cat protocol/*.cc protocol/*.h vmm/*.cc vmm/*.h | grep -v '_test\|_fuzz' | sed 's://.*::' | grep -c '[^[:space:]]')"
