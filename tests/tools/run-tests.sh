@@ -15,7 +15,7 @@ run() {
   name=$(basename "$binary")
   log=$results/$name.log
   echo "== $name"
-  "$binary" --gtest_color=no 2>&1 | tee "$log" | grep -vE "$hidden"
+  "$binary" --gtest_color=no 2>&1 | tee "$log" | grep --line-buffered -vE "$hidden"
   status=${PIPESTATUS[0]}
   ran=$(grep -c '^\[ RUN' "$log")
   ok=$(grep -c '^\[       OK' "$log")
