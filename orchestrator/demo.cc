@@ -1,7 +1,6 @@
 #include "orchestrator/demo.h"
 
 #include <capnp/message.h>
-#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include "orchestrator/findings.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/render.h"
+#include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/json.h"
 #include "protocol/process.h"
@@ -34,25 +34,14 @@ std::string demoScenario() {
 
 // One run; its record as JSON, or an Error with the run's exit code if it made none.
 std::string runOne(const DemoOptions& options, const std::string& scheduler) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
-  const Fd read(ends[0]);
-  Fd write(ends[1]);
-  SpawnOptions spawnOptions;
-  spawnOptions.executable = toolPath("ktstr-orchestrator");
-  spawnOptions.arguments = {"run",         options.scenario.empty() ? demoScenario() : options.scenario,
-                            "--kernel",    options.kernel,
-                            "--topology",  options.topology,
-                            "--scheduler", scheduler,
-                            "--format",    "jsonl"};
-  if (!options.duration.empty()) {
-    spawnOptions.arguments.insert(spawnOptions.arguments.end(), {"--duration", options.duration});
-  }
-  spawnOptions.standardOutput = write.get();
-  Child child = spawn(spawnOptions);
-  write.reset();
-  std::string json = readAll(read.get(), size_t{64} << 20);
-  const int status = child.wait();
+  std::vector<std::string> words = {
+      "run",         options.scenario.empty() ? demoScenario() : options.scenario,
+      "--kernel",    options.kernel,
+      "--topology",  options.topology,
+      "--scheduler", scheduler,
+      "--format",    "jsonl"};
+  if (!options.duration.empty()) words.insert(words.end(), {"--duration", options.duration});
+  auto [json, status] = runTool("ktstr-orchestrator", std::move(words), size_t{64} << 20);
   if (json.empty()) {
     throw Error(WIFEXITED(status) ? static_cast<ExitCode>(WEXITSTATUS(status)) : ExitCode::infrastructure,
                 "run-failed", scheduler + ": no record; " + describeWaitStatus(status),

@@ -1,14 +1,13 @@
 #include "orchestrator/host.h"
 
-#include <fcntl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <sstream>
 
-#include "protocol/error.h"
-#include "protocol/process.h"
+#include "orchestrator/tool.h"
+#include "protocol/fd.h"
 
 namespace ktstr {
 namespace {
@@ -38,18 +37,7 @@ void readHostFacts(rpc::HostFacts::Builder facts) {
 }
 
 std::string probeKvm() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
-  const Fd read(ends[0]);
-  Fd write(ends[1]);
-  SpawnOptions options;
-  options.executable = toolPath("ktstr-vmm");
-  options.arguments = {"--probe"};
-  options.standardOutput = write.get();
-  Child child = spawn(options);
-  write.reset();
-  std::string line = readAll(read.get(), 4096);
-  child.wait();
+  std::string line = runTool("ktstr-vmm", {"--probe"}, 4096).output;
   while (!line.empty() && line.back() == '\n') line.pop_back();
   return line;
 }

@@ -101,8 +101,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->capture_default_str();
   app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
-  app.add_option("--format", options.format, "human, jsonl or capnp")
-      ->transform(formatNames());
+  app.add_option("--format", options.format, "human, jsonl or capnp")->transform(formatNames());
   app.add_flag("--keep", options.keep,
                "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
   app.add_flag("--through-bzimage", options.throughBzImage,
@@ -137,8 +136,7 @@ int dispatch(int argc, char** argv) {
   demoCommand->add_option("--duration", demo.duration, "as of run");
   demoCommand->add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")
       ->capture_default_str();
-  demoCommand->add_option("--format", demo.format, "human or jsonl")
-      ->transform(formatNames());
+  demoCommand->add_option("--format", demo.format, "human or jsonl")->transform(formatNames());
   auto* scenarioCommand =
       app.add_subcommand("scenario", "check a scenario against a topology and print it back");
   scenarioCommand->add_option("scenario", options.scenario, "scenario file, or -")->required();
@@ -149,8 +147,7 @@ int dispatch(int argc, char** argv) {
   auto* showCommand =
       recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
   showCommand->add_option("record", recordName, "which")->capture_default_str();
-  showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")
-      ->transform(formatNames());
+  showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
 
   try {
     app.parse(argc, argv);

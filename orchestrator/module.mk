@@ -13,7 +13,7 @@ judge.fuzz := orchestrator/console_fuzz.cc
 libraries += orchestrator
 orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/host.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
-  orchestrator/resolve.cc orchestrator/run.cc orchestrator/session.cc
+  orchestrator/resolve.cc orchestrator/run.cc orchestrator/session.cc orchestrator/tool.cc
 orchestrator.needs := judge boot image scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_link_test.cc orchestrator/sandbox_test.cc
 

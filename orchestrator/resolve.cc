@@ -1,12 +1,11 @@
 #include "orchestrator/resolve.h"
 
 #include <capnp/serialize.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "guest/scenario/validate.h"
+#include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
@@ -22,20 +21,10 @@ std::string baseName(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-// Runs a tool of ours to its end; its stderr is ours. Returns its standard output.
-std::string runTool(const std::string& tool, std::vector<std::string> arguments, const std::string& failure) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
-  const Fd read(ends[0]);
-  Fd write(ends[1]);
-  SpawnOptions options;
-  options.executable = toolPath(tool);
-  options.arguments = std::move(arguments);
-  options.standardOutput = write.get();
-  Child child = spawn(options);
-  write.reset();
-  std::string output = readAll(read.get(), size_t{1} << 20);
-  const int status = child.wait();
+// The standard output of a tool of ours, or an Error `failure` with the tool's own exit code.
+std::string outputOf(const std::string& tool, std::vector<std::string> arguments,
+                     const std::string& failure) {
+  auto [output, status] = runTool(tool, std::move(arguments));
   if (status == 0) return output;
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(ExitCode::infrastructure);
   throw Error(static_cast<ExitCode>(code), failure, tool + " ended with " + describeWaitStatus(status),
@@ -62,7 +51,7 @@ cache::Entry resolveKernel(const cache::Store& store, const std::string& spec) {
   const cache::KernelSpec parsed = cache::parseKernelSpec(spec);
   const auto corrupt = [](const Error& error) { log::warn(error.what()); };
   if (auto entry = cache::findKernelIfThere(store, parsed, corrupt)) return *entry;
-  runTool("ktstr-cache", {"get", spec}, "kernel-unavailable");
+  outputOf("ktstr-cache", {"get", spec}, "kernel-unavailable");
   return cache::findKernel(store, spec);
 }
 
@@ -80,7 +69,7 @@ Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel
     if (auto found = findProgram(wanted)) {
       path = *found;
     } else {
-      path = runTool("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
+      path = outputOf("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
       while (!path.empty() && path.back() == '\n') path.pop_back();
     }
   }

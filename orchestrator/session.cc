@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
@@ -14,12 +15,6 @@ namespace ktstr {
 namespace {
 
 constexpr uint32_t panicGraceMs = 1500;  // from the panic on the console to the machine's end, with panic=-1
-
-std::pair<Fd, Fd> makePipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw errnoError("pipe-failed", "make a pipe");
-  return {Fd(ends[0]), Fd(ends[1])};
-}
 
 }  // namespace
 
