@@ -79,7 +79,8 @@ Json encodeValue(const capnp::DynamicValue::Reader& value, bool full, int depth)
 
 std::vector<capnp::StructSchema::Field> presentFields(const capnp::DynamicStruct::Reader& message) {
   std::vector<capnp::StructSchema::Field> fields;
-  for (const auto field : message.getSchema().getNonUnionFields()) fields.push_back(field);
+  const auto always = message.getSchema().getNonUnionFields();
+  for (const auto field : always) fields.push_back(field);
   const auto which = message.which();
   KJ_IF_MAYBE (member, which) {
     fields.push_back(*member);
