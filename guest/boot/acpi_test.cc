@@ -95,7 +95,8 @@ TEST(Acpi, fadtPointsToFirmwareAndResetsByKeyboardController) {
 }
 
 TEST(Acpi, madtListsCpusIoApicAndOverrides) {
-  const std::vector<Bytes> entries = structures(Tables(parseTopology("1n2l3c1t"))["APIC"], 44);
+  Tables tables(parseTopology("1n2l3c1t"));
+  const std::vector<Bytes> entries = structures(tables["APIC"], 44);
   ASSERT_EQ(entries.size(), 6u + 4);
   std::vector<int> ids;
   for (size_t i = 0; i < 6; i++) {

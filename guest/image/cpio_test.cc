@@ -83,7 +83,7 @@ TEST(Suffix, isSmallAndNamesTheRun) {
 
 TEST(Lz4Legacy, roundTripsOverSeveralBlocks) {
   std::string content;
-  for (int i = 0; content.size() < (20u << 20); i++) content += std::to_string(i * 7919);
+  for (uint64_t i = 0; content.size() < (20u << 20); i++) content += std::to_string(i * 7919);
   const std::vector<std::byte> frame = compressLz4Legacy(asBytes(content));
   EXPECT_LT(frame.size(), content.size());
   EXPECT_TRUE(unpackLz4Legacy(frame) == content);
