@@ -1,6 +1,8 @@
 // ktstr-vmm-tcg: the Vmm interface on a QEMU child. See usage() for how to start it.
+#include <fcntl.h>
 #include <kj/async-io.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,6 +108,7 @@ struct Listener {
 };
 
 struct Listeners {
+  Fd directory;  // locked
   Listener control, observe, gate;
   std::vector<std::string> files;
 
@@ -115,21 +118,34 @@ struct Listeners {
   }
 };
 
-Listeners listenIn(const Options& options) {
+// Makes the directory ours for as long as this process or its warden lives: the warden, which is there before
+// the sockets are, may then remove them whoever dies when.
+Listeners claimDirectory(const Options& options) {
   Listeners listeners;
   if (options.directory.empty()) return listeners;
   if (mkdir(options.directory.c_str(), 0755) != 0 && errno != EEXIST) {
     throw errnoError("listen-failed", "make directory " + options.directory);
   }
+  listeners.directory = openFile(options.directory, O_RDONLY | O_DIRECTORY);
+  if (flock(listeners.directory.get(), LOCK_EX | LOCK_NB) != 0) {
+    throw errnoError("address-in-use", "another VMM serves in " + options.directory,
+                     "name another directory");
+  }
+  for (const char* name : {"control.sock", "observe.sock", "gate.sock"}) {
+    listeners.files.push_back(options.directory + "/" + name);
+  }
+  return listeners;
+}
+
+void listenIn(const Options& options, Listeners& listeners) {
+  if (options.directory.empty()) return;
   const auto add = [&](Listener& listener, const char* name, unsigned mode, unsigned connections) {
     listener.options = {options.directory + "/" + name, mode, options.allowedUids, connections};
     listener.socket = listenUnix(listener.options);
-    listeners.files.push_back(listener.options.path);
   };
   add(listeners.control, "control.sock", 0600, 1);
   add(listeners.observe, "observe.sock", 0660, 16);
   add(listeners.gate, "gate.sock", 0600, 4);
-  return listeners;
 }
 
 std::variant<QemuProgram, Error> tryFindQemu() {
@@ -184,9 +200,10 @@ int run(int argc, char** argv) {
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
   auto qemu = tryFindQemu();
-  Listeners listeners = listenIn(options);
+  Listeners listeners = claimDirectory(options);
   const auto* program = std::get_if<QemuProgram>(&qemu);
   Fd warden = startWarden(program != nullptr ? program->path : "", listeners.files);
+  listenIn(options, listeners);
   EngineChannels channels = makeEngineChannels();
   const int firmware = channels.firmware.get();
   auto io = kj::setupAsyncIo();
