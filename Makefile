@@ -50,7 +50,7 @@ include $(wildcard */module.mk)
         compile_commands.json clean help tests
 
 all: deps-if-missing
-	@$(submake) programs
+	+@$(submake) programs
 
 deps: ## install what is needed (Debian 12 and 13; root or sudo)
 	@tests/tools/deps.sh install
@@ -147,27 +147,27 @@ tests: programs
 # ---- checks ----------------------------------------------------------------------------------------------------
 
 check: deps-if-missing ## unit tests and system tests (boots real kernels)
-	@$(submake) tests
+	+@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) unit system
 
 check-unit: deps-if-missing ## unit tests alone
-	@$(submake) tests
+	+@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) unit
 
 check-system: deps-if-missing ## system tests alone
-	@$(submake) tests
+	+@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) system
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
-	@$(submake) programs
+	+@$(submake) programs
 	@$(BUILD)/bin/ktstr demo
 
 bench: deps-if-missing ## the figures of README's table
-	@$(submake) programs
+	+@$(submake) programs
 	@tests/tools/bench.sh $(BUILD)
 
 fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
-	@$(submake) BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
+	+@$(submake) BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
 	@tests/tools/run-fuzzers.sh build/fuzz/fuzzer $(FUZZ_SECONDS)
 
 # ---- the rest --------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr time_t maxListAge = 24 * 3600;
 constexpr time_t minListAge = 60;
 constexpr unsigned maxSilence = 300;  // seconds; apt's own limits come first
+constexpr unsigned waitsPerSecond = 5;
 constexpr uint64_t minFree = uint64_t{4} << 20;
 
 constexpr std::array archiveSuites = {"bookworm",
@@ -121,16 +122,18 @@ Error unavailable(const std::string& what, const std::string& why) {
 }  // namespace
 
 // Returns when there is something to read. apt waits for ever when its disk is full, so this looks after the
-// disk.
+// disk, also while apt still has something to say.
 void Apt::waitForOutput(int fd) const {
-  for (unsigned seconds = 0;; ++seconds) {
-    pollfd event{fd, POLLIN, 0};
-    if (poll(&event, 1, 1000) > 0) return;
+  for (unsigned waits = 0;; ++waits) {
     struct statvfs disk {};
     if (statvfs(root_.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < minFree) {
       throw diskFull(text("less than ", minFree >> 20, " MiB are left"));
     }
-    if (seconds > maxSilence) throw unavailable("apt", text("no sign of life for ", maxSilence, " s"));
+    pollfd event{fd, POLLIN, 0};
+    if (poll(&event, 1, 1000 / waitsPerSecond) > 0) return;
+    if (waits > maxSilence * waitsPerSecond) {
+      throw unavailable("apt", text("no sign of life for ", maxSilence, " s"));
+    }
   }
 }
 
@@ -243,7 +246,9 @@ void Apt::update(bool fresh, const OnProgress& progress) {
   if (age < (fresh ? minListAge : maxListAge)) return;
   constexpr const char* doing = "package lists of all Debian suites";
   progress(0, doing);
-  const Outcome outcome = fetch({"update"}, doing, progress);
+  // Without a network there is nothing to wait for; where anything was got, what failed is worth another try.
+  Outcome outcome = fetch({"update", "-o", "Acquire::Retries=0"}, doing, progress);
+  if (outcome.status != 0 && outcome.fetched) outcome = fetch({"update"}, doing, progress);
   if (outcome.fetched) {
     openFile(stamp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     utimensat(AT_FDCWD, stamp.c_str(), nullptr, 0);

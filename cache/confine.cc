@@ -13,7 +13,7 @@ Sandbox storeSandbox() {
         "lseek",   "fstat",   "newfstatat", "statx",     "stat",      "lstat",     "getdents64", "mkdir",
         "mkdirat", "rename",  "renameat",   "renameat2", "unlink",    "unlinkat",  "rmdir",      "flock",
         "fsync",   "fchmod",  "getcwd",     "fcntl",     "access",    "faccessat", "readlink",   "fadvise64",
-        "getuid",  "geteuid", "sysinfo",    "open",      "prlimit64", "fstatfs"}) {
+        "getuid",  "geteuid", "sysinfo",    "open",      "prlimit64", "fstatfs",   "ftruncate"}) {
     sandbox.allow(name);
   }
   sandbox.allow("ioctl", {{1, TCGETS}}).allow("ioctl", {{1, TIOCGWINSZ}});  // stdio asks what stdout is

@@ -10,6 +10,7 @@
 #include "cache/entry_files.h"
 #include "cache/sha256.h"
 #include "cache/store.h"
+#include "protocol/sparse.h"
 #include "protocol/text.h"
 
 namespace ktstr::cache {
@@ -71,7 +72,10 @@ Fd Draft::create(std::string_view file) {
 }
 
 void Draft::write(std::string_view file, std::span<const std::byte> bytes) {
-  writeAll(create(file).get(), bytes);
+  const Fd fd = create(file);
+  writeSparse(fd.get(), 0, bytes);
+  if (ftruncate(fd.get(), static_cast<off_t>(bytes.size())) != 0)
+    throw storageError("write-failed", "size a file");
 }
 
 void Draft::write(std::string_view file, std::string_view bytes) {

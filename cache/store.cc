@@ -16,6 +16,7 @@
 
 #include "cache/entry_files.h"
 #include "cache/sha256.h"
+#include "protocol/place.h"
 #include "protocol/text.h"
 
 namespace ktstr::cache {
@@ -84,15 +85,7 @@ std::string asName(std::string_view name) {
 }
 
 std::string Store::defaultRoot() {
-  const auto setting = [](const char* variable) {
-    const char* value = getenv(variable);
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (auto place = setting("KTSTR_CACHE_DIR"); !place.empty()) return fs::absolute(place);
-  if (auto place = setting("XDG_CACHE_HOME"); place.starts_with('/')) return place + "/ktstr";
-  if (auto home = setting("HOME"); home.starts_with('/')) return home + "/.cache/ktstr";
-  throw Error(ExitCode::usage, "cache-unusable", "neither KTSTR_CACHE_DIR, XDG_CACHE_HOME nor HOME is set",
-              "set KTSTR_CACHE_DIR to a directory for the cache");
+  return userPlace("KTSTR_CACHE_DIR", "XDG_CACHE_HOME", ".cache");
 }
 
 Store Store::open() {

@@ -13,9 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 
 #include "kbuild/command.h"
+#include "kbuild/recipe.h"
 #include "kbuild/test_archive.h"
 #include "protocol/process.h"
 
@@ -27,9 +30,14 @@ template <typename Attempt>
 int confined(Attempt attempt) {
   const pid_t pid = fork();
   if (pid == 0) {
-    buildSandbox("kbuild-test").lockDown();
-    attempt();
-    _exit(0);
+    try {
+      buildSandbox("kbuild-test").lockDown();
+      attempt();
+      _exit(0);
+    } catch (const std::exception& error) {
+      fprintf(stderr, "%s\n", error.what());
+      _exit(100);
+    }
   }
   int status = 0;
   waitpid(pid, &status, 0);
@@ -47,6 +55,7 @@ int shell(const char* script) {
   SpawnOptions options;
   options.executable = "/bin/bash";
   options.arguments = {"-c", script};
+  options.environment = buildEnvironment("/nowhere");
   return spawn(options).wait();
 }
 
@@ -90,7 +99,7 @@ TEST(BuildSandbox, LetsCompilersAndMakeWork) {
   const int status = confined([&] {
     const Interrupts interrupts;
     CommandRunner runner(findProgram("setsid").value(), directory / "log", interrupts, {});
-    runner.run({*make, {"-C", directory / ".", "-j2", "CC=" + *gcc}, {}});
+    runner.run({*make, {"-C", directory / ".", "-j2", "CC=" + *gcc}, buildEnvironment(directory / ".")});
   });
   EXPECT_EQ(status, 0) << describeWaitStatus(status) << "\n" << readFile(directory / "log");
 }

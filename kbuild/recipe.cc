@@ -9,23 +9,6 @@
 #include "protocol/text.h"
 
 namespace ktstr::kbuild {
-namespace {
-
-// With SHELL and a user's name given, no shell asks the user database, which would take a socket to nscd.
-std::vector<std::string> environment(const Layout& layout) {
-  const char* path = std::getenv("PATH");
-  return {text("PATH=", path == nullptr ? "/usr/bin:/bin" : path),
-          "HOME=" + layout.home,
-          "TMPDIR=" + layout.home,
-          "SHELL=/bin/sh",
-          "USER=ktstr",
-          "LOGNAME=ktstr",
-          "LC_ALL=C",
-          "PYTHONDONTWRITEBYTECODE=1"};
-}
-
-}  // namespace
-
 const std::vector<std::string>& wantedSources() {
   static const std::vector<std::string> paths{"Makefile", "kernel/bpf/", "scripts/", "tools/"};
   return paths;
@@ -62,12 +45,24 @@ std::vector<std::string> schedulersIn(const std::string& source) {
   return names;
 }
 
+std::vector<std::string> buildEnvironment(const std::string& home) {
+  const char* path = std::getenv("PATH");
+  return {text("PATH=", path == nullptr ? "/usr/bin:/bin" : path),
+          "HOME=" + home,
+          "TMPDIR=" + home,
+          "SHELL=/bin/sh",
+          "USER=ktstr",
+          "LOGNAME=ktstr",
+          "LC_ALL=C",
+          "PYTHONDONTWRITEBYTECODE=1"};
+}
+
 Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs) {
   return {tools.make,
           {"--no-print-directory", "-C", layout.source + "/tools/sched_ext", text("-j", jobs),
            "CLANG=" + tools.clang, "LLVM_STRIP=" + tools.llvmStrip, "VMLINUX_BTF=" + layout.btf,
            "O=" + layout.build},
-          environment(layout)};
+          buildEnvironment(layout.home)};
 }
 
 Command linkCommand(const Tools& tools, const Layout& layout, const std::string& scheduler,
@@ -76,7 +71,7 @@ Command linkCommand(const Tools& tools, const Layout& layout, const std::string&
   std::vector<std::string> arguments{"-static", "-o", output, objects + "sched_ext/" + scheduler + ".o",
                                      objects + "libbpf/libbpf.a"};
   arguments.insert(arguments.end(), tools.staticLibraries.begin(), tools.staticLibraries.end());
-  return {tools.compiler, arguments, environment(layout)};
+  return {tools.compiler, arguments, buildEnvironment(layout.home)};
 }
 
 }  // namespace ktstr::kbuild

@@ -31,6 +31,10 @@ std::string entryKey(const std::string& sourceDigest, const std::string& btfId, 
 // Error "sched-ext-missing" if there are none (before 6.12).
 std::vector<std::string> schedulersIn(const std::string& source);
 
+// What the commands see of the environment, and nothing else of the caller's. With HOME, SHELL and a user's
+// name given, no shell or interpreter asks the user database, which would take a socket to nscd.
+std::vector<std::string> buildEnvironment(const std::string& home);
+
 // Compiles all of them, with the tree's own bpftool and libbpf. 25 s of CPU time.
 Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs);
 // Links one of them statically, so that it runs in a guest without libraries.

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "protocol/json.h"
+#include "protocol/place.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -175,18 +176,7 @@ void PendingRecord::finish(rpc::RunRecord::Reader record) {
 }
 
 RecordStore RecordStore::open() {
-  const auto variable = [](const char* name) -> std::string {
-    const char* value = getenv(name);
-    return value == nullptr ? "" : value;
-  };
-  if (const std::string own = variable("KTSTR_STATE_DIR"); !own.empty()) return RecordStore(own);
-  if (const std::string state = variable("XDG_STATE_HOME"); !state.empty())
-    return RecordStore(state + "/ktstr");
-  if (const std::string home = variable("HOME"); !home.empty())
-    return RecordStore(home + "/.local/state/ktstr");
-  throw Error(ExitCode::usage, "no-state-directory",
-              "neither KTSTR_STATE_DIR nor XDG_STATE_HOME nor HOME is set",
-              "set KTSTR_STATE_DIR to where runs shall be kept");
+  return RecordStore(userPlace("KTSTR_STATE_DIR", "XDG_STATE_HOME", ".local/state"));
 }
 
 RecordStore::RecordStore(std::string root)

@@ -65,7 +65,7 @@ class PendingRecord {
 
 class RecordStore {
  public:
-  // From the environment. Throws Error "no-state-directory" (usage) if neither variable nor HOME is set.
+  // Where the environment says (see above).
   static RecordStore open();
   // `root` is what KTSTR_STATE_DIR would name; made when first needed.
   explicit RecordStore(std::string root);

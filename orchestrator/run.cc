@@ -16,6 +16,7 @@
 #include "orchestrator/session.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
+#include "protocol/sparse.h"
 #include "protocol/text.h"
 #include "version.h"
 
@@ -179,14 +180,7 @@ void writePhases(const Phases& phases, rpc::RunRecord::Builder record) {
 void keepRam(int ram, int file) {
   const uint64_t size = fileSize(ram);
   if (ftruncate(file, static_cast<off_t>(size)) != 0) throw errnoError("write-failed", "size ram.bin");
-  const Mapping memory(ram, 0, size, PROT_READ);
-  off_t data = 0;
-  while ((data = lseek(ram, data, SEEK_DATA)) >= 0) {
-    const off_t hole = lseek(ram, data, SEEK_HOLE);
-    if (lseek(file, data, SEEK_SET) < 0) throw errnoError("write-failed", "seek in ram.bin");
-    writeAll(file, memory.bytes().subspan(static_cast<size_t>(data), static_cast<size_t>(hole - data)));
-    data = hole;
-  }
+  copySparse(ram, 0, file, 0, size);
 }
 
 void addFinding(rpc::RunRecord::Builder record, const Error& error) {

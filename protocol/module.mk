@@ -9,8 +9,10 @@ libraries += protocol json log sandbox rpc
 schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp protocol/sample.capnp \
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
-protocol.sources := protocol/error.cc protocol/fd.cc protocol/process.cc protocol/mailbox.cc
-protocol.tests := protocol/fd_test.cc protocol/process_test.cc protocol/mailbox_test.cc
+protocol.sources := protocol/error.cc protocol/fd.cc protocol/sparse.cc protocol/place.cc protocol/process.cc \
+  protocol/mailbox.cc
+protocol.tests := protocol/fd_test.cc protocol/sparse_test.cc protocol/place_test.cc protocol/process_test.cc \
+  protocol/mailbox_test.cc
 protocol.fuzz := protocol/mailbox_fuzz.cc
 protocol.packages := capnp-rpc zlib
 

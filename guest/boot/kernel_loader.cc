@@ -1,22 +1,19 @@
 #include "guest/boot/kernel_loader.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "cache/kernel_image.h"
 #include "guest/boot/memory_plan.h"
 #include "protocol/error.h"
+#include "protocol/sparse.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 
 namespace {
 
-constexpr size_t pageSize = 4096;
 constexpr uint64_t entry64Offset = 0x200;  // boot.rst, "64-bit Boot Protocol"
 constexpr uint16_t xlfKernel64 = 1;
 
@@ -25,36 +22,21 @@ Error invalid(const std::string& reason) {
                "use a distribution's vmlinuz or its vmlinux");
 }
 
-bool isZero(std::span<const std::byte> bytes) {
-  static constexpr std::byte zeros[pageSize]{};
-  return std::memcmp(bytes.data(), zeros, bytes.size()) == 0;
-}
-
-void writeAt(int fd, uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t wrote = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) throw errnoError("write-failed", text("write guest memory at offset ", hex(offset)));
-    offset += static_cast<uint64_t>(wrote);
-    bytes = bytes.subspan(static_cast<size_t>(wrote));
-  }
-}
-
 }  // namespace
 
-KernelImage::KernelImage(int fd, bool throughBzImage) : file_(fd, 0, fileSize(fd), PROT_READ) {
+KernelImage::KernelImage(int fd, bool throughBzImage) : fd_(fd), file_(fd, 0, fileSize(fd), PROT_READ) {
   if (!cache::isBzImage(file_.bytes())) {
     if (throughBzImage) throw invalid("not a bzImage, which is needed to boot through its own entry");
-    placeElf(file_.bytes());
+    placeElf(file_.bytes(), true);
   } else if (throughBzImage) {
     placeBzImage(file_.bytes());
   } else {
     extracted_ = cache::extractVmlinux(file_.bytes());
-    placeElf(extracted_);
+    placeElf(extracted_, false);
   }
 }
 
-void KernelImage::placeElf(std::span<const std::byte> image) {
+void KernelImage::placeElf(std::span<const std::byte> image, bool fromFile) {
   const cache::KernelElf elf = cache::parseKernelElf(image);
   entry_ = elf.entry;
   bool entryInside = false;
@@ -63,7 +45,8 @@ void KernelImage::placeElf(std::span<const std::byte> image) {
       throw invalid(text("segment at ", hex(segment.paddr), " of ", segment.memsz,
                          " bytes is not between 1 MiB and 2 GiB"));
     }
-    pieces_.push_back({segment.paddr, image.subspan(segment.offset, segment.filesz)});
+    pieces_.push_back({segment.paddr, image.subspan(segment.offset, segment.filesz),
+                       fromFile ? std::optional(segment.offset) : std::nullopt});
     end_ = std::max(end_, segment.paddr + segment.memsz);
     entryInside |= entry_ >= segment.paddr && entry_ < segment.paddr + segment.filesz;
   }
@@ -80,24 +63,20 @@ void KernelImage::placeBzImage(std::span<const std::byte> image) {
     throw invalid(text("preferred address ", hex(place), ", init_size ", header.initSize, " and ",
                        code.size(), " bytes of code do not go together"));
   }
-  pieces_.push_back({place, code});
+  pieces_.push_back({place, code, header.protectedModeOffset});
   entry_ = place + entry64Offset;
   end_ = place + header.initSize;
   setupHeader_ = header.raw;
 }
 
-void writeSparse(int fd, uint64_t offset, std::span<const std::byte> bytes) {
-  size_t start = 0;  // of the run of pages to be written
-  size_t at = 0;
-  while (at < bytes.size()) {
-    const size_t length = std::min(bytes.size() - at, pageSize - (offset + at) % pageSize);
-    if (isZero(bytes.subspan(at, length))) {
-      writeAt(fd, offset + start, bytes.subspan(start, at - start));
-      start = at + length;
+void KernelImage::copyTo(int ram) const {
+  for (const KernelPiece& piece : pieces_) {
+    if (piece.fileOffset) {
+      copySparse(fd_, *piece.fileOffset, ram, piece.gpa, piece.bytes.size());
+    } else {
+      writeSparse(ram, piece.gpa, piece.bytes);
     }
-    at += length;
   }
-  writeAt(fd, offset + start, bytes.subspan(start));
 }
 
 }  // namespace ktstr

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,24 +14,28 @@ namespace ktstr {
 struct KernelPiece {
   uint64_t gpa;
   std::span<const std::byte> bytes;
+  std::optional<uint64_t> fileOffset;  // of the same bytes in the image's file, unless they were extracted
 };
 
-// Owns the image; movable. Errors as cache/kernel_image.h.
+// Owns the image but not the descriptor; movable. Errors as cache/kernel_image.h.
 class KernelImage {
  public:
   // `throughBzImage`: as BootRequest. Otherwise a bzImage's payload is extracted.
   KernelImage(int fd, bool throughBzImage);
 
   const std::vector<KernelPiece>& pieces() const { return pieces_; }
+  // Copies the pieces to guest memory that is all zeros. Throws Error as protocol/sparse.h.
+  void copyTo(int ram) const;
   uint64_t entry() const { return entry_; }  // 64-bit entry point, boot_params in RSI
   uint64_t end() const { return end_; }      // end of all memory the kernel needs at its place, also .bss
   // A bzImage's header from offset 0x1f1 when it is entered itself, else empty.
   std::span<const std::byte> setupHeader() const { return setupHeader_; }
 
  private:
-  void placeElf(std::span<const std::byte> image);
+  void placeElf(std::span<const std::byte> image, bool fromFile);
   void placeBzImage(std::span<const std::byte> image);
 
+  int fd_;
   Mapping file_;
   std::vector<std::byte> extracted_;
   std::vector<KernelPiece> pieces_;
@@ -38,8 +43,5 @@ class KernelImage {
   uint64_t end_ = 0;
   std::span<const std::byte> setupHeader_;
 };
-
-// Writes bytes at `offset` of a descriptor that reads as zeros there, leaving holes for whole pages of zeros.
-void writeSparse(int fd, uint64_t offset, std::span<const std::byte> bytes);
 
 }  // namespace ktstr

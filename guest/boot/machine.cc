@@ -12,6 +12,7 @@
 #include "guest/boot/tsc.h"
 #include "protocol/error.h"
 #include "protocol/mailbox.h"
+#include "protocol/sparse.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -102,7 +103,7 @@ PreparedRam prepareMachine(const BootRequest& request) {
 
   PreparedRam machine;
   machine.ram = makeMemfd("ktstr-ram", plan.ramBytes);
-  for (const KernelPiece& piece : kernel.pieces()) writeSparse(machine.ram.get(), piece.gpa, piece.bytes);
+  kernel.copyTo(machine.ram.get());
   writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
   machine.mailbox = makeMailbox(request);
   const uint64_t tscKilohertz = request.tscKilohertz ? *request.tscKilohertz : tsc.kilohertz();

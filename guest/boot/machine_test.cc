@@ -13,6 +13,7 @@
 #include "guest/boot/tsc.h"
 #include "protocol/error.h"
 #include "protocol/mailbox.h"
+#include "protocol/sparse.h"
 
 namespace ktstr {
 namespace {
@@ -54,7 +55,8 @@ Fd makeKernel(uint16_t machine = EM_X86_64, uint64_t paddr = 16 * mib) {
   file.replace(4096, 6, "kernel");
   file.replace(4 * 4096 - 3, 3, "end");
   Fd fd = makeMemfd("kernel", 0);
-  writeAll(fd.get(), file);
+  writeSparse(fd.get(), 0, std::as_bytes(std::span(file)));
+  EXPECT_EQ(ftruncate(fd.get(), static_cast<off_t>(file.size())), 0);
   return fd;
 }
 
