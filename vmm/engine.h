@@ -1,88 +1,67 @@
-// The QEMU behind a machine: started through the warden, controlled by QMP, and its end explained.
+// What runs a machine: QEMU (vmm/tcg) or KVM (vmm/kvm), behind the servers that hand out authority over it.
 #pragma once
 
-#include <kj/async-io.h>
+#include <kj/async.h>
 
-#include <optional>
+#include <cstddef>
+#include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "protocol/fd.h"
 #include "protocol/machine.capnp.h"
-#include "vmm/qmp.h"
-#include "vmm/warden.h"
+#include "vmm/machine_check.h"
 
 namespace ktstr::vmm {
 
-// All descriptors the engine will ever need, made before the process is locked down. `first` of a pair stays
-// with us.
-struct EngineChannels {
-  std::pair<Fd, Fd> qmp, console, doorbell;
-  std::pair<Fd, Fd> standardError;  // a pipe: read end, write end
-  Fd firmware;                      // memfd of the ROM's size
-};
-// Throws Error "socket-failed", "memfd-failed".
-EngineChannels makeEngineChannels();
-
 struct EngineEnd {
   rpc::ExitKind kind = rpc::ExitKind::ENGINE_FAILED;
-  std::string detail;
+  std::string detail;  // evidence
 };
 
+// Memory objects of a machine. base and mailbox may be absent.
+struct MachineMemory {
+  Fd ram, base, mailbox;
+};
+
+struct VcpuRegisters {
+  uint64_t rip, cr3, lstar;
+};
+
+// One machine, from launch to its end. All calls on the thread of the event loop; calls on a machine that has
+// not been launched or has ended fail by name ("no-machine" is the callers' business).
 class Engine {
  public:
-  static constexpr size_t kLastWords = 8192;  // of QEMU's stderr that are kept
+  virtual ~Engine() noexcept(false) = default;
 
-  Engine(kj::AsyncIoContext& io, Fd warden, EngineChannels channels);
+  // Who it is and what it offers. Throws the Error for which it can run no machine at all.
+  virtual void describe(rpc::VmmInfo::Builder info) const = 0;
 
-  // Starts QEMU with `arguments` and these {ours, number in QEMU} besides the channels. When it resolves QEMU
-  // has mapped its memory and is paused before its first instruction. Once; fails with "engine-failed" and
-  // QEMU's last words.
-  kj::Promise<void> launch(std::vector<std::string> arguments, std::vector<std::pair<int, int>> descriptors,
-                           kj::Duration limit);
-  int firmware() const { return channels_.firmware.get(); }
+  // Once. When it resolves the machine exists, has mapped its memory, and has not executed an instruction.
+  // `ram` is all guest RAM mapped shared and writable, in linear order; it and `memory` outlive the machine.
+  // Fails with "engine-failed" and the engine's last words.
+  virtual kj::Promise<void> launch(const CheckedMachine& machine, const MachineMemory& memory,
+                                   std::byte* ram) = 0;
 
-  kj::Promise<void> start();       // once, else "already-started"
-  kj::Promise<uint32_t> freeze();  // counted; resolves to the microseconds it took
-  kj::Promise<void> thaw();        // one per freeze, else "not-frozen"
-  kj::Promise<void> reset();       // hard reset; runs on if it ran
-  void stop();                     // any number of times; ended() follows
+  virtual kj::Promise<void> start() = 0;       // once, else "already-started"
+  virtual kj::Promise<uint32_t> freeze() = 0;  // counted; resolves to the microseconds it took
+  virtual kj::Promise<void> thaw() = 0;        // one per freeze, else "not-frozen"
+  virtual kj::Promise<void> reset() = 0;       // hard reset; runs on if it ran
+  virtual void stop() = 0;                     // any number of times; ended() follows
 
-  // Resolves when QEMU and the warden's watch over it have ended.
-  kj::Promise<void> ended() { return ended_.addBranch(); }
-  bool hasEnded() const { return end_.has_value(); }
-  const EngineEnd& end() const { return *end_; }  // once ended
+  // Throws "not-frozen", "vcpu-invalid", or "not-supported-by-tcg".
+  virtual VcpuRegisters registers(uint32_t vcpu) = 0;
+  // Nanoseconds of host CPU time by vCPU. Throws "not-supported-by-tcg".
+  virtual std::vector<uint64_t> vcpuTimes() = 0;
+
+  // Resolves when nothing of the machine runs any more.
+  virtual kj::Promise<void> ended() = 0;
+  virtual bool hasEnded() const = 0;
+  virtual const EngineEnd& end() const = 0;  // once ended
 
   // The host end of a serial port, once each; "stream-taken" after that.
-  Fd takeConsole() { return takeStream(channels_.console.first, "console"); }
-  Fd takeDoorbell() { return takeStream(channels_.doorbell.first, "doorbell"); }
-
- private:
-  static Fd takeStream(Fd& stream, const char* name);
-  kj::Promise<void> watch();
-  kj::Promise<void> drain();
-  kj::Promise<void> readLastWords();
-  void conclude();
-  void onEvent(const QmpMessage& event);
-  kj::Promise<std::string> command(const std::string& name, const std::string& arguments = {});
-
-  kj::AsyncIoContext& io_;
-  EngineChannels channels_;
-  int wardenFd_;
-  kj::Own<kj::AsyncIoStream> warden_;
-  kj::Own<kj::AsyncInputStream> standardError_;
-  kj::Maybe<kj::Own<Qmp>> qmp_;
-  kj::Promise<void> lastWordsRead_ = kj::READY_NOW;
-  WardenReport report_{};
-  std::optional<WardenReport> final_;  // the warden's last report; absent when it died
-  std::string lastWords_;
-  char chunk_[1024];
-  std::string shutdownReason_;  // of QEMU's SHUTDOWN event
-  std::optional<EngineEnd> end_;
-  bool started_ = false, stopped_ = false;
-  unsigned freezes_ = 0;
-  kj::ForkedPromise<void> ended_;
+  virtual Fd takeConsole() = 0;
+  virtual Fd takeDoorbell() = 0;
 };
 
 }  // namespace ktstr::vmm

@@ -41,6 +41,7 @@ class GuestRam {
   // lie within one of `granted` and are at most kMaxGateWrite.
   void write(uint64_t gpa, std::span<const std::byte> bytes, std::span<const GpaSpan> granted);
 
+  std::byte* data() { return mapping_.data(); }  // linear: byte 0 of the RAM object first
   const std::vector<CheckedRegion>& regions() const { return regions_; }
 
  private:

@@ -7,7 +7,7 @@
 
 #include "protocol/error.h"
 #include "vmm/machine_check.h"
-#include "vmm/qemu_command.h"
+#include "vmm/tcg/qemu_command.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ktstr::vmm;

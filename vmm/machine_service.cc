@@ -15,7 +15,7 @@ constexpr auto kLeaseTime = 1 * kj::SECONDS;
 
 class FreezeLeaseServer final : public rpc::FreezeLease::Server {
  public:
-  explicit FreezeLeaseServer(TcgVmm& vmm)
+  explicit FreezeLeaseServer(VmmState& vmm)
       : vmm_(vmm),
         expiry_(vmm.timer().afterDelay(kLeaseTime).then([this] { release(); }).eagerlyEvaluate(nullptr)) {}
   ~FreezeLeaseServer() noexcept(false) { release(); }
@@ -26,22 +26,22 @@ class FreezeLeaseServer final : public rpc::FreezeLease::Server {
     vmm_.detach(kj::evalNow([this] { return vmm_.engine().thaw(); }));
   }
 
-  TcgVmm& vmm_;
+  VmmState& vmm_;
   bool released_ = false;
   kj::Promise<void> expiry_;
 };
 
 class ObserverServer final : public rpc::Observer::Server {
  public:
-  explicit ObserverServer(TcgVmm& vmm) : vmm_(vmm) {}
+  explicit ObserverServer(VmmState& vmm) : vmm_(vmm) {}
 
  protected:
   kj::Promise<void> memory(MemoryContext context) override {
     return answering([this, context]() mutable {
       return vmm_.booted().then([this, context]() mutable {
-        const TcgVmm::Machine& machine = vmm_.machine();
+        const VmmState::Machine& machine = vmm_.machine();
         auto results = context.getResults();
-        results.setFd(giveFd(machine.ram.duplicate()).castAs<rpc::Fd>());
+        results.setFd(giveFd(machine.objects.ram.duplicate()).castAs<rpc::Fd>());
         const auto& regions = machine.memory.regions();
         auto list = results.initRegions(static_cast<unsigned>(regions.size()));
         for (unsigned i = 0; i < list.size(); ++i) {
@@ -66,22 +66,36 @@ class ObserverServer final : public rpc::Observer::Server {
     });
   }
 
-  kj::Promise<void> registers(RegistersContext) override { return unsupported("registers"); }
-  kj::Promise<void> vcpuTimes(VcpuTimesContext) override { return unsupported("vcpuTimes"); }
-
- private:
-  static kj::Promise<void> unsupported(const char* what) {
-    return rpcException(Error(ExitCode::infrastructure, "not-supported-by-tcg",
-                              text("QEMU does not tell ", what, " under TCG")));
+  kj::Promise<void> registers(RegistersContext context) override {
+    return answering([this, context]() mutable {
+      vmm_.machine();
+      const VcpuRegisters values = vmm_.engine().registers(context.getParams().getVcpu());
+      auto registers = context.getResults().initRegisters();
+      registers.setRip(values.rip);
+      registers.setCr3(values.cr3);
+      registers.setLstar(values.lstar);
+      return kj::Promise<void>(kj::READY_NOW);
+    });
   }
 
-  TcgVmm& vmm_;
+  kj::Promise<void> vcpuTimes(VcpuTimesContext context) override {
+    return answering([this, context]() mutable {
+      vmm_.machine();
+      const std::vector<uint64_t> times = vmm_.engine().vcpuTimes();
+      auto list = context.getResults().initNanos(static_cast<unsigned>(times.size()));
+      for (unsigned i = 0; i < list.size(); ++i) list.set(i, times[i]);
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  VmmState& vmm_;
 };
 
 class WriteGateServer final : public rpc::WriteGate::Server {
  public:
   // Without ranges of its own it grants what has been published at the time of the call.
-  WriteGateServer(TcgVmm& vmm, std::optional<Ranges> ranges) : vmm_(vmm), ranges_(std::move(ranges)) {}
+  WriteGateServer(VmmState& vmm, std::optional<Ranges> ranges) : vmm_(vmm), ranges_(std::move(ranges)) {}
 
  protected:
   kj::Promise<void> write(WriteContext context) override {
@@ -96,13 +110,13 @@ class WriteGateServer final : public rpc::WriteGate::Server {
   }
 
  private:
-  TcgVmm& vmm_;
+  VmmState& vmm_;
   std::optional<Ranges> ranges_;
 };
 
 class MachineServer final : public rpc::Machine::Server {
  public:
-  explicit MachineServer(TcgVmm& vmm) : vmm_(vmm) {}
+  explicit MachineServer(VmmState& vmm) : vmm_(vmm) {}
   ~MachineServer() noexcept(false) { vmm_.engine().stop(); }
 
  protected:
@@ -167,18 +181,18 @@ class MachineServer final : public rpc::Machine::Server {
     return vmm_.engine();
   }
 
-  TcgVmm& vmm_;
+  VmmState& vmm_;
 };
 
 }  // namespace
 
-rpc::Machine::Client machineServer(TcgVmm& vmm) {
+rpc::Machine::Client machineServer(VmmState& vmm) {
   return kj::heap<MachineServer>(vmm);
 }
-rpc::Observer::Client observerServer(TcgVmm& vmm) {
+rpc::Observer::Client observerServer(VmmState& vmm) {
   return kj::heap<ObserverServer>(vmm);
 }
-rpc::WriteGate::Client publishedGateServer(TcgVmm& vmm) {
+rpc::WriteGate::Client publishedGateServer(VmmState& vmm) {
   return kj::heap<WriteGateServer>(vmm, std::nullopt);
 }
 

@@ -2,17 +2,17 @@
 #pragma once
 
 #include "protocol/machine.capnp.h"
-#include "vmm/tcg_vmm.h"
+#include "vmm/vmm.h"
 
 namespace ktstr::vmm {
 
 // Full control. Its destruction stops the machine.
-rpc::Machine::Client machineServer(TcgVmm& vmm);
+rpc::Machine::Client machineServer(VmmState& vmm);
 
 // Bootstrap of the observe socket, and what Machine.observer() gives: waits for boot on every call.
-rpc::Observer::Client observerServer(TcgVmm& vmm);
+rpc::Observer::Client observerServer(VmmState& vmm);
 
 // Bootstrap of the gate socket: writes inside what has been published, refuses everything until then.
-rpc::WriteGate::Client publishedGateServer(TcgVmm& vmm);
+rpc::WriteGate::Client publishedGateServer(VmmState& vmm);
 
 }  // namespace ktstr::vmm

@@ -1,39 +1,45 @@
-# vmm.core is what both VMMs link: no QEMU in it.
-libraries += vmmcore vmm vmmtest
-vmmcore.sources := vmm/machine_check.cc vmm/kvm_probe.cc
-vmmcore.objects := $(BUILD)/obj/vmm/flat/probe_image.o
-vmmcore.needs := sandbox protocol
-vmmcore.tests := vmm/machine_check_test.cc vmm/kvm_probe_test.cc
+# vmmcore is what both VMMs link; vmmtcg adds QEMU, vmmkvm adds /dev/kvm.
+libraries += vmmcore vmmtcg vmmkvm vmmtest
+vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machine_service.cc vmm/vmm_service.cc \
+  vmm/serve.cc
+vmmcore.needs := rpc sandbox log protocol
+vmmcore.tests := vmm/machine_check_test.cc
+vmmcore.fuzz := vmm/machine_check_fuzz.cc
 
-vmm.sources := vmm/firmware.cc vmm/qemu_command.cc vmm/qemu_probe.cc vmm/qmp.cc vmm/warden.cc vmm/guest_memory.cc \
-  vmm/engine.cc vmm/tcg_vmm.cc vmm/machine_service.cc vmm/vmm_service.cc vmm/tcg_sandbox.cc
-vmm.objects := $(BUILD)/obj/vmm/stub/rom.o
-vmm.needs := vmmcore rpc sandbox log
-vmm.packages := capnp-json
-vmm.tests := vmm/firmware_test.cc vmm/qemu_command_test.cc vmm/machine_service_test.cc \
-  vmm/lifecycle_test.cc vmm/tcg_sandbox_test.cc
-vmm.test_needs := vmmtest
+vmmtcg.sources := vmm/tcg/firmware.cc vmm/tcg/qemu_command.cc vmm/tcg/qemu_probe.cc vmm/tcg/qmp.cc vmm/tcg/warden.cc \
+  vmm/tcg/qemu_engine.cc vmm/tcg/sandbox.cc
+vmmtcg.objects := $(BUILD)/obj/vmm/tcg/stub/rom.o
+vmmtcg.needs := vmmcore
+vmmtcg.packages := capnp-json
+vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc vmm/machine_service_test.cc \
+  vmm/tcg/lifecycle_test.cc vmm/tcg/sandbox_test.cc
+vmmtcg.test_needs := vmmtest vmmkvm
+
+vmmkvm.sources := vmm/kvm/probe.cc
+vmmkvm.objects := $(BUILD)/obj/vmm/flat/probe_image.o
+vmmkvm.needs := vmmcore
+vmmkvm.tests := vmm/kvm/probe_test.cc
+vmmkvm.test_needs := vmmtest
 
 vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc
 vmmtest.objects := $(BUILD)/obj/vmm/flat/guest_image.o
 vmmtest.needs := rpc
-vmm.fuzz := vmm/machine_check_fuzz.cc
 
 programs += ktstr-vmm-tcg ktstr-vmm
-ktstr-vmm-tcg.sources := vmm/tcg_main.cc
-ktstr-vmm-tcg.needs := vmm
+ktstr-vmm-tcg.sources := vmm/tcg/main.cc
+ktstr-vmm-tcg.needs := vmmtcg
 
 # What holds /dev/kvm; for now it only says what /dev/kvm is good for.
-ktstr-vmm.sources := vmm/probe_main.cc
-ktstr-vmm.needs := vmmcore log
+ktstr-vmm.sources := vmm/kvm/main.cc
+ktstr-vmm.needs := vmmkvm
 
-$(BUILD)/obj/vmm/stub/rom.bin: vmm/stub/reset.S vmm/stub/reset.ld
+$(BUILD)/obj/vmm/tcg/stub/rom.bin: vmm/tcg/stub/reset.S vmm/tcg/stub/reset.ld
 	@mkdir -p $(@D)
-	$(CC) -c -o $(@D)/reset.o vmm/stub/reset.S
-	ld -T vmm/stub/reset.ld -o $(@D)/reset.elf $(@D)/reset.o
+	$(CC) -c -o $(@D)/reset.o vmm/tcg/stub/reset.S
+	ld -T vmm/tcg/stub/reset.ld -o $(@D)/reset.elf $(@D)/reset.o
 	objcopy -O binary $(@D)/reset.elf $@
 
-$(BUILD)/obj/vmm/stub/rom.o: vmm/stub/rom.S $(BUILD)/obj/vmm/stub/rom.bin
+$(BUILD)/obj/vmm/tcg/stub/rom.o: vmm/tcg/stub/rom.S $(BUILD)/obj/vmm/tcg/stub/rom.bin
 	$(CC) -c -Wa,-I$(@D) -o $@ $<
 
 # Flat guests: linked at a fixed address, made flat, embedded.

@@ -7,7 +7,6 @@
 #include "protocol/text.h"
 #include "protocol/transport.h"
 #include "vmm/machine_service.h"
-#include "vmm/qemu_command.h"
 #include "vmm/rpc_error.h"
 
 namespace ktstr::vmm {
@@ -15,34 +14,29 @@ namespace {
 
 class MemoryServer final : public rpc::Memory::Server {
  public:
-  MemoryServer(Fd fd, TcgVmm& vmm) : fd_(std::move(fd)), vmm_(vmm) { ++vmm_.imports; }
+  MemoryServer(Fd fd, VmmState& vmm) : fd_(std::move(fd)), vmm_(vmm) { ++vmm_.imports; }
   ~MemoryServer() noexcept(false) { --vmm_.imports; }
   const Fd& fd() const { return fd_; }
 
  private:
   Fd fd_;
-  TcgVmm& vmm_;
+  VmmState& vmm_;
 };
 
 class VmmServer final : public rpc::Vmm::Server {
  public:
-  explicit VmmServer(TcgVmm& vmm) : vmm_(vmm) {}
+  explicit VmmServer(VmmState& vmm) : vmm_(vmm) {}
 
  protected:
   kj::Promise<void> info(InfoContext context) override {
     return answering([this, context]() mutable {
-      auto info = context.getResults().initInfo();
-      info.setAccelerator("tcg");
-      info.setEngine(
-          text("QEMU ", vmm_.qemu().version, ", thread=multi up to ", kMaxMultiThreaded, " vCPUs"));
-      info.setMaxVcpus(kMaxVcpus);
+      vmm_.engine().describe(context.getResults().initInfo());
       return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
   kj::Promise<void> importMemory(ImportMemoryContext context) override {
     return answering([this, context]() mutable {
-      vmm_.qemu();
       if (vmm_.imports >= kMaxImports) {
         throw Error(ExitCode::infrastructure, "too-many-imports",
                     text("at most ", kMaxImports, " memory objects"));
@@ -83,13 +77,13 @@ class VmmServer final : public rpc::Vmm::Server {
     });
   }
 
-  TcgVmm& vmm_;
+  VmmState& vmm_;
   capnp::CapabilityServerSet<rpc::Memory> memories_;
 };
 
 }  // namespace
 
-rpc::Vmm::Client vmmServer(TcgVmm& vmm) {
+rpc::Vmm::Client vmmServer(VmmState& vmm) {
   return kj::heap<VmmServer>(vmm);
 }
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "protocol/machine.capnp.h"
-#include "vmm/tcg_vmm.h"
+#include "vmm/vmm.h"
 
 namespace ktstr::vmm {
 
 constexpr unsigned kMaxImports = 16;  // memory objects held at a time
 
-rpc::Vmm::Client vmmServer(TcgVmm& vmm);
+rpc::Vmm::Client vmmServer(VmmState& vmm);
 
 }  // namespace ktstr::vmm

@@ -1,4 +1,4 @@
-#include "vmm/kvm_probe.h"
+#include "vmm/kvm/probe.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>

@@ -1,4 +1,4 @@
-#include "vmm/qmp.h"
+#include "vmm/tcg/qmp.h"
 
 #include <capnp/compat/json.h>
 #include <capnp/message.h>

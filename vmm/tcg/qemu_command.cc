@@ -1,4 +1,4 @@
-#include "vmm/qemu_command.h"
+#include "vmm/tcg/qemu_command.h"
 
 #include <bit>
 

@@ -1,4 +1,4 @@
-#include "vmm/qemu_command.h"
+#include "vmm/tcg/qemu_command.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "protocol/error.h"
-#include "vmm/qemu_probe.h"
-#include "vmm/qmp.h"
+#include "vmm/tcg/qemu_probe.h"
+#include "vmm/tcg/qmp.h"
 
 namespace ktstr::vmm {
 namespace {

@@ -1,4 +1,4 @@
-#include "vmm/kvm_probe.h"
+#include "vmm/kvm/probe.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

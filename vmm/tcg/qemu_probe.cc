@@ -1,4 +1,4 @@
-#include "vmm/qemu_probe.h"
+#include "vmm/tcg/qemu_probe.h"
 
 #include <fcntl.h>
 #include <poll.h>

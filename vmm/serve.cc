@@ -1,50 +1,25 @@
-// ktstr-vmm-tcg: the Vmm interface on a QEMU child. See usage() for how to start it.
+#include "vmm/serve.h"
+
 #include <fcntl.h>
-#include <kj/async-io.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
 #include <functional>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string_view>
 
 #include "protocol/error.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
-#include "protocol/transport.h"
 #include "vmm/machine_service.h"
-#include "vmm/tcg_sandbox.h"
-#include "vmm/tcg_vmm.h"
 #include "vmm/vmm_service.h"
-#include "vmm/warden.h"
 
 namespace ktstr::vmm {
 namespace {
-
-constexpr const char* kUsage =
-    "usage: ktstr-vmm-tcg --control-fd N [--observe-fd N]... [--gate-fd N]...   connected sockets it "
-    "inherits\n"
-    "       ktstr-vmm-tcg --dir DIR [--allow-uid UID]...   listens on control.sock, observe.sock, gate.sock "
-    "there\n"
-    "       ktstr-vmm-tcg --print-seccomp\n"
-    "It runs one machine and ends with its (first) control connection. KTSTR_QEMU names another QEMU (>= "
-    "10).\n";
-
-struct Options {
-  std::optional<Fd> control;
-  std::vector<Fd> observe, gate;
-  std::string directory;
-  std::vector<uid_t> allowedUids;
-  bool printSeccomp = false;
-};
 
 unsigned parseNumber(std::string_view option, std::string_view value) {
   unsigned number = 0;
@@ -68,16 +43,18 @@ Fd inheritedSocket(std::string_view option, std::string_view value) {
   return fd;
 }
 
-Options parseOptions(int argc, char** argv) {
-  Options options;
+}  // namespace
+
+ServeOptions parseServeOptions(int argc, char** argv, const char* usage) {
+  ServeOptions options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
     if (option == "--help") {
-      std::cout << kUsage;
+      std::cout << usage;
       exit(0);
     }
-    if (option == "--print-seccomp") {
-      options.printSeccomp = true;
+    if (option == "--print-seccomp" || option == "--probe") {
+      (option == "--probe" ? options.probe : options.printSeccomp) = true;
       continue;
     }
     if (i + 1 == argc)
@@ -96,31 +73,18 @@ Options parseOptions(int argc, char** argv) {
     else
       throw Error(ExitCode::usage, "usage", text("unknown option ", option), "see --help");
   }
-  if (!options.printSeccomp && options.control.has_value() != options.directory.empty()) {
+  if (!options.printSeccomp && !options.probe && options.control.has_value() != options.directory.empty()) {
     throw Error(ExitCode::usage, "usage", "exactly one of --control-fd and --dir is needed", "see --help");
   }
   return options;
 }
 
-struct Listener {
-  ListenOptions options;
-  Fd socket;
-};
+std::vector<int> Listeners::sockets() const {
+  if (files.empty()) return {};
+  return {control.socket.get(), observe.socket.get(), gate.socket.get()};
+}
 
-struct Listeners {
-  Fd directory;  // locked
-  Listener control, observe, gate;
-  std::vector<std::string> files;
-
-  std::vector<int> sockets() const {
-    return files.empty() ? std::vector<int>{}
-                         : std::vector<int>{control.socket.get(), observe.socket.get(), gate.socket.get()};
-  }
-};
-
-// Makes the directory ours for as long as this process or its warden lives: the warden, which is there before
-// the sockets are, may then remove them whoever dies when.
-Listeners claimDirectory(const Options& options) {
+Listeners claimDirectory(const ServeOptions& options) {
   Listeners listeners;
   if (options.directory.empty()) return listeners;
   if (mkdir(options.directory.c_str(), 0755) != 0 && errno != EEXIST) {
@@ -137,7 +101,7 @@ Listeners claimDirectory(const Options& options) {
   return listeners;
 }
 
-void listenIn(const Options& options, Listeners& listeners) {
+void listenIn(const ServeOptions& options, Listeners& listeners) {
   if (options.directory.empty()) return;
   const auto add = [&](Listener& listener, const char* name, unsigned mode, unsigned connections) {
     listener.options = {options.directory + "/" + name, mode, options.allowedUids, connections};
@@ -148,17 +112,7 @@ void listenIn(const Options& options, Listeners& listeners) {
   add(listeners.gate, "gate.sock", 0600, 4);
 }
 
-std::variant<QemuProgram, Error> tryFindQemu() {
-  try {
-    return findQemu();
-  } catch (const Error& e) {
-    log::error(e.what());
-    return e;
-  }
-}
-
-// Serves until the control connection is gone, then ends the machine.
-void serveConnections(kj::AsyncIoContext& io, TcgVmm& vmm, Options options, Listeners listeners) {
+void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners) {
   constexpr ConnectionLimits limits;
   auto gone = kj::newPromiseAndFulfiller<void>();
   std::vector<std::unique_ptr<Connection>> connections;
@@ -190,41 +144,4 @@ void serveConnections(kj::AsyncIoContext& io, TcgVmm& vmm, Options options, List
   vmm.engine().ended().wait(io.waitScope);
 }
 
-int run(int argc, char** argv) {
-  Options options = parseOptions(argc, argv);
-  if (options.printSeccomp) {
-    for (const std::string& line : tcgSandbox(-1, {-1}).describe()) std::cout << line << '\n';
-    return 0;
-  }
-  signal(SIGPIPE, SIG_IGN);
-  // On the terminal's ^C the orchestrator decides; its connection tells us.
-  if (options.control) signal(SIGINT, SIG_IGN);
-  auto qemu = tryFindQemu();
-  Listeners listeners = claimDirectory(options);
-  const auto* program = std::get_if<QemuProgram>(&qemu);
-  Fd warden = startWarden(program != nullptr ? program->path : "", listeners.files);
-  listenIn(options, listeners);
-  EngineChannels channels = makeEngineChannels();
-  const int firmware = channels.firmware.get();
-  auto io = kj::setupAsyncIo();
-  TcgVmm vmm(io, std::move(qemu), std::move(warden), std::move(channels));
-  tcgSandbox(firmware, listeners.sockets()).lockDown();
-  serveConnections(io, vmm, std::move(options), std::move(listeners));
-  return 0;
-}
-
-}  // namespace
 }  // namespace ktstr::vmm
-
-int main(int argc, char** argv) {
-  ktstr::log::start("ktstr-vmm-tcg");
-  try {
-    return ktstr::vmm::run(argc, argv);
-  } catch (const ktstr::Error& e) {
-    ktstr::log::error(e.what());
-    return static_cast<int>(e.code());
-  } catch (const kj::Exception& e) {
-    ktstr::log::error(e.getDescription().cStr());
-    return static_cast<int>(ktstr::ExitCode::infrastructure);
-  }
-}

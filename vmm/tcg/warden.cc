@@ -1,4 +1,4 @@
-#include "vmm/warden.h"
+#include "vmm/tcg/warden.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "vmm/tcg_sandbox.h"
+#include "vmm/tcg/sandbox.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-// The reset ROM of a machine under an emulator (vmm/stub/reset.S), with the boot vCPU's state filled in.
+// The reset ROM of a machine under an emulator (vmm/tcg/stub/reset.S), with the boot vCPU's state filled in.
 #pragma once
 
 #include <cstddef>

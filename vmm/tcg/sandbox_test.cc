@@ -1,5 +1,5 @@
 // Tries forbidden things in the VMM's own sandbox; each attempt dies by SIGSYS and names the syscall.
-#include "vmm/tcg_sandbox.h"
+#include "vmm/tcg/sandbox.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -1,11 +1,8 @@
-// The Vmm interface on QEMU: at most one machine, and the servers that hand out authority over it.
+// At most one machine, whatever engine runs it: the state behind the servers that hand out authority over it.
 #pragma once
 
 #include <kj/async-io.h>
 
-#include <optional>
-#include <string>
-#include <variant>
 #include <vector>
 
 #include "protocol/error.h"
@@ -14,24 +11,21 @@
 #include "vmm/engine.h"
 #include "vmm/guest_memory.h"
 #include "vmm/machine_check.h"
-#include "vmm/qemu_probe.h"
 
 namespace ktstr::vmm {
 
 using Ranges = std::vector<GpaSpan>;
 
 // State that the servers of vmm/machine_service.h and vmm/vmm_service.h share. Outlives all connections.
-class TcgVmm {
+class VmmState {
  public:
-  // With an Error in place of a QEMU every call on Vmm fails with it.
-  TcgVmm(kj::AsyncIoContext& io, std::variant<QemuProgram, Error> qemu, Fd warden, EngineChannels channels);
+  VmmState(kj::AsyncIoContext& io, Engine& engine);
 
   Engine& engine() { return engine_; }
   kj::Timer& timer() { return io_.provider->getTimer(); }
-  const QemuProgram& qemu() const;  // throws the Error
 
-  // Checks the machine, starts QEMU on it, then maps and seals its memory. `memories[i]` is what regions[i]
-  // refers to. Throws Error "already-booted" from the second time on.
+  // Checks the machine, maps its memory, launches the engine on it, and seals the memory. `memories[i]` is
+  // what regions[i] refers to. Throws Error "already-booted" from the second time on.
   kj::Promise<void> boot(rpc::PreparedMachine::Reader machine, const std::vector<const Fd*>& memories);
 
   // Resolves once a machine is booted or none will be any more.
@@ -39,7 +33,7 @@ class TcgVmm {
 
   struct Machine {
     CheckedMachine checked;
-    Fd ram;
+    MachineMemory objects;
     GuestRam memory;
   };
   // Throws Error "no-machine" if it has not been booted or has ended.
@@ -57,10 +51,9 @@ class TcgVmm {
   };
 
   kj::AsyncIoContext& io_;
-  std::variant<QemuProgram, Error> qemu_;
-  Engine engine_;
+  Engine& engine_;
   bool booting_ = false;
-  std::optional<Machine> machine_;
+  kj::Maybe<kj::Own<Machine>> machine_;
   kj::PromiseFulfillerPair<void> bootedPair_ = kj::newPromiseAndFulfiller<void>();
   kj::ForkedPromise<void> booted_;
   LogFailures logFailures_;

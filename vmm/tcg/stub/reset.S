@@ -1,6 +1,6 @@
 # The firmware of a ktstr machine under an emulator: 64 KiB mapped just below 4 GiB. It does what KVM_SET_REGS does
 # under KVM: puts the boot vCPU into the state of PreparedMachine.vcpus[0] and jumps. Other vCPUs wait for INIT/SIPI
-# and never run it. The parameter block is filled in by vmm/firmware.h in a copy of this image.
+# and never run it. The parameter block is filled in by vmm/tcg/firmware.h in a copy of this image.
 #
 #   reset vector (real mode, CS base 0xffff0000) -> 32-bit protected mode -> PAE, CR3, long mode -> rip
 

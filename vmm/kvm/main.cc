@@ -9,7 +9,7 @@
 #include "protocol/error.h"
 #include "protocol/fd.h"
 #include "protocol/log.h"
-#include "vmm/kvm_probe.h"
+#include "vmm/kvm/probe.h"
 
 int main(int argc, char** argv) {
   using namespace ktstr;

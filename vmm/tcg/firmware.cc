@@ -1,4 +1,4 @@
-#include "vmm/firmware.h"
+#include "vmm/tcg/firmware.h"
 
 #include <unistd.h>
 

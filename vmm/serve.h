@@ -1,0 +1,52 @@
+// The shell that both VMMs share: their options, their sockets, and serving them.
+#pragma once
+
+#include <kj/async-io.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "protocol/fd.h"
+#include "protocol/transport.h"
+#include "vmm/vmm.h"
+
+namespace ktstr::vmm {
+
+struct ServeOptions {
+  std::optional<Fd> control;  // connected sockets that were inherited ...
+  std::vector<Fd> observe, gate;
+  std::string directory;  // ... or where to listen
+  std::vector<uid_t> allowedUids;
+  bool printSeccomp = false;
+  bool probe = false;
+};
+
+// The options of `usage`, which --help prints (and exits with 0); probe is for who says so there. Throws
+// Error "usage".
+ServeOptions parseServeOptions(int argc, char** argv, const char* usage);
+
+struct Listener {
+  ListenOptions options;
+  Fd socket;
+};
+
+struct Listeners {
+  Fd directory;  // locked
+  Listener control, observe, gate;
+  std::vector<std::string> files;
+
+  std::vector<int> sockets() const;  // those that are listened on
+};
+
+// Makes options.directory ours for as long as this process, or one that has the descriptor from it, lives:
+// what is there before the sockets are may then remove them, whoever dies when. Nothing without a directory.
+// Throws Error "listen-failed", "address-in-use".
+Listeners claimDirectory(const ServeOptions& options);
+// Binds the three sockets. Throws as listenUnix().
+void listenIn(const ServeOptions& options, Listeners& listeners);
+
+// Serves until the control connection is gone, then ends the machine.
+void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners);
+
+}  // namespace ktstr::vmm
