@@ -36,10 +36,11 @@ topology.needs := protocol
 topology.tests := guest/topology_test.cc
 
 boot.sources := guest/boot/machine.cc guest/boot/memory_plan.cc guest/boot/kernel_loader.cc \
-  guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/tsc.cc
+  guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/cpuid.cc \
+  guest/boot/tsc.cc
 boot.needs := topology cache protocol
 boot.tests := guest/boot/acpi_test.cc guest/boot/memory_plan_test.cc guest/boot/boot_params_test.cc \
-  guest/boot/machine_test.cc
+  guest/boot/cpuid_test.cc guest/boot/machine_test.cc
 
 image.sources := guest/image/initramfs.cc guest/image/image_plan.cc guest/image/base_image.cc guest/image/cpio.cc \
   guest/image/lz4_legacy.cc guest/image/elf_needs.cc guest/image/elf_closure.cc guest/image/library_paths.cc

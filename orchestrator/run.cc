@@ -69,13 +69,21 @@ Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint3
 
 // What is chosen before anything runs. Throws for an accelerator that is not there.
 std::string chooseAccelerator(const std::string& wanted, const std::string& probe) {
-  if (wanted == "kvm") {
-    throw Error(ExitCode::usage, "accelerator-missing",
-                "this version runs machines under TCG only; /dev/kvm here: " + probe,
+  const bool kvm = kvmRunsLinux(probe);
+  if (wanted == "kvm" && !kvm) {
+    throw Error(ExitCode::usage, "accelerator-missing", "/dev/kvm runs no Linux here: " + probe,
                 "run with --accel tcg or --accel auto");
   }
-  if (kvmRunsLinux(probe)) log::info("KVM works here, but this version runs machines under TCG only");
-  return "tcg";
+  return kvm && wanted != "tcg" ? "kvm" : "tcg";
+}
+
+std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info) {
+  std::vector<CpuidLeaf> leaves;
+  for (const auto leaf : info.getCpuid()) {
+    leaves.push_back({leaf.getFunction(), leaf.getIndex(), leaf.getIndexed(), leaf.getEax(), leaf.getEbx(),
+                      leaf.getEcx(), leaf.getEdx()});
+  }
+  return leaves;
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -86,6 +94,7 @@ struct Plan {
   Fd kernelFile;
   Scheduler scheduler;
   CachedBase base;
+  std::vector<CpuidLeaf> kvmCpuid;
 };
 
 void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
@@ -114,6 +123,7 @@ BootRequest bootRequest(const RunOptions& options, const Plan& plan, std::span<c
   request.baseLength = plan.base.length;
   request.suffix = suffix;
   request.orders = orders;
+  request.kvmCpuid = plan.kvmCpuid;
   return request;
 }
 
@@ -235,7 +245,8 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
 
   phases.begin("start");
   const std::string probe = probeKvm();
-  record.setAccelerator(chooseAccelerator(options.accelerator, probe));
+  const std::string accelerator = chooseAccelerator(options.accelerator, probe);
+  record.setAccelerator(accelerator);
   readHostFacts(record.initHost());
   record.getHost().setKvm(probe);
   // From here on there is something to judge and to clean up: signals wait for the session.
@@ -248,9 +259,12 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
 
   auto io = kj::setupAsyncIo();
   Fd observe;
-  MachineLink machine(*io.lowLevelProvider, toolPath("ktstr-vmm-tcg"), observe);
+  MachineLink machine(*io.lowLevelProvider, toolPath(accelerator == "kvm" ? "ktstr-vmm" : "ktstr-vmm-tcg"),
+                      observe);
   Helpers helpers = startHelpers(std::move(observe), plan.kernel->record().getKernel().getBuildId().cStr());
-  record.getHost().setEngine(machine.info().wait(io.waitScope).getEngine());
+  const auto info = machine.info().wait(io.waitScope);
+  record.getHost().setEngine(info.getEngine());
+  plan.kvmCpuid = offeredCpuid(info);
 
   orchestratorSandbox().lockDown();  // from here on no file is opened, no process started, no socket made
 

@@ -86,6 +86,8 @@ struct VmmInfo {
   accelerator @0 :Text;   # "tcg" or "kvm"
   engine @1 :Text;        # for example "QEMU 10.0.2, thread=multi"
   maxVcpus @2 :UInt32;
+  cpuid @3 :List(CpuidEntry);
+  # Hardware accelerators: what a guest may be told (KVM_GET_SUPPORTED_CPUID), for the preparer to choose from.
 }
 
 enum ExitKind {

@@ -50,6 +50,7 @@ struct Violation {
   std::vector<std::string> names;  // by syscall number
 };
 Violation* violation = nullptr;
+thread_local const char* threadName = nullptr;  // of a thread with a sandbox of its own
 
 // A line put together without the heap.
 class Line {
@@ -89,7 +90,7 @@ void onViolation(int, siginfo_t* info, void* context) {
   const auto number = static_cast<size_t>(info->si_syscall);
   const bool known = number < violation->names.size() && !violation->names[number].empty();
   Line line;
-  line.add(violation->process.c_str());
+  line.add(threadName != nullptr ? threadName : violation->process.c_str());
   line.add(": seccomp: forbidden syscall ");
   known ? line.add(violation->names[number].c_str()) : line.addHex(number);
   const char* separator = "(";
@@ -105,6 +106,10 @@ void onViolation(int, siginfo_t* info, void* context) {
 }
 
 void reportViolations(const std::string& process) {
+  if (violation != nullptr) {  // a further filter, for this thread alone
+    threadName = strdup(process.c_str());
+    return;
+  }
   violation = new Violation{process, {}};
   for (int number = 0; number < 1024; ++number) {
     char* name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
@@ -173,6 +178,16 @@ Sandbox& Sandbox::allow(const std::string& syscall, std::vector<ArgumentRule> ru
   return *this;
 }
 
+Sandbox& Sandbox::refuse(const std::string& syscall, int errnum) {
+  rules_.push_back({syscall, {}, errnum});
+  return *this;
+}
+
+Sandbox& Sandbox::thisThreadOnly() {
+  allThreads_ = false;
+  return *this;
+}
+
 Sandbox& Sandbox::allowBasics() {
   for (const char* name :
        {"exit", "exit_group", "rt_sigreturn", "restart_syscall", "clock_gettime", "clock_getres",
@@ -231,15 +246,17 @@ void Sandbox::lockDown() {
     if (result < 0) throw failed(doing, -result);
   };
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "set the action");
-  check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1), "cover all threads");
+  check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, allThreads_ ? 1 : 0), "cover all threads");
   if (log) allow("write", {{0, 2}});
   makeRoomForSanitizer(*this);
   for (const auto& rule : rules_) {
     std::vector<scmp_arg_cmp> arguments;
     for (const auto& argument : rule.arguments) arguments.push_back(toSeccomp(argument));
-    check(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW,
-                                 seccomp_syscall_resolve_name(rule.syscall.c_str()),
-                                 static_cast<unsigned>(arguments.size()), arguments.data()),
+    check(seccomp_rule_add_array(
+              filter.get(),
+              rule.refusal == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(static_cast<uint32_t>(rule.refusal)),
+              seccomp_syscall_resolve_name(rule.syscall.c_str()), static_cast<unsigned>(arguments.size()),
+              arguments.data()),
           "add the rule for " + rule.syscall);
   }
   if (log) reportViolations(process_);
@@ -258,6 +275,7 @@ std::vector<std::string> Sandbox::describe() const {
   std::set<std::string> lines;
   for (const auto& rule : rules_) {
     std::string line = rule.syscall;
+    if (rule.refusal != 0) line += text(" fails with errno ", rule.refusal);
     for (const auto& argument : rule.arguments) {
       const std::string mask = argument.mask == 0 ? "" : "&" + hex(argument.mask);
       line += text(" arg", argument.index, mask, "==", argument.value);

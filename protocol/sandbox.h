@@ -33,6 +33,8 @@ class Sandbox {
   // Allows a syscall by name, always or only if all rules hold; several calls for one name are alternatives.
   // Throws Error "sandbox-invalid" for a name this libseccomp does not know, unless it is a known newer name.
   Sandbox& allow(const std::string& syscall, std::vector<ArgumentRule> rules = {});
+  // Lets a syscall fail with an errno instead of killing: for calls that libraries try before others.
+  Sandbox& refuse(const std::string& syscall, int errnum);
   // What every process needs to go on and to end: exit, clocks and sleeping, futex, getrandom, brk, munmap,
   // madvise, signal masks, abort() (tgkill of this process alone: call after the last fork), write to
   // descriptor 2.
@@ -51,7 +53,12 @@ class Sandbox {
   // Descriptors that stay open; all others >= 3 are closed. Without a call nothing is closed.
   Sandbox& keepOnly(std::vector<int> descriptors);
 
-  // Sets no_new_privs, rlimits, closes descriptors, installs the filter on all threads. Throws Error
+  // The filter covers the calling thread alone, and threads it makes. Needed where threads have filters of
+  // their own already.
+  Sandbox& thisThreadOnly();
+
+  // Sets no_new_privs, rlimits, closes descriptors, installs the filter on all threads (unless
+  // thisThreadOnly). Throws Error
   // "sandbox-failed" with errno; the caller must not go on then.
   void lockDown();
 
@@ -64,11 +71,13 @@ class Sandbox {
   struct Rule {
     std::string syscall;
     std::vector<ArgumentRule> arguments;
+    int refusal = 0;  // errno, or 0: allowed
   };
   std::string process_;
   std::vector<Rule> rules_;
   std::vector<std::pair<int, rlim_t>> limits_;
   std::optional<std::vector<int>> keep_;
+  bool allThreads_ = true;
 };
 
 }  // namespace ktstr

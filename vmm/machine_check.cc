@@ -3,7 +3,9 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
+#include <utility>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -12,6 +14,9 @@ namespace ktstr::vmm {
 namespace {
 
 using rpc::RegionKind;
+
+// What a machine may need to have set before its first instruction: IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE.
+constexpr uint32_t kMsrs[] = {0x1a0, 0x2ff};
 
 [[noreturn]] void invalid(const std::string& field, const std::string& value, const std::string& must) {
   throw Error(ExitCode::infrastructure, "machine-invalid", text(field, " is ", value, ", must be ", must));
@@ -175,6 +180,39 @@ void checkVcpus(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
   checkBoot(vcpus[0], machine.regions[0].size, machine.boot);
 }
 
+void checkCpuid(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
+  const auto entries = source.getCpuid();
+  require(entries.size() <= kMaxCpuidEntries, "cpuid's number", entries.size(),
+          text("at most ", kMaxCpuidEntries));
+  std::set<std::pair<uint32_t, uint32_t>> seen;
+  for (unsigned i = 0; i < entries.size(); ++i) {
+    const auto entry = entries[i];
+    const uint32_t function = entry.getFunction();
+    // Basic, hypervisor and extended leaves.
+    require(function <= 0xffff || (function >= 0x40000000 && function <= 0x400000ff) ||
+                (function >= 0x80000000 && function <= 0x8000ffff),
+            text("cpuid[", i, "].function"), function, "a basic, hypervisor or extended leaf");
+    require(entry.getIndexed() || entry.getIndex() == 0, text("cpuid[", i, "].index"), entry.getIndex(),
+            "0 unless it is indexed");
+    require(seen.emplace(function, entry.getIndex()).second, text("cpuid[", i, "].function"), function,
+            "different from those of the other entries of the same index");
+    machine.cpuid.push_back({function, entry.getIndex(), entry.getIndexed(), entry.getEax(), entry.getEbx(),
+                             entry.getEcx(), entry.getEdx()});
+  }
+}
+
+void checkMsrs(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
+  const auto msrs = source.getMsrs();
+  require(msrs.size() <= kMaxMsrs, "msrs' number", msrs.size(), text("at most ", kMaxMsrs));
+  for (unsigned i = 0; i < msrs.size(); ++i) {
+    const uint32_t index = msrs[i].getIndex();
+    const bool known = std::find(std::begin(kMsrs), std::end(kMsrs), index) != std::end(kMsrs);
+    require(known, text("msrs[", i, "].index"), index,
+            "IA32_MISC_ENABLE (0x1a0) or IA32_MTRR_DEF_TYPE (0x2ff)");
+    machine.msrs.push_back({index, msrs[i].getValue()});
+  }
+}
+
 }  // namespace
 
 uint64_t CheckedMachine::ramBytes() const {
@@ -197,10 +235,8 @@ CheckedMachine checkMachine(rpc::PreparedMachine::Reader source, std::span<const
   checkTopology(source.getTopology(), machine);
   checkRegions(source, memoryOfRegion, memories, machine);
   checkVcpus(source, machine);
-  require(source.getCpuid().size() <= kMaxCpuidEntries, "cpuid's number", source.getCpuid().size(),
-          text("at most ", kMaxCpuidEntries));
-  require(source.getMsrs().size() <= kMaxMsrs, "msrs' number", source.getMsrs().size(),
-          text("at most ", kMaxMsrs));
+  checkCpuid(source, machine);
+  checkMsrs(source, machine);
   return machine;
 }
 

@@ -45,6 +45,18 @@ struct BootState {
   uint16_t gdtLimit;
 };
 
+// As rpc::CpuidEntry.
+struct CpuidEntry {
+  uint32_t function, index;
+  bool indexed;
+  uint32_t eax, ebx, ecx, edx;
+};
+
+struct MsrEntry {
+  uint32_t index;
+  uint64_t value;
+};
+
 // A machine all of whose numbers are good.
 struct CheckedMachine {
   std::string name;
@@ -52,6 +64,8 @@ struct CheckedMachine {
   std::vector<CheckedRegion> regions;  // ram (one or two), then base, then mailbox
   std::vector<uint32_t> apicIds;       // one per vCPU, distinct
   BootState boot;
+  std::vector<CpuidEntry> cpuid;  // no two alike
+  std::vector<MsrEntry> msrs;     // of those that a preparer may set
 
   uint64_t ramBytes() const;
   const CheckedRegion* find(rpc::RegionKind kind) const;  // the first of that kind, or null

@@ -3,7 +3,8 @@ libraries += vmmcore vmmtcg vmmkvm vmmtest
 vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machine_service.cc vmm/vmm_service.cc \
   vmm/serve.cc
 vmmcore.needs := rpc sandbox log protocol
-vmmcore.tests := vmm/machine_check_test.cc
+vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc
+vmmcore.test_needs := vmmtest vmmkvm
 vmmcore.fuzz := vmm/machine_check_fuzz.cc
 
 vmmtcg.sources := vmm/tcg/firmware.cc vmm/tcg/qemu_command.cc vmm/tcg/qemu_probe.cc vmm/tcg/qmp.cc vmm/tcg/warden.cc \
@@ -11,14 +12,15 @@ vmmtcg.sources := vmm/tcg/firmware.cc vmm/tcg/qemu_command.cc vmm/tcg/qemu_probe
 vmmtcg.objects := $(BUILD)/obj/vmm/tcg/stub/rom.o
 vmmtcg.needs := vmmcore
 vmmtcg.packages := capnp-json
-vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc vmm/machine_service_test.cc \
+vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc \
   vmm/tcg/lifecycle_test.cc vmm/tcg/sandbox_test.cc
-vmmtcg.test_needs := vmmtest vmmkvm
+vmmtcg.test_needs := vmmtest
 
-vmmkvm.sources := vmm/kvm/probe.cc
+vmmkvm.sources := vmm/kvm/probe.cc vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/cpuid.cc \
+  vmm/kvm/kvm.cc vmm/kvm/vcpu_threads.cc vmm/kvm/kvm_engine.cc vmm/kvm/sandbox.cc
 vmmkvm.objects := $(BUILD)/obj/vmm/flat/probe_image.o
 vmmkvm.needs := vmmcore
-vmmkvm.tests := vmm/kvm/probe_test.cc
+vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc
 vmmkvm.test_needs := vmmtest
 
 vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc
@@ -29,7 +31,7 @@ programs += ktstr-vmm-tcg ktstr-vmm
 ktstr-vmm-tcg.sources := vmm/tcg/main.cc
 ktstr-vmm-tcg.needs := vmmtcg
 
-# What holds /dev/kvm; for now it only says what /dev/kvm is good for.
+# What holds /dev/kvm.
 ktstr-vmm.sources := vmm/kvm/main.cc
 ktstr-vmm.needs := vmmkvm
 

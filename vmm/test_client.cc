@@ -26,10 +26,36 @@ std::optional<std::pair<char, pid_t>> stateOf(pid_t pid) {
 
 }  // namespace
 
-TestClient::TestClient(std::vector<std::string> environment) {
+namespace {
+
+const std::string& probeLine() {
+  static const std::string line = [] {
+    const Fd output = makeMemfd("probe", 0);
+    SpawnOptions options;
+    options.executable = toolPath("ktstr-vmm");
+    options.arguments = {"--probe"};
+    options.standardOutput = output.get();
+    spawn(options).wait();
+    return readAll(output.get());
+  }();
+  return line;
+}
+
+}  // namespace
+
+std::string whyNoKvm() {
+  const bool some = kvmRunsLinux() || probeLine().find("\"flat-only\"") != std::string::npos;
+  return some ? "" : "/dev/kvm runs no guest here: " + probeLine();
+}
+
+bool kvmRunsLinux() {
+  return probeLine().find("\"hardware\"") != std::string::npos;
+}
+
+TestClient::TestClient(const char* program, std::vector<std::string> environment) {
   auto control = makeSocketPair(), observe = makeSocketPair(), gate = makeSocketPair();
   SpawnOptions options;
-  options.executable = toolPath("ktstr-vmm-tcg");
+  options.executable = toolPath(program);
   options.arguments = {"--control-fd", "3", "--observe-fd", "4", "--gate-fd", "5"};
   for (char** variable = environ; *variable != nullptr; ++variable) options.environment.push_back(*variable);
   for (std::string& variable : environment) {
@@ -59,6 +85,7 @@ rpc::Machine::Client TestClient::boot(const TestMachine& machine) {
   auto request = vmm().bootRequest();
   auto prepared = request.initMachine();
   machine.describe(prepared);
+  prepared.setCpuid(wait(vmm().infoRequest().send()).getInfo().getCpuid());
   prepared.getRegions()[0].setMemory(import(machine.ram));
   prepared.getRegions()[1].setMemory(import(machine.base));
   prepared.getRegions()[2].setMemory(import(machine.mailbox));

@@ -1,4 +1,4 @@
-// For tests: a running ktstr-vmm-tcg and the client ends of its sockets.
+// For tests: a running VMM and the client ends of its sockets.
 #pragma once
 
 #include <kj/async-io.h>
@@ -17,8 +17,8 @@ namespace ktstr::vmm {
 
 class TestClient {
  public:
-  // Starts the VMM on socket pairs, with `environment` added to ours; KTSTR_SANDBOX=log is always set.
-  explicit TestClient(std::vector<std::string> environment = {});
+  // Starts `program` on socket pairs, with `environment` added to ours; KTSTR_SANDBOX=log is always set.
+  explicit TestClient(const char* program = "ktstr-vmm-tcg", std::vector<std::string> environment = {});
 
   rpc::Vmm::Client vmm() { return control_->bootstrap().castAs<rpc::Vmm>(); }
   rpc::Observer::Client observer() { return observe_->bootstrap().castAs<rpc::Observer>(); }
@@ -53,6 +53,10 @@ class TestClient {
   std::unique_ptr<Connection> control_, observe_, gate_;
   Fd doorbell_;
 };
+
+// What `ktstr-vmm --probe` says: why no guest at all can run on this /dev/kvm, or ""; whether Linux can.
+std::string whyNoKvm();
+bool kvmRunsLinux();
 
 // The descriptor a call answered with.
 Fd descriptorOf(TestClient& client, rpc::Fd::Client fd);

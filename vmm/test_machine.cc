@@ -18,7 +18,7 @@ extern const std::byte ktstr_flat_guest_end[];
 namespace ktstr::vmm {
 namespace {
 
-constexpr uint64_t kPml4 = 0x9000, kGdt = 0xf000, kStack = 0x7000;
+constexpr uint64_t kPml4 = kFlatPageTables, kGdt = 0xf000, kStack = 0x7000;
 
 // Identity map of 4 GiB in 2 MiB pages: one PML4, one PDPT, four directories.
 void putPageTables(std::byte* ram) {

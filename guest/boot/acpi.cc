@@ -103,7 +103,8 @@ std::vector<std::byte> finishTable(ByteWriter table) {
   return table.take();
 }
 
-AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address) {
+AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
+                     bool withHpet) {
   ByteWriter blob;
   blob.append(buildFirmwarePage()).padTo(tablesOffset);
   std::vector<uint64_t> listed;
@@ -115,7 +116,7 @@ AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory
   const uint64_t dsdt = place(finishTable(startTable("DSDT", 2)));
   listed.push_back(place(buildFadt(address, dsdt)));
   listed.push_back(place(buildMadt(topology)));
-  listed.push_back(place(buildHpet()));
+  if (withHpet) listed.push_back(place(buildHpet()));
   if (topology.nodes > 1) {
     listed.push_back(place(buildSrat(topology, memory)));
     listed.push_back(place(buildSlit(topology.nodes)));

@@ -23,7 +23,8 @@ struct AcpiTables {
 
 // `address` is a multiple of 4096 and below 4 GiB. SRAT, SLIT and HMAT are present when there is more than
 // one node.
-AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address);
+AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
+                     bool withHpet = true);
 
 // Sum of all bytes modulo 256: zero for a table with a right checksum.
 uint8_t byteSum(std::span<const std::byte> bytes);

@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "guest/boot/acpi.h"
 #include "guest/boot/boot_params.h"
@@ -60,7 +62,7 @@ bool hasWord(const std::string& line, std::string_view word) {
 void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
                     const std::string& commandLine) {
   const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology.nodes);
-  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa);
+  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa, request.kvmCpuid.empty());
   if (acpiGpa + acpi.bytes.size() > acpiEnd) {
     throw Error(
         ExitCode::usage, "topology-invalid",
@@ -106,7 +108,9 @@ PreparedRam prepareMachine(const BootRequest& request) {
   kernel.copyTo(machine.ram.get());
   writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
   machine.mailbox = makeMailbox(request);
-  const uint64_t tscKilohertz = request.tscKilohertz ? *request.tscKilohertz : tsc.kilohertz();
+  const bool onKvm = !request.kvmCpuid.empty();
+  if (onKvm) machine.cpuid = machineCpuid(request.topology, request.kvmCpuid);
+  const uint64_t tscKilohertz = onKvm ? 0 : request.tscKilohertz ? *request.tscKilohertz : tsc.kilohertz();
   machine.commandLine = makeCommandLine(request, plan, tscKilohertz);
   writeLowMemory(machine.ram.get(), request, plan, kernel, machine.commandLine);
 
@@ -145,6 +149,28 @@ void PreparedRam::describe(rpc::PreparedMachine::Builder machine) const {
   boot.setCr3(pageTablesGpa);
   boot.setGdtGpa(gdtGpa);
   boot.setGdtLimit(static_cast<uint16_t>(buildGdt().size() - 1));
+  if (!cpuid.empty()) describeProcessor(machine);
+}
+
+void PreparedRam::describeProcessor(rpc::PreparedMachine::Builder machine) const {
+  auto leaves = machine.initCpuid(static_cast<unsigned>(cpuid.size()));
+  for (unsigned i = 0; i < leaves.size(); i++) {
+    leaves[i].setFunction(cpuid[i].function);
+    leaves[i].setIndex(cpuid[i].index);
+    leaves[i].setIndexed(cpuid[i].indexed);
+    leaves[i].setEax(cpuid[i].eax);
+    leaves[i].setEbx(cpuid[i].ebx);
+    leaves[i].setEcx(cpuid[i].ecx);
+    leaves[i].setEdx(cpuid[i].edx);
+  }
+  // As firmware leaves them: fast string operations; memory is write-back unless the page tables say
+  // otherwise.
+  constexpr std::pair<uint32_t, uint64_t> msrs[] = {{0x1a0, 1}, {0x2ff, 0x806}};
+  auto list = machine.initMsrs(static_cast<unsigned>(std::size(msrs)));
+  for (unsigned i = 0; i < list.size(); i++) {
+    list[i].setIndex(msrs[i].first);
+    list[i].setValue(msrs[i].second);
+  }
 }
 
 }  // namespace ktstr

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "guest/boot/cpuid.h"
 #include "guest/topology.h"
 #include "protocol/fd.h"
 #include "protocol/machine.capnp.h"
@@ -43,6 +44,10 @@ struct BootRequest {
   // Rate of the guest's time stamp counter; nothing = that of the host's, measured, which is also the guest's
   // (under TCG without -icount and under KVM); 0 = let the kernel calibrate.
   std::optional<uint64_t> tscKilohertz;
+  // What the VMM's KVM offers (VmmInfo.cpuid). Empty: the machine is for TCG, which makes its own and has an
+  // HPET. Otherwise the machine gets a table by its topology, and the clock of kvm-clock instead of
+  // tscKilohertz.
+  std::vector<CpuidLeaf> kvmCpuid;
 };
 
 // Guest-physical [gpa, gpa+size) is [offset, offset+size) of the descriptor that `kind` stands for.
@@ -64,10 +69,14 @@ struct PreparedRam {
   uint64_t mailboxGpa = 0;
   uint64_t entry = 0;  // rip of the boot vCPU
   std::string commandLine;
+  std::vector<CpuidLeaf> cpuid;  // empty for TCG
 
   // Everything but name and the Memory capabilities, which go into machine.getRegions() in the order of
   // `regions`.
   void describe(rpc::PreparedMachine::Builder machine) const;
+
+ private:
+  void describeProcessor(rpc::PreparedMachine::Builder machine) const;
 };
 
 // Throws Error

@@ -1,9 +1,7 @@
 #include "vmm/kvm/probe.h"
 
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 
 #include "protocol/error.h"
 #include "protocol/text.h"
+#include "vmm/kvm/ioctl.h"
 
 extern "C" {
 extern const std::byte ktstr_probe[];
@@ -30,14 +29,6 @@ constexpr size_t kMemory = size_t{2} << 20;
 constexpr uint64_t kCode = 0x1000, kLongEntry = 0x1010, kStep = 0x800, kCount = 0x808, kPml4 = 0x4000;
 constexpr uint32_t kSteps = 6;           // in flat/probe.S
 constexpr uint32_t kLoops = 20'000'000;  // of two instructions
-
-// linux/kvm.h's flexible arrays have another size in C++ than in C, and with them these two ioctl numbers.
-struct CpuidTable {
-  uint32_t count = 256, padding = 0;
-  kvm_cpuid_entry2 entries[256] = {};
-};
-constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, uint64_t);
-constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, uint64_t);
 
 constexpr unsigned long kIoctls[] = {KVM_GET_API_VERSION,
                                      KVM_CREATE_VM,
@@ -60,16 +51,6 @@ void expire(int) {
   if (kvm_run* run = running) run->immediate_exit = 1;
 }
 
-int request(const Fd& fd, unsigned long number, const void* argument, const char* name) {
-  const int result = ioctl(fd.get(), number, argument);
-  if (result < 0) throw errnoError("kvm-failed", name);
-  return result;
-}
-#define KTSTR_KVM(fd, number, argument) request(fd, number, argument, #number)
-const void* none() {
-  return nullptr;
-}
-
 double cpuSeconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -79,11 +60,11 @@ double cpuSeconds() {
 // A VM with one vCPU and the guests of flat/probe.S in its memory.
 class ProbeVm {
  public:
-  explicit ProbeVm(const Fd& kvm) : memory_(makeMemory()), vm_(KTSTR_KVM(kvm, KVM_CREATE_VM, none())) {
+  explicit ProbeVm(const Fd& kvm) : memory_(makeMemory()), vm_(KTSTR_KVM(kvm.get(), KVM_CREATE_VM, 0ul)) {
     const kvm_userspace_memory_region region{0, 0, 0, kMemory, reinterpret_cast<uint64_t>(memory_)};
-    KTSTR_KVM(vm_, KVM_SET_USER_MEMORY_REGION, &region);
-    vcpu_ = Fd(KTSTR_KVM(vm_, KVM_CREATE_VCPU, none()));
-    const int size = KTSTR_KVM(kvm, KVM_GET_VCPU_MMAP_SIZE, none());
+    KTSTR_KVM(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region);
+    vcpu_ = Fd(KTSTR_KVM(vm_.get(), KVM_CREATE_VCPU, 0ul));
+    const int size = KTSTR_KVM(kvm.get(), KVM_GET_VCPU_MMAP_SIZE, 0ul);
     shared_ = Mapping(vcpu_.get(), 0, static_cast<size_t>(size), PROT_READ | PROT_WRITE);
     copyCpuid(kvm);
     running = run();
@@ -97,16 +78,16 @@ class ProbeVm {
 
   void enterRealMode() {
     kvm_sregs sregs{};
-    KTSTR_KVM(vcpu_, KVM_GET_SREGS, &sregs);
+    KTSTR_KVM(vcpu_.get(), KVM_GET_SREGS, &sregs);
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
-    KTSTR_KVM(vcpu_, KVM_SET_SREGS, &sregs);
+    KTSTR_KVM(vcpu_.get(), KVM_SET_SREGS, &sregs);
     setRip(kCode);
   }
 
   void enterLongMode() {
     kvm_sregs sregs{};
-    KTSTR_KVM(vcpu_, KVM_GET_SREGS, &sregs);
+    KTSTR_KVM(vcpu_.get(), KVM_GET_SREGS, &sregs);
     const kvm_segment code{0, 0xffffffff, 0x10, 11, 1, 0, 0, 1, 1, 1, 0, 0, 0};
     const kvm_segment data{0, 0xffffffff, 0x18, 3, 1, 0, 1, 1, 0, 1, 0, 0, 0};
     sregs.cs = code;
@@ -115,7 +96,7 @@ class ProbeVm {
     sregs.cr3 = kPml4;
     sregs.cr4 = 0x20;    // PAE
     sregs.efer = 0x500;  // LMA LME
-    KTSTR_KVM(vcpu_, KVM_SET_SREGS, &sregs);
+    KTSTR_KVM(vcpu_.get(), KVM_SET_SREGS, &sregs);
     setRip(kLongEntry);
   }
 
@@ -132,7 +113,7 @@ class ProbeVm {
   }
   uint32_t loopsLeft() {
     kvm_regs regs{};
-    KTSTR_KVM(vcpu_, KVM_GET_REGS, &regs);
+    KTSTR_KVM(vcpu_.get(), KVM_GET_REGS, &regs);
     return static_cast<uint32_t>(regs.rcx);
   }
   uint32_t steps() const {
@@ -154,14 +135,14 @@ class ProbeVm {
   }
   void copyCpuid(const Fd& kvm) {
     const auto cpuid = std::make_unique<CpuidTable>();
-    KTSTR_KVM(kvm, kGetSupportedCpuid, cpuid.get());
-    KTSTR_KVM(vcpu_, kSetCpuid2, cpuid.get());
+    KTSTR_KVM(kvm.get(), kGetSupportedCpuid, cpuid.get());
+    KTSTR_KVM(vcpu_.get(), kSetCpuid2, cpuid.get());
   }
   void setRip(uint64_t rip) {
     kvm_regs regs{};
     regs.rip = rip;
     regs.rflags = 2;
-    KTSTR_KVM(vcpu_, KVM_SET_REGS, &regs);
+    KTSTR_KVM(vcpu_.get(), KVM_SET_REGS, &regs);
   }
   kvm_run* run() const { return reinterpret_cast<kvm_run*>(shared_.data()); }
 
@@ -194,7 +175,7 @@ KvmVerdict judgeLongMode(ProbeVm& vm) {
 }
 
 KvmVerdict judge(const Fd& kvm) {
-  const int version = KTSTR_KVM(kvm, KVM_GET_API_VERSION, none());
+  const int version = KTSTR_KVM(kvm.get(), KVM_GET_API_VERSION, 0ul);
   if (version != KVM_API_VERSION) return {KvmKind::unusable, text("KVM API version ", version, ", not 12")};
   {
     ProbeVm vm(kvm);

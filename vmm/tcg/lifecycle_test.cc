@@ -178,7 +178,7 @@ TEST(Lifecycle, DirectoryModeServesAndEndsWithItsControlConnection) {
 }
 
 std::string infoError(const std::string& qemu) {
-  TestClient client({"KTSTR_QEMU=" + qemu, "KTSTR_LOG=error"});
+  TestClient client("ktstr-vmm-tcg", {"KTSTR_QEMU=" + qemu, "KTSTR_LOG=error"});
   try {
     client.wait(client.vmm().infoRequest().send());
   } catch (const Error& e) {
@@ -209,7 +209,7 @@ TEST(Lifecycle, EngineThatFailsToStartShowsItsLastWords) {
            "#!/bin/sh\ncase $1 in --version) echo 'QEMU emulator version 10.9.9';; *) echo 'no can do' >&2; "
            "exit 7;; esac\n");
   TestMachine machine;
-  TestClient client({"KTSTR_QEMU=" + path});
+  TestClient client("ktstr-vmm-tcg", {"KTSTR_QEMU=" + path});
   try {
     client.boot(machine);
     ADD_FAILURE() << "booted";

@@ -1,0 +1,220 @@
+#include "vmm/kvm/kvm.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+#include "vmm/kvm/cpuid.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using rpc::RegionKind;
+
+// Three pages at the top of the 32-bit space that KVM needs on some Intel CPUs; no slot is there.
+constexpr uint64_t kIdentityMapGpa = 0xfffbc000, kTssGpa = 0xfffbd000;
+constexpr uint32_t kLstar = 0xc0000082;
+
+struct Capability {
+  int number;
+  const char* name;
+};
+constexpr Capability kNeeded[] = {{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+                                  {KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
+                                  {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+                                  {KVM_CAP_PIT2, "KVM_CAP_PIT2"},
+                                  {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+                                  {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+                                  {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+                                  {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
+                                  {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}};
+
+Fd openDevice() {
+  Fd fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (fd) return fd;
+  if (errno == EACCES || errno == EPERM) {
+    throw errnoError("kvm-no-permission", "open /dev/kvm",
+                     "run as a user that may open it, usually of the group kvm, or with --accel tcg");
+  }
+  throw errnoError(
+      "kvm-missing", "open /dev/kvm",
+      "load kvm_intel or kvm_amd on a machine with hardware virtualisation, or run with --accel tcg");
+}
+
+std::vector<CpuidEntry> supportedCpuid(int kvm) {
+  const auto table = std::make_unique<CpuidTable>();
+  KTSTR_KVM(kvm, kGetSupportedCpuid, table.get());
+  std::vector<CpuidEntry> entries;
+  for (uint32_t i = 0; i < table->count && i < kMaxKvmCpuid; ++i) {
+    const kvm_cpuid_entry2& entry = table->entries[i];
+    const bool indexed = (entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0;
+    entries.push_back(
+        {entry.function, indexed ? entry.index : 0, indexed, entry.eax, entry.ebx, entry.ecx, entry.edx});
+  }
+  return entries;
+}
+
+kvm_segment segment(uint16_t selector, bool code) {
+  kvm_segment s{};
+  s.limit = 0xffffffff;
+  s.selector = selector;
+  s.type = code ? 11 : 3;
+  s.present = s.s = s.g = 1;
+  s.l = code;
+  s.db = !code;
+  return s;
+}
+
+kvm_segment systemSegment(uint8_t type) {  // TR must be a busy TSS to enter, LDTR may be nothing
+  kvm_segment s{};
+  s.limit = 0xffff;
+  s.type = type;
+  s.present = 1;
+  return s;
+}
+
+}  // namespace
+
+Kvm Kvm::open() {
+  Kvm kvm{openDevice(), 0, 0, {}, 0};
+  const int fd = kvm.fd.get();
+  if (const int version = KTSTR_KVM(fd, KVM_GET_API_VERSION, 0ul); version != KVM_API_VERSION) {
+    throw Error(ExitCode::infrastructure, "kvm-incapable",
+                text("KVM API version ", version, ", not ", KVM_API_VERSION));
+  }
+  for (const Capability& capability : kNeeded) {
+    if (KTSTR_KVM(fd, KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability.number)) > 0) continue;
+    throw Error(ExitCode::infrastructure, "kvm-incapable", text("this KVM has no ", capability.name),
+                "run on another kernel, or with --accel tcg");
+  }
+  kvm.maxVcpus =
+      std::min(kMaxVcpus, static_cast<uint32_t>(KTSTR_KVM(fd, KVM_CHECK_EXTENSION,
+                                                          static_cast<unsigned long>(KVM_CAP_MAX_VCPUS))));
+  kvm.runBytes = static_cast<size_t>(KTSTR_KVM(fd, KVM_GET_VCPU_MMAP_SIZE, 0ul));
+  kvm.cpuid = supportedCpuid(fd);
+  return kvm;
+}
+
+Vcpu::Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpuid,
+           const std::vector<MsrEntry>& msrs)
+    : fd_(KTSTR_KVM(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(apicId))),
+      shared_(fd_.get(), 0, runBytes, PROT_READ | PROT_WRITE) {
+  const auto table = std::make_unique<CpuidTable>();
+  table->count = 0;
+  for (const CpuidEntry& entry : cpuid) {
+    const uint32_t flags = entry.indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+    table->entries[table->count++] = {entry.function, entry.index, flags,     entry.eax,
+                                      entry.ebx,      entry.ecx,   entry.edx, {}};
+  }
+  KTSTR_KVM(fd(), kSetCpuid2, table.get());
+  for (const MsrEntry& msr : msrs) {
+    OneMsr one;
+    one.entry.index = msr.index;
+    one.entry.data = msr.value;
+    if (KTSTR_KVM(fd(), kSetMsrs, &one) != 1) {
+      throw Error(ExitCode::infrastructure, "kvm-failed",
+                  text("KVM does not take MSR ", hex(msr.index), " = ", hex(msr.value)));
+    }
+  }
+}
+
+void Vcpu::enter(const BootState& boot) {
+  kvm_sregs sregs{};
+  KTSTR_KVM(fd(), KVM_GET_SREGS, &sregs);
+  sregs.cs = segment(0x10, true);
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(0x18, false);
+  sregs.tr = systemSegment(11);
+  sregs.ldt = systemSegment(2);
+  sregs.gdt = {boot.gdtGpa, boot.gdtLimit, {}};
+  sregs.cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
+  sregs.cr3 = boot.cr3;
+  sregs.cr4 = 0x20;    // PAE
+  sregs.efer = 0x500;  // LMA, LME
+  KTSTR_KVM(fd(), KVM_SET_SREGS, &sregs);
+  kvm_regs regs{};
+  regs.rip = boot.rip;
+  regs.rsi = boot.rsi;
+  regs.rsp = boot.rsp;
+  regs.rflags = 2;
+  KTSTR_KVM(fd(), KVM_SET_REGS, &regs);
+}
+
+VcpuRegisters Vcpu::registers() const {
+  kvm_regs regs{};
+  kvm_sregs sregs{};
+  OneMsr lstar;
+  lstar.entry.index = kLstar;
+  KTSTR_KVM(fd(), KVM_GET_REGS, &regs);
+  KTSTR_KVM(fd(), KVM_GET_SREGS, &sregs);
+  KTSTR_KVM(fd(), kGetMsrs, &lstar);
+  return {regs.rip, sregs.cr3, lstar.entry.data};
+}
+
+std::string Vcpu::dump() const {
+  kvm_regs r{};
+  kvm_sregs s{};
+  KTSTR_KVM(fd(), KVM_GET_REGS, &r);
+  KTSTR_KVM(fd(), KVM_GET_SREGS, &s);
+  return text("rip ", hex(r.rip), " rsp ", hex(r.rsp), " rflags ", hex(r.rflags), " rax ", hex(r.rax),
+              " rbx ", hex(r.rbx), " rcx ", hex(r.rcx), " rdx ", hex(r.rdx), " rsi ", hex(r.rsi), " rdi ",
+              hex(r.rdi), " rbp ", hex(r.rbp), " cs ", hex(s.cs.selector), " cr0 ", hex(s.cr0), " cr2 ",
+              hex(s.cr2), " cr3 ", hex(s.cr3), " cr4 ", hex(s.cr4), " efer ", hex(s.efer));
+}
+
+// Fails with EINVAL in a guest that has no kvm-clock; then there is nobody to tell.
+void Vcpu::noteFreeze() const {
+  ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
+}
+
+Vm::Vm(const Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram)
+    : fd_(KTSTR_KVM(kvm.fd.get(), KVM_CREATE_VM, 0ul)) {
+  if (machine.vcpus > kvm.maxVcpus) {
+    throw Error(ExitCode::usage, "too-many-vcpus",
+                text(machine.vcpus, " vCPUs; this KVM takes ", kvm.maxVcpus));
+  }
+  const int vm = fd_.get();
+  KTSTR_KVM(vm, KVM_SET_TSS_ADDR, kTssGpa);
+  KTSTR_KVM(vm, KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
+  KTSTR_KVM(vm, KVM_CREATE_IRQCHIP, 0ul);
+  kvm_pit_config pit{};
+  pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
+  KTSTR_KVM(vm, KVM_CREATE_PIT2, &pit);
+  uint32_t slot = 0;
+  for (const CheckedRegion& region : machine.regions) {
+    kvm_userspace_memory_region target{slot++, 0, region.gpa, region.size, 0};
+    switch (region.kind) {
+      case RegionKind::RAM:
+        target.userspace_addr = reinterpret_cast<uint64_t>(ram + region.offset);
+        break;
+      case RegionKind::BASE:
+        base_ = Mapping(memory.base.get(), 0, region.size, PROT_READ);
+        target.userspace_addr = reinterpret_cast<uint64_t>(base_.data());
+        target.flags = KVM_MEM_READONLY;
+        break;
+      case RegionKind::MAILBOX:
+        mailbox_ = Mapping(memory.mailbox.get(), 0, region.size, PROT_READ | PROT_WRITE);
+        target.userspace_addr = reinterpret_cast<uint64_t>(mailbox_.data());
+        break;
+    }
+    KTSTR_KVM(vm, KVM_SET_USER_MEMORY_REGION, &target);
+  }
+  vcpus_.reserve(machine.vcpus);
+  for (const uint32_t apicId : machine.apicIds) {
+    vcpus_.emplace_back(vm, apicId, kvm.runBytes, cpuidOf(machine.cpuid, apicId), machine.msrs);
+  }
+  vcpus_.front().enter(machine.boot);
+}
+
+void Vm::connect(unsigned gsi, int event) {
+  kvm_irqfd irqfd{};
+  irqfd.fd = static_cast<uint32_t>(event);
+  irqfd.gsi = gsi;
+  KTSTR_KVM(fd_.get(), KVM_IRQFD, &irqfd);
+}
+
+}  // namespace ktstr::vmm

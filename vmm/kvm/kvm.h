@@ -1,0 +1,65 @@
+// /dev/kvm, and a virtual machine made from it: memory slots, interrupt controllers, timer, vCPUs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "protocol/fd.h"
+#include "vmm/engine.h"
+#include "vmm/kvm/ioctl.h"
+#include "vmm/machine_check.h"
+
+namespace ktstr::vmm {
+
+// /dev/kvm with all that we need of it.
+struct Kvm {
+  Fd fd;
+  uint32_t maxVcpus = 0;
+  size_t runBytes = 0;            // of a vCPU's shared page
+  std::vector<CpuidEntry> cpuid;  // what a guest may be told: KVM_GET_SUPPORTED_CPUID
+  uint32_t tscKilohertz = 0;
+
+  // Throws Error "kvm-missing", "kvm-no-permission", "kvm-incapable" naming the capability.
+  static Kvm open();
+};
+
+// A vCPU: its descriptor, its page shared with KVM, and what can be asked of it while it does not run.
+class Vcpu {
+ public:
+  Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpuid,
+       const std::vector<MsrEntry>& msrs);
+
+  int fd() const { return fd_.get(); }
+  kvm_run& run() { return *reinterpret_cast<kvm_run*>(shared_.data()); }
+
+  // 64-bit mode at the prepared entry. Once, for the boot vCPU; the others wait for INIT and SIPI.
+  void enter(const BootState& boot);
+  VcpuRegisters registers() const;
+  // For a report: "rip 0x... rsp 0x... cr0 ..." .
+  std::string dump() const;
+  // Tells a guest that uses kvm-clock that it was not its fault that time has passed (soft lockup watchdogs).
+  void noteFreeze() const;
+
+ private:
+  Fd fd_;
+  Mapping shared_;
+};
+
+class Vm {
+ public:
+  // RAM, base and mailbox become slots; base is read-only and shared by all who map it. Throws Error
+  // "kvm-failed".
+  Vm(const Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram);
+
+  // Writing to `event` (an eventfd) pulses the interrupt line.
+  void connect(unsigned gsi, int event);
+  std::vector<Vcpu>& vcpus() { return vcpus_; }
+
+ private:
+  Fd fd_;
+  Mapping base_, mailbox_;
+  std::vector<Vcpu> vcpus_;
+};
+
+}  // namespace ktstr::vmm

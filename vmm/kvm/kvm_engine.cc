@@ -1,0 +1,215 @@
+#include "vmm/kvm/kvm_engine.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "protocol/log.h"
+#include "protocol/text.h"
+#include "vmm/kvm/sandbox.h"
+#include "vmm/rpc_error.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using rpc::ExitKind;
+
+Fd makeEvent() {
+  Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) throw errnoError("socket-failed", "make an eventfd");
+  return event;
+}
+
+kj::Promise<void> inTime(kj::Timer& timer, kj::Duration limit, kj::Promise<void> promise, const char* late) {
+  return promise.exclusiveJoin(
+      timer.afterDelay(limit).then([late]() -> kj::Promise<void> { return rpcException(late); }));
+}
+
+}  // namespace
+
+KvmChannels makeKvmChannels() {
+  KvmChannels channels;
+  for (auto* pair : {&channels.console, &channels.doorbell}) {
+    *pair = makeSocketPair();
+    setNonBlocking(pair->second.get());
+  }
+  for (Fd* event : {&channels.consoleInterrupt, &channels.doorbellInterrupt, &channels.wake})
+    *event = makeEvent();
+  return channels;
+}
+
+KvmEngine::KvmEngine(kj::AsyncIoContext& io, std::variant<Kvm, Error> kvm, KvmChannels channels,
+                     std::function<void()> afterLaunch)
+    : io_(io),
+      kvm_(std::move(kvm)),
+      channels_(std::move(channels)),
+      afterLaunch_(std::move(afterLaunch)),
+      console_(channels_.console.second.get(), channels_.consoleInterrupt.get()),
+      doorbell_(channels_.doorbell.second.get(), channels_.doorbellInterrupt.get()),
+      ports_(console_, doorbell_),
+      wakeObserver_(io.unixEventPort, channels_.wake.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
+      consoleObserver_(io.unixEventPort, channels_.console.second.get(),
+                       kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      doorbellObserver_(io.unixEventPort, channels_.doorbell.second.get(),
+                        kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      ended_(endedPair_.promise.fork()) {}
+
+const Kvm& KvmEngine::kvm() const {
+  if (const Error* error = std::get_if<Error>(&kvm_)) throw *error;
+  return std::get<Kvm>(kvm_);
+}
+
+void KvmEngine::describe(rpc::VmmInfo::Builder info) const {
+  info.setAccelerator("kvm");
+  info.setEngine(text("KVM API ", KVM_API_VERSION));
+  info.setMaxVcpus(kvm().maxVcpus);
+  auto entries = info.initCpuid(static_cast<unsigned>(kvm().cpuid.size()));
+  for (unsigned i = 0; i < entries.size(); ++i) {
+    const CpuidEntry& entry = kvm().cpuid[i];
+    entries[i].setFunction(entry.function);
+    entries[i].setIndex(entry.index);
+    entries[i].setIndexed(entry.indexed);
+    entries[i].setEax(entry.eax);
+    entries[i].setEbx(entry.ebx);
+    entries[i].setEcx(entry.ecx);
+    entries[i].setEdx(entry.edx);
+  }
+}
+
+kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const MachineMemory& memory,
+                                    std::byte* ram) {
+  vm_.emplace(kvm(), machine, memory, ram);
+  vm_->connect(kConsoleGsi, channels_.consoleInterrupt.get());
+  vm_->connect(kDoorbellGsi, channels_.doorbellInterrupt.get());
+  const VcpuDescriptors descriptors{channels_.console.second.get(), channels_.doorbell.second.get(),
+                                    channels_.consoleInterrupt.get(), channels_.doorbellInterrupt.get(),
+                                    channels_.wake.get()};
+  threads_ =
+      std::make_unique<VcpuThreads>(vm_->vcpus(), ports_, channels_.wake.get(),
+                                    [descriptors](int vcpu) { vcpuSandbox(vcpu, descriptors).lockDown(); });
+  watching_ = watch().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+  auto parked = kj::newPromiseAndFulfiller<void>();
+  parkedWaiters_.add(kj::mv(parked.fulfiller));
+  return inTime(io_.provider->getTimer(), 20 * kj::SECONDS, kj::mv(parked.promise),
+                "engine-failed: the vCPU threads were not ready within 20 s")
+      .then([this] {
+        if (end_ || threads_->end())
+          throw Error(ExitCode::infrastructure, "engine-failed", threads_->end()->detail);
+        afterLaunch_();
+        pumping_ =
+            kj::joinPromises(
+                kj::arr(pump(console_, consoleObserver_, true), pump(console_, consoleObserver_, false),
+                        pump(doorbell_, doorbellObserver_, true), pump(doorbell_, doorbellObserver_, false)))
+                .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+      });
+}
+
+kj::Promise<void> KvmEngine::pump(SerialPort& port, kj::UnixEventPort::FdObserver& line, bool reading) {
+  auto ready = reading ? line.whenBecomesReadable() : line.whenBecomesWritable();
+  port.pump();
+  return ready.then([this, &port, &line, reading] { return pump(port, line, reading); });
+}
+
+kj::Promise<void> KvmEngine::watch() {
+  return wakeObserver_.whenBecomesReadable().then([this]() -> kj::Promise<void> {
+    uint64_t count = 0;
+    (void)!read(channels_.wake.get(), &count, sizeof count);
+    if (threads_->end()) return endThreads();
+    if (threads_->allParked()) {
+      for (auto& waiter : parkedWaiters_) waiter->fulfill();
+      parkedWaiters_.clear();
+    }
+    return watch();
+  });
+}
+
+// A thread may be on its way into the guest when it is told to end, so it is told again.
+kj::Promise<void> KvmEngine::endThreads() {
+  threads_->endAll();
+  if (threads_->allEnded()) {
+    conclude();
+    return kj::READY_NOW;
+  }
+  return io_.provider->getTimer().afterDelay(2 * kj::MILLISECONDS).then([this] { return endThreads(); });
+}
+
+void KvmEngine::conclude() {
+  EngineEnd end = threads_->end().value_or(EngineEnd{ExitKind::STOPPED, "stopped"});
+  if (stopped_) end.kind = ExitKind::STOPPED;
+  log::info(text("the machine has ended: ", end.detail));
+  console_.pump();  // the last words may still wait
+  pumping_ = nullptr;
+  threads_.reset();
+  vm_.reset();
+  channels_.console.second.reset();
+  channels_.doorbell.second.reset();
+  end_ = end;
+  for (auto& waiter : parkedWaiters_) waiter->fulfill();
+  parkedWaiters_.clear();
+  endedPair_.fulfiller->fulfill();
+}
+
+kj::Promise<void> KvmEngine::start() {
+  if (started_)
+    throw Error(ExitCode::infrastructure, "already-started", "the machine has been started before");
+  started_ = true;
+  if (freezes_ == 0) threads_->go();
+  return kj::READY_NOW;
+}
+
+kj::Promise<uint32_t> KvmEngine::freeze() {
+  const uint64_t begin = monotonicNs();
+  const auto micros = [begin] { return static_cast<uint32_t>((monotonicNs() - begin) / 1000); };
+  ++freezes_;
+  threads_->hold();
+  if (threads_->allParked()) return micros();
+  auto parked = kj::newPromiseAndFulfiller<void>();
+  parkedWaiters_.add(kj::mv(parked.fulfiller));
+  return inTime(io_.provider->getTimer(), kFreezeLimit, kj::mv(parked.promise),
+                "freeze-timeout: a vCPU did not leave the guest within 1 s")
+      .then(micros);
+}
+
+kj::Promise<void> KvmEngine::thaw() {
+  if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
+  if (--freezes_ == 0 && started_) threads_->go();
+  return kj::READY_NOW;
+}
+
+kj::Promise<void> KvmEngine::reset() {
+  throw Error(ExitCode::infrastructure, "not-supported-by-kvm",
+              "a machine on KVM cannot be reset from outside", "boot a new one");
+}
+
+void KvmEngine::stop() {
+  if (std::exchange(stopped_, true) || end_) return;
+  if (threads_ == nullptr) {
+    end_ = EngineEnd{ExitKind::STOPPED, "stopped before it was booted"};
+    endedPair_.fulfiller->fulfill();
+    return;
+  }
+  watching_ = endThreads().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+}
+
+VcpuRegisters KvmEngine::registers(uint32_t vcpu) {
+  if (freezes_ == 0 || !threads_->allParked()) {
+    throw Error(ExitCode::infrastructure, "not-frozen",
+                "registers can be read while the machine is frozen only");
+  }
+  if (const auto registers = threads_->registers(vcpu)) return *registers;
+  throw Error(ExitCode::usage, "vcpu-invalid", text("there is no vCPU ", vcpu));
+}
+
+std::vector<uint64_t> KvmEngine::vcpuTimes() {
+  return threads_->cpuNanos();
+}
+
+Fd KvmEngine::takeStream(Fd& stream, const char* name) {
+  if (!stream)
+    throw Error(ExitCode::infrastructure, "stream-taken", text("the ", name, " has been given out before"));
+  return std::move(stream);
+}
+
+}  // namespace ktstr::vmm

@@ -1,0 +1,225 @@
+#include "vmm/kvm/vcpu_threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "protocol/text.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using rpc::ExitKind;
+
+// Interrupts KVM_RUN. It need do nothing: KVM_RUN returns EINTR.
+constexpr int kKick = SIGUSR1;
+
+}  // namespace
+
+void prepareThreads() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(kKick, &action, nullptr);
+  std::thread([] {}).join();
+}
+
+VcpuThreads::VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, std::function<void(int)> confine)
+    : vcpus_(vcpus), ports_(ports), wake_(wake), confine_(std::move(confine)), seats_(vcpus.size()) {
+  const std::lock_guard lock(mutex_);  // no thread looks at the others before all are there
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    threads_.emplace_back([this, i] { live(i); });
+  }
+}
+
+VcpuThreads::~VcpuThreads() {
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void VcpuThreads::go() {
+  const std::lock_guard lock(mutex_);
+  running_ = true;
+  for (Vcpu& vcpu : vcpus_) vcpu.run().immediate_exit = 0;
+  released_.notify_all();
+}
+
+void VcpuThreads::hold() {
+  const std::lock_guard lock(mutex_);
+  running_ = false;
+  kick();
+}
+
+void VcpuThreads::endAll() {
+  const std::lock_guard lock(mutex_);
+  ending_ = true;
+  running_ = false;
+  kick();
+  released_.notify_all();
+}
+
+// With immediate_exit set a vCPU on its way into the guest comes back as well (KVM API,
+// "KVM_CAP_IMMEDIATE_EXIT").
+void VcpuThreads::kick() {
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    vcpus_[i].run().immediate_exit = 1;
+    const bool inGuest = !seats_[i].parked && !seats_[i].ended;
+    const pthread_t thread = threads_[i].native_handle();
+    if (inGuest && pthread_equal(thread, pthread_self()) == 0) pthread_kill(thread, kKick);
+  }
+}
+
+bool VcpuThreads::allParked() const {
+  const std::lock_guard lock(mutex_);
+  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) { return seat.parked; });
+}
+
+bool VcpuThreads::allEnded() const {
+  const std::lock_guard lock(mutex_);
+  return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) { return seat.ended; });
+}
+
+std::vector<uint32_t> VcpuThreads::notParked() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<uint32_t> late;
+  for (size_t i = 0; i < seats_.size(); ++i) {
+    if (!seats_[i].parked) late.push_back(static_cast<uint32_t>(i));
+  }
+  return late;
+}
+
+std::optional<VcpuRegisters> VcpuThreads::registers(uint32_t vcpu) const {
+  const std::lock_guard lock(mutex_);
+  return vcpu < seats_.size() ? seats_[vcpu].registers : std::nullopt;
+}
+
+std::optional<EngineEnd> VcpuThreads::end() const {
+  const std::lock_guard lock(mutex_);
+  return end_;
+}
+
+std::vector<uint64_t> VcpuThreads::cpuNanos() const {
+  std::vector<uint64_t> nanos;
+  for (const std::thread& thread : threads_) {
+    clockid_t clock{};
+    timespec time{};
+    auto& handle = const_cast<std::thread&>(thread);
+    if (pthread_getcpuclockid(handle.native_handle(), &clock) != 0 || clock_gettime(clock, &time) != 0) {
+      throw errnoError("vcpu-time-failed", "read a vCPU thread's clock");
+    }
+    nanos.push_back(static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec));
+  }
+  return nanos;
+}
+
+void VcpuThreads::notify() {
+  constexpr uint64_t one = 1;
+  (void)!write(wake_, &one, sizeof one);
+}
+
+// ---- on the vCPU threads
+
+void VcpuThreads::live(size_t index) {
+  try {
+    confine_(vcpus_[index].fd());
+    while (park(index)) runUntilHeld(index);
+  } catch (const std::exception& e) {
+    finish(ExitKind::ENGINE_FAILED, e.what(), index);
+  }
+  const std::lock_guard lock(mutex_);
+  seats_[index].ended = true;
+  notify();
+}
+
+bool VcpuThreads::park(size_t index) {
+  const VcpuRegisters registers = vcpus_[index].registers();
+  vcpus_[index].noteFreeze();
+  std::unique_lock lock(mutex_);
+  Seat& seat = seats_[index];
+  seat.registers = registers;
+  seat.parked = true;
+  if (std::all_of(seats_.begin(), seats_.end(), [](const Seat& s) { return s.parked; })) notify();
+  released_.wait(lock, [this] { return running_ || ending_; });
+  seat.parked = false;
+  seat.registers.reset();
+  return !ending_;
+}
+
+void VcpuThreads::runUntilHeld(size_t index) {
+  kvm_run& run = vcpus_[index].run();
+  for (;;) {
+    if (ioctl(vcpus_[index].fd(), KVM_RUN, 0) == 0) {
+      handleExit(index);
+    } else if (errno != EINTR && errno != EAGAIN) {  // EAGAIN: it was waiting for INIT or SIPI
+      finish(ExitKind::ENGINE_FAILED, errnoError("kvm-failed", "KVM_RUN").what(), index);
+    }
+    if (run.immediate_exit != 0) return;
+  }
+}
+
+void VcpuThreads::handleIo(kvm_run& run) {
+  uint8_t* data = reinterpret_cast<uint8_t*>(&run) + run.io.data_offset;
+  for (uint32_t i = 0; i < run.io.count; ++i, data += run.io.size) {
+    if (run.io.direction == KVM_EXIT_IO_IN) {
+      ports_.read(run.io.port, {data, run.io.size});
+      continue;
+    }
+    switch (ports_.write(run.io.port, {data, run.io.size})) {
+      case PortEffect::none:
+        break;
+      case PortEffect::reset:
+        return finish(ExitKind::RESET, "the guest reset by the keyboard controller", vcpus_.size());
+      case PortEffect::powerOff:
+        return finish(ExitKind::POWER_OFF, "the guest powered off", vcpus_.size());
+    }
+  }
+}
+
+void VcpuThreads::handleExit(size_t index) {
+  kvm_run& run = vcpus_[index].run();
+  switch (run.exit_reason) {
+    case KVM_EXIT_IO:
+      return handleIo(run);
+    case KVM_EXIT_MMIO:
+      ports_.unknownMemory(run.mmio.phys_addr, run.mmio.is_write != 0);
+      if (run.mmio.is_write == 0) std::fill_n(run.mmio.data, sizeof run.mmio.data, uint8_t{0xff});
+      return;
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return;
+    case KVM_EXIT_HLT:
+      return finish(ExitKind::ENGINE_FAILED, "a halted vCPU came back to us: no interrupt controller took it",
+                    index);
+    case KVM_EXIT_SHUTDOWN:
+      return finish(ExitKind::RESET, "triple fault", index);
+    case KVM_EXIT_FAIL_ENTRY:
+      return finish(ExitKind::ENGINE_FAILED,
+                    text("KVM could not enter the guest, hardware reason ",
+                         hex(run.fail_entry.hardware_entry_failure_reason)),
+                    index);
+    case KVM_EXIT_INTERNAL_ERROR:
+      return finish(ExitKind::ENGINE_FAILED, text("KVM internal error, suberror ", run.internal.suberror),
+                    index);
+    default:
+      return finish(ExitKind::ENGINE_FAILED, text("unexpected exit, reason ", run.exit_reason), index);
+  }
+}
+
+// The first reason stands. `index` names the vCPU whose registers are evidence; none if it is the number of
+// vCPUs.
+void VcpuThreads::finish(ExitKind kind, const std::string& what, size_t index) {
+  std::string detail = what;
+  if (index < vcpus_.size()) detail += text("; vCPU ", index, ": ", vcpus_[index].dump());
+  if (const std::string unknown = ports_.describeUnknown(); !unknown.empty()) detail += "; " + unknown;
+  const std::lock_guard lock(mutex_);
+  if (!end_) end_ = EngineEnd{kind, detail};
+  ending_ = true;
+  running_ = false;
+  kick();
+  released_.notify_all();
+  notify();
+}
+
+}  // namespace ktstr::vmm
