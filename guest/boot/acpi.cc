@@ -33,13 +33,15 @@ std::vector<std::byte> buildFirmwarePage() {
 }
 
 // §5.2.9 Fixed ACPI Description Table 6.5. Offsets in comments are the specification's.
-std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt) {
+std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt, LegacyClocks clocks) {
   ByteWriter fadt = startTable("FACP", 6);
   fadt.u32(firmwarePage).u32(dsdt).u8(0).u8(4);  // 36 FIRMWARE_CTRL, DSDT; profile: enterprise server
   fadt.u16(9).u32(0).zeros(4);                   // 46 SCI_INT; no SMI_CMD: always in ACPI mode
   fadt.zeros(32).u8(4).u8(2).zeros(6);           // 56 no port blocks; PM1_EVT_LEN, PM1_CNT_LEN
   fadt.u16(101).u16(1001).zeros(9);              // 96 P_LVL2_LAT, P_LVL3_LAT: no C2, no C3
-  fadt.u16(1u << 0 | 1u << 2).u8(0);  // 109 IAPC_BOOT_ARCH: legacy devices, no VGA, no 8042 to probe
+  const unsigned noCmosClock = clocks == LegacyClocks::absent ? 1u << 5 : 0;
+  fadt.u16(1u << 0 | 1u << 2 | noCmosClock)
+      .u8(0);  // 109 IAPC_BOOT_ARCH: legacy devices, no VGA, no 8042 to probe
   fadt.u32(1u << 0 | 1u << 2 | 1u << 4 | 1u << 5 |
            1u << 10);                           // 112 WBINVD, PROC_C1, no fixed buttons, RESET_REG
   address(fadt, Space::io, 8, 0x64);            // 116 RESET_REG: keyboard controller
@@ -104,7 +106,7 @@ std::vector<std::byte> finishTable(ByteWriter table) {
 }
 
 AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
-                     bool withHpet) {
+                     LegacyClocks clocks) {
   ByteWriter blob;
   blob.append(buildFirmwarePage()).padTo(tablesOffset);
   std::vector<uint64_t> listed;
@@ -114,9 +116,9 @@ AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory
     return at;
   };
   const uint64_t dsdt = place(finishTable(startTable("DSDT", 2)));
-  listed.push_back(place(buildFadt(address, dsdt)));
+  listed.push_back(place(buildFadt(address, dsdt, clocks)));
   listed.push_back(place(buildMadt(topology)));
-  if (withHpet) listed.push_back(place(buildHpet()));
+  if (clocks == LegacyClocks::present) listed.push_back(place(buildHpet()));
   if (topology.nodes > 1) {
     listed.push_back(place(buildSrat(topology, memory)));
     listed.push_back(place(buildSlit(topology.nodes)));

@@ -21,10 +21,13 @@ struct AcpiTables {
   uint64_t rsdpGpa;
 };
 
+// HPET and CMOS clock: an emulated PC has them; a machine on KVM has kvm-clock instead.
+enum class LegacyClocks { absent, present };
+
 // `address` is a multiple of 4096 and below 4 GiB. SRAT, SLIT and HMAT are present when there is more than
 // one node.
 AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
-                     bool withHpet = true);
+                     LegacyClocks clocks = LegacyClocks::present);
 
 // Sum of all bytes modulo 256: zero for a table with a right checksum.
 uint8_t byteSum(std::span<const std::byte> bytes);

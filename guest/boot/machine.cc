@@ -62,7 +62,8 @@ bool hasWord(const std::string& line, std::string_view word) {
 void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
                     const std::string& commandLine) {
   const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology.nodes);
-  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa, request.kvmCpuid.empty());
+  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa,
+                                    request.kvmCpuid.empty() ? LegacyClocks::present : LegacyClocks::absent);
   if (acpiGpa + acpi.bytes.size() > acpiEnd) {
     throw Error(
         ExitCode::usage, "topology-invalid",

@@ -84,16 +84,25 @@ std::vector<E820Entry> e820Map(const MemoryPlan& plan, uint64_t acpiTablesSize) 
                              {{acpiGpa, 4096}, E820Type::nvs},
                              {{acpiGpa + 4096, tablesEnd - acpiGpa - 4096}, E820Type::acpi}};
   if (tablesEnd < acpiEnd) map.push_back({{tablesEnd, acpiEnd - tablesEnd}, E820Type::ram});
-  for (const Region& region : plan.regions) {
-    Range range{region.gpa, region.size};
-    if (region.gpa == 0) range = {kernelFloor, region.size - kernelFloor};
-    const bool usable = region.kind != rpc::RegionKind::MAILBOX;
-    if (usable && map.back().type == E820Type::ram &&
-        map.back().range.gpa + map.back().range.size == range.gpa) {
-      map.back().range.size += range.size;
+  const auto add = [&map](Range range, E820Type type) {
+    Range& last = map.back().range;
+    if (range.size == 0) return;
+    if (map.back().type == type && last.gpa + last.size == range.gpa) {
+      last.size += range.size;
     } else {
-      map.push_back({range, usable ? E820Type::ram : E820Type::reserved});
+      map.push_back({range, type});
     }
+  };
+  for (const Region& region : plan.regions) {
+    const uint64_t end = region.gpa + region.size;
+    uint64_t usableEnd = end;
+    // The kernel keeps the initrd as it is, but takes whatever else of RAM it finds: not what is behind the
+    // archive in a region that cannot be written.
+    if (region.kind == rpc::RegionKind::BASE) usableEnd = roundUp(plan.initrd.gpa + plan.initrd.size, 4096);
+    if (region.kind == rpc::RegionKind::MAILBOX) usableEnd = region.gpa;
+    const uint64_t begin = region.gpa == 0 ? kernelFloor : region.gpa;
+    add({begin, usableEnd - begin}, E820Type::ram);
+    add({usableEnd, end - usableEnd}, E820Type::reserved);
   }
   return map;
 }

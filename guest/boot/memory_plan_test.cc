@@ -51,6 +51,14 @@ TEST(MemoryPlan, smallMachineIsOneRunOfRam) {
                                         std::pair(Range{512 * mib + base, mailbox}, E820Type::reserved)));
 }
 
+// Nobody may write there: under KVM it is a read-only slot.
+TEST(MemoryPlan, whatIsBehindTheArchiveInTheBaseIsReserved) {
+  const uint64_t length = base - 3 * 4096 - 5;
+  const auto map = e820Of(planMemory(512 * mib, base, length, mailbox));
+  EXPECT_EQ(map[4], std::pair(Range({mib, 511 * mib + base - 3 * 4096}), E820Type::ram));
+  EXPECT_EQ(map[5], std::pair(Range({512 * mib + base - 3 * 4096, 3 * 4096 + mailbox}), E820Type::reserved));
+}
+
 TEST(MemoryPlan, roundsUpToTwoMebibytes) {
   EXPECT_EQ(planMemory(512 * mib + 1, base, base, mailbox).ramBytes, 514 * mib);
 }
