@@ -46,7 +46,7 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-all bench fuzz fuzzers install format lint \
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm bench fuzz fuzzers install format lint \
         compile_commands.json clean help tests
 
 all: deps-if-missing
@@ -157,6 +157,10 @@ check-unit: deps-if-missing ## unit tests alone
 check-system: deps-if-missing ## system tests alone
 	+@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) system
+
+check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
+	+@$(submake) tests
+	@tests/tools/check-kvm.sh $(BUILD)
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs

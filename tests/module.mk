@@ -1,5 +1,5 @@
 # System tests: whole runs through the built executables. One binary each, in build/test/system.
-system_tests := usage run failure
+system_tests := usage run failure kvm
 
 libraries += harness
 harness.sources := tests/system/harness.cc

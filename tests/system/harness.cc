@@ -62,7 +62,7 @@ Background::Background(const std::vector<std::string>& words, const Options& opt
   if (mkdtemp(pattern) == nullptr) throw std::runtime_error("mkdtemp failed");
   directory_ = pattern;
   writeAll(openFile(directory_ + "/in", O_WRONLY | O_CREAT, 0600).get(), options.input);
-  const std::string program = binary("ktstr");
+  const std::string program = binary(options.program);
   std::vector<char*> arguments = {const_cast<char*>(program.c_str())};
   for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);

@@ -22,7 +22,8 @@ struct Result {
 struct Options {
   std::vector<std::string> environment = {};  // NAME=value, added to ours
   std::string input = {};
-  int timeoutSeconds = 120;  // then it is killed and the test fails
+  const char* program = "ktstr";  // of the built executables
+  int timeoutSeconds = 120;       // then it is killed and the test fails
 };
 
 // A private directory that is removed at the end of the test.
@@ -41,7 +42,7 @@ class TemporaryDirectory {
 // The path of a built executable ($KTSTR_BIN_DIR).
 std::string binary(const std::string& name);
 
-// Runs `ktstr` with the given words to its end.
+// Runs `ktstr` (or options.program) with the given words to its end.
 Result ktstr(const std::vector<std::string>& words, const Options& options = {});
 
 // The same in the background, for signals and kills.

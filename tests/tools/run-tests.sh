@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the test binaries below BUILD and closes with one line: "N passed, N failed, N skipped".
-#   run-tests.sh BUILD unit|system ...
+#   run-tests.sh BUILD unit|system|PROGRAM ...
 # Every skipped test is listed with its reason. A binary that runs no test at all counts as a failure.
 set -uo pipefail
 
@@ -33,6 +33,7 @@ for kind in "$@"; do
   case "$kind" in
     unit) for binary in "$build"/test/*_test; do run "$binary" '^\[( RUN|       OK|---)|^$'; done ;;
     system) for binary in "$build"/test/system/*_test; do run "$binary" '^\[( RUN|---)|^$'; done ;;
+    *) run "$kind" '^\[( RUN|---)|^$' ;;
   esac
 done
 [ -z "$skips" ] || echo $'\nSkipped, with the reason:'"$skips"

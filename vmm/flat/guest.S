@@ -3,7 +3,7 @@
 #
 #   e B  sends B + 1 to the doorbell             c    writes "hi\n" to the console
 #   m    copies 4096 bytes base -> mailbox+4096  w    writes 0xee to the base's first byte, reads it to mailbox+0
-#   i    inverts the byte at mailbox+1           l    writes 64 KiB of 'x' to the console
+#   i    inverts the byte at mailbox+1           l    writes 16 KiB of 'x' to the console
 #   r    resets by the keyboard controller       f    triple fault
 # Each but r and f answers 'k' on the doorbell when done; e answers its byte alone.
 
@@ -90,7 +90,7 @@ invert:
     jmp     done
 
 flood:
-    movl    $65536, %ecx
+    movl    $16384, %ecx
 1:  movb    $'x', %al
     call    put
     decl    %ecx
