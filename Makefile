@@ -146,9 +146,9 @@ tests: programs
 
 # ---- checks ----------------------------------------------------------------------------------------------------
 
-check: deps-if-missing ## unit tests and system tests (boots real kernels)
+check: deps-if-missing ## unit tests, system tests (boots real kernels), and Linux on KVM
 	+@$(submake) tests
-	@tests/tools/run-tests.sh $(BUILD) unit system
+	@tests/tools/run-tests.sh $(BUILD) unit system tests/tools/kvm-tests.sh
 
 check-unit: deps-if-missing ## unit tests alone
 	+@$(submake) tests
@@ -160,7 +160,7 @@ check-system: deps-if-missing ## system tests alone
 
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
-	@tests/tools/check-kvm.sh $(BUILD)
+	@tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs

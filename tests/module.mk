@@ -1,15 +1,16 @@
-# System tests: whole runs through the built executables. One binary each, in build/test/system.
-system_tests := usage run failure kvm
+# System tests: whole runs through the built executables. One binary each, in build/test/system; what needs a /dev/kvm
+# that boots Linux in build/test/kvm (tests/tools/kvm-tests.sh).
+system_tests := system/usage system/run system/failure kvm/kvm
 
 libraries += harness
 harness.sources := tests/system/harness.cc
 harness.needs := topology json protocol
 
 define system_test_rules
-system_$(1).needs := harness
-system_$(1).packages := gtest gtest_main
-$(BUILD)/test/system/$(1)_test: $(BUILD)/obj/tests/system/$(1)_test.o $$(call archives_of,system_$(1))
+$(1).needs := harness
+$(1).packages := gtest gtest_main
+$(BUILD)/test/$(1)_test: $(BUILD)/obj/tests/$(1)_test.o $$(call archives_of,$(1))
 	@mkdir -p $$(@D)
-	$$(call quiet,LINK)$$(call link,system_$(1))
-tests: $(BUILD)/test/system/$(1)_test
+	$$(call quiet,LINK)$$(call link,$(1))
+tests: $(BUILD)/test/$(1)_test
 endef

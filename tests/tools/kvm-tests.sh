@@ -1,0 +1,44 @@
+#!/bin/bash
+# A test program like those in build/test, for run-tests.sh: what needs a /dev/kvm that boots Linux. It runs on the
+# host's where that does, otherwise inside the nested bed, all of it in one boot. KTSTR_BIN_DIR names the programs.
+set -euo pipefail
+
+build=$(cd "$KTSTR_BIN_DIR/.." && pwd)
+here=$(dirname "$0")
+ktstr=$KTSTR_BIN_DIR/ktstr
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The program that runs them, with these settings for it.
+write_program() {
+  cat > "$work/all" << END
+#!/bin/sh
+$1
+status=0
+$build/test/vmmcore_test --gtest_color=no --gtest_filter=*Kvm || status=1
+$build/test/kvm/kvm_test --gtest_color=no || status=1
+exit \$status
+END
+  chmod +x "$work/all"
+}
+
+if "$KTSTR_BIN_DIR/ktstr-vmm" --probe > /dev/null; then
+  write_program ""
+  "$work/all"
+  exit
+fi
+
+# What the tests will look for in the cache goes along: two kernels and a scheduler, nothing else of it.
+mkdir -p "$work/cache/entries/kernel" "$work/cache/aliases"
+for kernel in debian:7.3 debian:6.18; do
+  "$ktstr" kernel get "$kernel" > /dev/null
+  entry=$(dirname "$("$ktstr" kernel path "$kernel")")
+  cp -r "$entry" "$work/cache/entries/kernel/"
+done
+cp -r "${entry%/entries/*}/aliases/." "$work/cache/aliases/"
+simple=$("$ktstr" scheduler path scx_simple --kernel debian:7.3)
+
+write_program "export KTSTR_CACHE_DIR=/ktstr-cache KTSTR_STATE_DIR=/tmp/ktstr-state KTSTR_TEST_SCX_SIMPLE=/scx_simple"
+"$here/nested-bed.sh" --memory 3072 --timeout 900 --file "$KTSTR_BIN_DIR" --file "$build/test/vmmcore_test" \
+  --file "$build/test/kvm/kvm_test" --file "$here/../scenarios=/tests/scenarios" --file "$work/cache=/ktstr-cache" \
+  --file "$simple=/scx_simple" --file "$work/all=/all" -- /bin/sh /all
