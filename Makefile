@@ -189,7 +189,7 @@ format: ## clang-format all sources
 
 lint: compile_commands.json $(GENERATED) $(BUILD)/gen/version.h ## clang-tidy and format check
 	clang-format --dry-run --Werror $(SOURCES)
-	clang-tidy --quiet -p . $(filter %.cc,$(SOURCES))
+	printf '%s\n' $(filter %.cc,$(SOURCES)) | xargs -P $$(nproc) -n 8 clang-tidy --quiet -p .
 
 compile_commands.json: ## for editors and clang-tidy
 	@tests/tools/compile-commands.sh '$(CXX) $(CXXFLAGS_ALL)' $(filter %.cc,$(SOURCES)) > $@

@@ -52,7 +52,7 @@ std::string verifyFile(const std::string& path, rpc::CachedFile::Reader file, co
   if (static_cast<uint64_t>(status.st_size) != file.getSize()) {
     throw CorruptEntry(text(path, " has ", status.st_size, " bytes, expected ", file.getSize()));
   }
-  const std::string line = stampLine(file.getName().cStr(), status);
+  std::string line = stampLine(file.getName().cStr(), status);
   if (stamp.find("\n" + line) != std::string::npos) return line;
   const std::string found = sha256OfFile(fd.get());
   const std::string expected = file.getSha256().cStr();

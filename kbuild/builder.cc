@@ -61,7 +61,7 @@ std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tool
 
   progress.phase("extracting sources");
   extract(request, layout.source, interrupts, progress);
-  const auto names = schedulersIn(layout.source);
+  auto names = schedulersIn(layout.source);
 
   const std::string log = request.output + "/build.log";
   CommandRunner runner(tools.setsid, log, interrupts, [&] { progress.tick(); });

@@ -71,7 +71,7 @@ std::vector<std::string> schedulersOf(const cache::Entry& entry) {
 }
 
 std::vector<std::string> chosen(const cache::Entry& entry, const std::vector<std::string>& asked) {
-  const auto there = schedulersOf(entry);
+  auto there = schedulersOf(entry);
   if (asked.empty()) return there;
   std::vector<std::string> names;
   for (const auto& each : asked) {

@@ -188,7 +188,7 @@ std::string cleanText(std::string_view raw) {
     size_t length = 1;
     if (c == '\x1b') {
       length = escapeLength(raw);
-    } else if (c == '\n' || c == '\t') {
+    } else if (c == '\n' || c == '\t') {  // NOLINT(bugprone-branch-clone): control characters to be kept
       out += c;
     } else if (static_cast<unsigned char>(c) >= 0x80) {
       length = utf8Length(raw);

@@ -6,9 +6,6 @@
 namespace ktstr {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-
 TEST(Console, anEmptyOneSaysNothing) {
   const ConsoleReport report = classifyConsole("");
   EXPECT_FALSE(report.panic || report.noInit || report.rip || report.initDied);

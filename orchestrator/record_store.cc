@@ -88,7 +88,7 @@ void removeAbandoned(int runs, const std::string& path) {
     if (!name.starts_with(partialPrefix)) continue;
     const Fd directory(openat(runs, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (!directory || flock(directory.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    removePartial(runs, name, directory.get(), namesIn(path + "/" + name));
+    removePartial(runs, name, directory.get(), namesIn(text(path, "/", name)));
   }
 }
 

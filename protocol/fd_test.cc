@@ -33,7 +33,7 @@ TEST(FdOwner, ClosesOnceAndMoves) {
   const int number = first.get();
   EXPECT_EQ(fcntl(number, F_GETFD), FD_CLOEXEC);
   Fd second = std::move(first);
-  EXPECT_FALSE(first);
+  EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move)
   EXPECT_TRUE(isOpen(number));
   const int copy = second.duplicate().get();
   EXPECT_FALSE(isOpen(copy));
@@ -55,7 +55,7 @@ TEST(MappingOwner, SharesTheMemoryOfItsDescriptor) {
   const Mapping moved = std::move(writer);
   moved.bytes()[4096] = std::byte{42};
   EXPECT_EQ(reader.data()[0], std::byte{42});
-  EXPECT_EQ(writer.data(), nullptr);
+  EXPECT_EQ(writer.data(), nullptr);  // NOLINT(bugprone-use-after-move)
   EXPECT_THAT(errorOf([&] { Mapping(memory.get(), 1, 4096, PROT_READ); }),
               HasSubstr("map-failed: map 4096 bytes at offset 0x1"));
 }

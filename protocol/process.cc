@@ -244,7 +244,7 @@ std::string toolPath(const std::string& name) {
     directory.assign(self, static_cast<size_t>(length));
     directory.resize(directory.rfind('/'));
   }
-  const std::string path = directory + "/" + name;
+  std::string path = directory + "/" + name;
   if (!isExecutable(path)) {
     throw Error(ExitCode::infrastructure, "tool-missing", path + " is not there or not executable",
                 "build or install all of ktstr, or set KTSTR_BIN_DIR to the directory of its programs");

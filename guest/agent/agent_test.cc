@@ -23,7 +23,7 @@
 #include "protocol/json.h"
 
 // A sanitizer would turn the injected SIGSEGV of a worker into an exit code.
-extern "C" const char* __asan_default_options() {
+extern "C" const char* __asan_default_options() {  // NOLINT(bugprone-reserved-identifier)
   return "handle_segv=0";
 }
 

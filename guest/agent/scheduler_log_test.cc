@@ -46,10 +46,10 @@ TEST(SchedulerLogTest, KeepsTheBeginningAndTheEnd) {
   EXPECT_LE(got.size(), SchedulerLog::headBytes + SchedulerLog::pieceBytes + SchedulerLog::tailBytes + 100);
   EXPECT_EQ(got.substr(0, 100000), given.substr(0, 100000));
   EXPECT_EQ(got.substr(got.size() - 60000), given.substr(given.size() - 60000));
-  const size_t gap = got.find("[");
+  const size_t gap = got.find('[');
   ASSERT_NE(gap, std::string::npos);
   const size_t missing = std::stoul(got.substr(gap + 1));
-  const size_t remark = got.find("\n", gap) + 1 - gap;
+  const size_t remark = got.find('\n', gap) + 1 - gap;
   EXPECT_EQ(got.size() - remark + missing, given.size());
 }
 

@@ -3,6 +3,7 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 
 namespace ktstr {
@@ -40,7 +41,7 @@ uint64_t TscMeter::kilohertz() const {
   while (end.nanoseconds - start_.nanoseconds < leastNanoseconds) end = sample();
   const double megahertz = static_cast<double>(end.ticks - start_.ticks) * 1000 /
                            static_cast<double>(end.nanoseconds - start_.nanoseconds);
-  return std::max<uint64_t>(1, static_cast<uint64_t>(megahertz + 0.5)) * 1000;
+  return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(megahertz))) * 1000;
 }
 
 }  // namespace ktstr

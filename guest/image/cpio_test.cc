@@ -17,8 +17,6 @@
 namespace ktstr {
 namespace {
 
-using testing::ElementsAre;
-
 std::span<const std::byte> asBytes(std::string_view text) {
   return std::as_bytes(std::span(text));
 }

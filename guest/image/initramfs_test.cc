@@ -13,8 +13,6 @@
 namespace ktstr {
 namespace {
 
-using testing::HasSubstr;
-
 class Image : public testing::Test {
  protected:
   Image() {

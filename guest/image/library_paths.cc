@@ -36,7 +36,7 @@ void readConf(const std::string& path, int depth, std::vector<std::string>& dire
     line = trim(line.substr(0, line.find('#')));
     if (line.starts_with("include") && line.find_first_of(" \t") == 7) {
       std::string pattern = trim(line.substr(7));
-      if (!pattern.starts_with('/')) pattern = path.substr(0, path.rfind('/') + 1) + pattern;
+      if (!pattern.starts_with('/')) pattern.insert(0, path, 0, path.rfind('/') + 1);
       for (const std::string& file : matches(pattern)) readConf(file, depth + 1, directories);
     } else if (line.starts_with('/')) {
       directories.push_back(line);

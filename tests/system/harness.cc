@@ -40,7 +40,7 @@ TemporaryDirectory::~TemporaryDirectory() {
 
 std::string TemporaryDirectory::file(const std::string& name, const std::string& content,
                                      unsigned mode) const {
-  const std::string path = path_ + "/" + name;
+  std::string path = path_ + "/" + name;
   const Fd fd = openFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   writeAll(fd.get(), content);
   chmod(path.c_str(), mode);
