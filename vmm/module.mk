@@ -20,7 +20,8 @@ vmmkvm.sources := vmm/kvm/probe.cc vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kv
   vmm/kvm/kvm.cc vmm/kvm/vcpu_threads.cc vmm/kvm/kvm_engine.cc vmm/kvm/sandbox.cc
 vmmkvm.objects := $(BUILD)/obj/vmm/flat/probe_image.o
 vmmkvm.needs := vmmcore
-vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc
+vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc \
+  vmm/kvm/sandbox_test.cc vmm/kvm/lifecycle_test.cc
 vmmkvm.test_needs := vmmtest
 
 vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc

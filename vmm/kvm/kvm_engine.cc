@@ -22,6 +22,11 @@ Fd makeEvent() {
   return event;
 }
 
+kj::Own<kj::UnixEventPort::FdObserver> observe(kj::AsyncIoContext& io, const Fd& line) {
+  return kj::heap<kj::UnixEventPort::FdObserver>(io.unixEventPort, line.get(),
+                                                 kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE);
+}
+
 kj::Promise<void> inTime(kj::Timer& timer, kj::Duration limit, kj::Promise<void> promise, const char* late) {
   return promise.exclusiveJoin(
       timer.afterDelay(limit).then([late]() -> kj::Promise<void> { return rpcException(late); }));
@@ -50,10 +55,8 @@ KvmEngine::KvmEngine(kj::AsyncIoContext& io, std::variant<Kvm, Error> kvm, KvmCh
       doorbell_(channels_.doorbell.second.get(), channels_.doorbellInterrupt.get()),
       ports_(console_, doorbell_),
       wakeObserver_(io.unixEventPort, channels_.wake.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
-      consoleObserver_(io.unixEventPort, channels_.console.second.get(),
-                       kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
-      doorbellObserver_(io.unixEventPort, channels_.doorbell.second.get(),
-                        kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      consoleObserver_(observe(io, channels_.console.second)),
+      doorbellObserver_(observe(io, channels_.doorbell.second)),
       ended_(endedPair_.promise.fork()) {}
 
 const Kvm& KvmEngine::kvm() const {
@@ -98,11 +101,11 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
         if (end_ || threads_->end())
           throw Error(ExitCode::infrastructure, "engine-failed", threads_->end()->detail);
         afterLaunch_();
-        pumping_ =
-            kj::joinPromises(
-                kj::arr(pump(console_, consoleObserver_, true), pump(console_, consoleObserver_, false),
-                        pump(doorbell_, doorbellObserver_, true), pump(doorbell_, doorbellObserver_, false)))
-                .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+        pumping_ = kj::joinPromises(kj::arr(pump(console_, *consoleObserver_, true),
+                                            pump(console_, *consoleObserver_, false),
+                                            pump(doorbell_, *doorbellObserver_, true),
+                                            pump(doorbell_, *doorbellObserver_, false)))
+                       .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
       });
 }
 
@@ -143,6 +146,8 @@ void KvmEngine::conclude() {
   pumping_ = nullptr;
   threads_.reset();
   vm_.reset();
+  consoleObserver_ = nullptr;
+  doorbellObserver_ = nullptr;
   channels_.console.second.reset();
   channels_.doorbell.second.reset();
   end_ = end;

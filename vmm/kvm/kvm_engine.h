@@ -66,7 +66,9 @@ class KvmEngine final : public Engine {
   Ports ports_;
   std::optional<Vm> vm_;
   std::unique_ptr<VcpuThreads> threads_;
-  kj::UnixEventPort::FdObserver wakeObserver_, consoleObserver_, doorbellObserver_;
+  kj::UnixEventPort::FdObserver wakeObserver_;
+  kj::Own<kj::UnixEventPort::FdObserver> consoleObserver_,
+      doorbellObserver_;  // gone before what they observe
   kj::Vector<kj::Own<kj::PromiseFulfiller<void>>> parkedWaiters_;
   bool started_ = false, stopped_ = false;
   unsigned freezes_ = 0;

@@ -1,0 +1,138 @@
+// Tries forbidden things in each of ktstr-vmm's sandboxes; each attempt dies by SIGSYS and names the syscall.
+#include "vmm/kvm/sandbox.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+#include <thread>
+
+#include "protocol/fd.h"
+#include "protocol/process.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using testing::HasSubstr;
+
+struct Outcome {
+  std::string status;  // describeWaitStatus()
+  std::string log;     // what the process wrote to stderr
+};
+
+Outcome inSandbox(const std::function<Sandbox()>& sandbox, const std::function<void()>& attempt) {
+  int ends[2];
+  EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    dup2(writer.get(), 2);
+    setenv("KTSTR_SANDBOX", "log", 1);
+    std::thread([] {}).join();  // as prepareThreads()
+    sandbox().lockDown();
+    attempt();
+    syscall(SYS_exit, 0);
+  }
+  writer.reset();
+  Outcome outcome;
+  outcome.log = readAll(reader.get());
+  int status = 0;
+  waitpid(pid, &status, 0);
+  outcome.status = describeWaitStatus(status);
+  return outcome;
+}
+
+Sandbox settingUp() {
+  return setUpSandbox({});
+}
+Sandbox serving() {
+  return servingSandbox({});
+}
+// A vCPU thread whose vCPU is descriptor 100, with lines 101 and 102 and events 103 to 105.
+Sandbox vcpuThread() {
+  return vcpuSandbox(100, {101, 102, 103, 104, 105});
+}
+
+#define EXPECT_FORBIDDEN(sandbox, name, ...)                               \
+  do {                                                                     \
+    const Outcome outcome = inSandbox((sandbox), [&] { __VA_ARGS__; });    \
+    EXPECT_EQ(outcome.status, "killed by SIGSYS") << #sandbox << " " name; \
+    EXPECT_THAT(outcome.log, HasSubstr("forbidden syscall " name "("));    \
+  } while (false)
+
+TEST(KvmSandbox, NoRoleReachesFilesNetworkOrOtherProcesses) {
+  for (Sandbox (*const role)() : {settingUp, serving, vcpuThread}) {
+    EXPECT_FORBIDDEN(role, "openat", (void)!open("/dev/kvm", O_RDWR));
+    EXPECT_FORBIDDEN(role, "open", syscall(SYS_open, "/dev/null", O_RDONLY));
+    EXPECT_FORBIDDEN(role, "socket", socket(AF_UNIX, SOCK_STREAM, 0));
+    EXPECT_FORBIDDEN(role, "connect", connect(0, nullptr, 0));
+    EXPECT_FORBIDDEN(role, "execve", execl("/bin/true", "true", nullptr));
+    EXPECT_FORBIDDEN(role, "ptrace", ptrace(PTRACE_TRACEME, 0, nullptr, nullptr));
+    EXPECT_FORBIDDEN(role, "tgkill", syscall(SYS_tgkill, 1, 1, 0));
+    EXPECT_FORBIDDEN(role, "memfd_create", memfd_create("x", 0));
+    EXPECT_FORBIDDEN(role, "clone", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+    EXPECT_FORBIDDEN(role, "unlink", unlink("/nonexistent"));
+    EXPECT_FORBIDDEN(role, "ioctl", ioctl(0, FIONREAD, nullptr));
+    EXPECT_FORBIDDEN(role, "mmap",
+                     mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_FORBIDDEN(role, "accept4", accept4(0, nullptr, nullptr, 0));
+  }
+}
+
+TEST(KvmSandbox, SettingUpIsOverOnceAMachineIsThere) {
+  const Fd memory = makeMemfd("x", 4096);
+  const auto map = [&] { mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0); };
+  EXPECT_EQ(inSandbox(settingUp, map).status, "exit code 0");
+  EXPECT_FORBIDDEN(serving, "mmap", map());
+  EXPECT_FORBIDDEN(serving, "ioctl", ioctl(0, KVM_CREATE_VM, 0));
+  EXPECT_FORBIDDEN(serving, "ioctl", ioctl(0, KVM_SET_USER_MEMORY_REGION, nullptr));
+  EXPECT_FORBIDDEN(serving, "ioctl", ioctl(0, KVM_RUN, 0));
+  EXPECT_FORBIDDEN(serving, "seccomp", syscall(SYS_seccomp, 0, 0, nullptr));
+}
+
+TEST(KvmSandbox, ThreadsOfOneKindAlone) {
+  const Outcome threads = inSandbox(settingUp, [] { std::thread([] {}).join(); });
+  EXPECT_EQ(threads.status, "exit code 0") << threads.log;
+  EXPECT_FORBIDDEN(settingUp, "clone", syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+  EXPECT_FORBIDDEN(serving, "clone3", syscall(SYS_clone3, nullptr, 0));
+}
+
+TEST(KvmSandbox, AVcpuThreadKeepsToItsOwnDescriptors) {
+  EXPECT_EQ(inSandbox(vcpuThread, [] { ioctl(100, KVM_RUN, 0); }).status, "exit code 0");
+  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(99, KVM_RUN, 0));
+  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(100, KVM_SET_REGS, nullptr));
+  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(100, KVM_SET_SREGS, nullptr));
+  EXPECT_FORBIDDEN(vcpuThread, "sendto", send(99, "x", 1, 0));
+  EXPECT_FORBIDDEN(vcpuThread, "recvfrom", (void)!recv(99, nullptr, 0, 0));
+  EXPECT_FORBIDDEN(vcpuThread, "write", (void)!write(1, "x", 1));
+  EXPECT_FORBIDDEN(vcpuThread, "read", (void)!read(0, nullptr, 0));
+  EXPECT_FORBIDDEN(vcpuThread, "close", close(100));
+  EXPECT_FORBIDDEN(vcpuThread, "fcntl", fcntl(100, F_GETFL));
+  EXPECT_FORBIDDEN(vcpuThread, "recvmsg", (void)!recvmsg(100, nullptr, 0));
+  EXPECT_FORBIDDEN(vcpuThread, "seccomp", syscall(SYS_seccomp, 0, 0, nullptr));
+}
+
+TEST(KvmSandbox, IsAsSmallAsItSays) {
+  EXPECT_LE(vcpuThread().syscallCount(), 18u);
+  for (const std::string& line : vcpuThread().describe()) {
+    if (line.starts_with("ioctl")) {
+      EXPECT_THAT(line, HasSubstr("arg0==100 arg1==")) << "a pinned descriptor and number";
+    }
+  }
+  for (const std::string& line : serving().describe()) EXPECT_FALSE(line.starts_with("ioctl")) << line;
+}
+
+}  // namespace
+}  // namespace ktstr::vmm
