@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,7 +64,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Forbidden{"connect", [] { connect(0, nullptr, 0); }},
                     Forbidden{"execve", [] { execl("/bin/true", "true", nullptr); }},
                     Forbidden{"ptrace", [] { ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }},
-                    Forbidden{"clone", [] { (void)!fork(); }}, Forbidden{"kill", [] { kill(1, 0); }},
+                    Forbidden{"clone", [] { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }},
+                    Forbidden{"kill", [] { kill(1, 0); }},
                     Forbidden{"mmap",
                               [] { mmap(nullptr, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }},
                     Forbidden{"chmod", [] { syscall(SYS_chmod, "/tmp/nothing", 0777); }}),

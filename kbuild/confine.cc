@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace ktstr::kbuild {
@@ -136,6 +137,8 @@ void allowPinned(Sandbox& sandbox) {
                                   CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
   sandbox.allow("clone", {{0, 0, namespaces}});
   sandbox.allow("socketpair", {{0, AF_UNIX}});
+  // make's job server is a named pipe (GNU make 4.4).
+  sandbox.allow("mknod", {{1, S_IFIFO, S_IFMT}}).allow("mknodat", {{2, S_IFIFO, S_IFMT}});
   sandbox.allow("getpeername");  // bash asks whether its standard input is a network
   for (const int command : {TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIOCLEX, FIONBIO}) {
     sandbox.allow("ioctl", {{1, static_cast<uint64_t>(command)}});

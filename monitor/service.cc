@@ -60,12 +60,13 @@ Sandbox monitorSandbox() {
   sandbox.allow("brk").allow("munmap").allow("madvise").allow("lseek").allow("pread64");
   sandbox.allow("mmap", {{2, readWrite}, {3, MAP_ANONYMOUS, MAP_ANONYMOUS}}).allow("mmap", {{2, PROT_READ}});
   // event loop on connected sockets, the timer and the signalfd
-#if CAPNP_VERSION >= 1000000
-  sandbox.allow("epoll_pwait");
-#else
-  sandbox.allow("epoll_wait");
-#endif
-  sandbox.allow("epoll_ctl").allow("read").allow("recvmsg").allow("sendmsg").allow("write").allow("writev");
+  sandbox.allow("epoll_wait")
+      .allow("epoll_ctl")
+      .allow("read")
+      .allow("recvmsg")
+      .allow("sendmsg")
+      .allow("write")
+      .allow("writev");
   sandbox.allow("close").allow("clock_gettime").allow("futex").allow("exit_group");
   // descriptors: keep one that came by message, seal the analysis
   sandbox.allow("fcntl", {{1, F_DUPFD_CLOEXEC}}).allow("fcntl", {{1, F_ADD_SEALS}});
