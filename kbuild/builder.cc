@@ -7,6 +7,7 @@
 #include "kbuild/extract.h"
 #include "kbuild/recipe.h"
 #include "protocol/error.h"
+#include "protocol/log.h"
 #include "protocol/text.h"
 
 namespace ktstr::kbuild {
@@ -48,6 +49,26 @@ void extract(const BuildRequest& request, const std::string& directory, const In
                      : "the whole log: " + place);
 }
 
+// Statically, so that they run anywhere; where the system's libelf.a is not whole (Debian 13's calls
+// functions that no package has), as the kernel's tree links them: the image packs their libraries.
+void linkAll(const std::vector<std::string>& names, const BuildRequest& request, const Tools& tools,
+             const Layout& layout, CommandRunner& runner) {
+  bool statically = true;
+  for (const auto& name : names) {
+    const std::string output = request.output + "/" + name;
+    if (statically) {
+      try {
+        runner.run(linkCommand(tools, layout, name, output));
+      } catch (const Error& error) {
+        if (error.name() != "build-failed" || name != names.front()) throw;
+        log::warn("schedulers cannot be linked statically here: they keep their shared libraries");
+        statically = false;
+      }
+    }
+    if (!statically) fs::copy_file(layout.build + "/build/bin/" + name, output);
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tools& tools,
@@ -69,9 +90,7 @@ std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tool
     progress.phase(text("compiling ", names.size(), " schedulers"));
     runner.run(makeCommand(tools, layout, request.jobs));
     progress.phase("linking");
-    for (const auto& name : names) {
-      runner.run(linkCommand(tools, layout, name, request.output + "/" + name));
-    }
+    linkAll(names, request, tools, layout, runner);
   } catch (const Error& error) {
     if (error.name() == "build-failed") keepLog(error, log, request.failureLog);
     throw;
