@@ -55,17 +55,17 @@ void linkAll(const std::vector<std::string>& names, const BuildRequest& request,
              const Layout& layout, CommandRunner& runner) {
   bool statically = true;
   for (const auto& name : names) {
-    const std::string output = request.output + "/" + name;
+    const std::string output = request.output + "/" + name, linked = layout.build + "/build/bin/" + name;
     if (statically) {
       try {
         runner.run(linkCommand(tools, layout, name, output));
       } catch (const Error& error) {
-        if (error.name() != "build-failed" || name != names.front()) throw;
+        if (error.name() != "build-failed" || name != names.front() || !fs::exists(linked)) throw;
         log::warn("schedulers cannot be linked statically here: they keep their shared libraries");
         statically = false;
       }
     }
-    if (!statically) fs::copy_file(layout.build + "/build/bin/" + name, output);
+    if (!statically) fs::copy_file(linked, output);
   }
 }
 
