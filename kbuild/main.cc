@@ -13,6 +13,7 @@
 #include "kbuild/recipe.h"
 #include "protocol/error.h"
 #include "protocol/json.h"
+#include "protocol/json_string.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "protocol/error.h"
+#include "protocol/json_string.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -386,10 +387,6 @@ std::string toJson(capnp::DynamicStruct::Reader message, JsonStyle style) {
 
 void fromJson(std::string_view json, capnp::DynamicStruct::Builder message) {
   decodeStruct(parse(json), message, Place{});
-}
-
-std::string jsonString(std::string_view value) {
-  return dump(Json(value), false);
 }
 
 }  // namespace ktstr

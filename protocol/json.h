@@ -31,7 +31,4 @@ std::string toJson(capnp::DynamicStruct::Reader message, JsonStyle style = {});
 // Fields not given keep what they have. After an Error the message is partly filled.
 void fromJson(std::string_view json, capnp::DynamicStruct::Builder message);
 
-// "hello \"you\"" with quotes: for the few hand-made lines that are not messages.
-std::string jsonString(std::string_view text);
-
 }  // namespace ktstr

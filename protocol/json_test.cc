@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "protocol/error.h"
+#include "protocol/json_string.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/record.capnp.h"
 #include "protocol/report.capnp.h"

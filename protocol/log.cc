@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 
-#include "protocol/json.h"
+#include "protocol/json_string.h"
 #include "protocol/text.h"
 
 namespace ktstr::log {

@@ -10,11 +10,11 @@ schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp 
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
 protocol.sources := protocol/error.cc protocol/fd.cc protocol/sparse.cc protocol/place.cc protocol/process.cc \
-  protocol/mailbox.cc
+  protocol/json_string.cc protocol/mailbox.cc
 protocol.tests := protocol/fd_test.cc protocol/sparse_test.cc protocol/place_test.cc protocol/process_test.cc \
   protocol/mailbox_test.cc
 protocol.fuzz := protocol/mailbox_fuzz.cc
-protocol.packages := capnp-rpc zlib
+protocol.packages := capnp-rpc nlohmann_json zlib
 
 json.sources := protocol/json.cc
 json.needs := protocol
@@ -23,7 +23,7 @@ json.tests := protocol/json_test.cc
 json.fuzz := protocol/json_fuzz.cc protocol/message_fuzz.cc
 
 log.sources := protocol/log.cc
-log.needs := json protocol
+log.needs := protocol
 log.packages := spdlog
 log.tests := protocol/log_test.cc
 
