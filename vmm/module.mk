@@ -5,7 +5,7 @@ vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machi
 vmmcore.needs := rpc sandbox log protocol
 vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc
 vmmcore.test_needs := vmmtest vmmkvm
-vmmcore.fuzz := vmm/machine_check_fuzz.cc
+vmmcore.fuzz := vmm/serve_fuzz.cc
 
 vmmtcg.sources := vmm/tcg/firmware.cc vmm/tcg/qemu_command.cc vmm/tcg/qemu_probe.cc vmm/tcg/qmp.cc vmm/tcg/warden.cc \
   vmm/tcg/qemu_engine.cc vmm/tcg/sandbox.cc
@@ -15,6 +15,7 @@ vmmtcg.packages := capnp-json
 vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc \
   vmm/tcg/lifecycle_test.cc vmm/tcg/sandbox_test.cc
 vmmtcg.test_needs := vmmtest
+vmmtcg.fuzz := vmm/machine_check_fuzz.cc
 
 vmmkvm.sources := vmm/kvm/probe.cc vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/cpuid.cc \
   vmm/kvm/kvm.cc vmm/kvm/vcpu_threads.cc vmm/kvm/kvm_engine.cc vmm/kvm/sandbox.cc
