@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -76,6 +77,20 @@ kvm_segment systemSegment(uint8_t type) {  // TR must be a busy TSS to enter, LD
   s.type = type;
   s.present = 1;
   return s;
+}
+
+// KVM's own interrupt controllers reach no APIC id above 254.
+void checkVcpus(const Kvm& kvm, const CheckedMachine& machine) {
+  if (machine.vcpus > kvm.maxVcpus) {
+    throw Error(ExitCode::usage, "too-many-vcpus",
+                text(machine.vcpus, " vCPUs; this KVM takes ", kvm.maxVcpus));
+  }
+  const uint32_t largest = *std::max_element(machine.apicIds.begin(), machine.apicIds.end());
+  if (largest > 254) {
+    throw Error(ExitCode::usage, "apic-id-too-large",
+                text("the topology needs APIC id ", largest, ", more than 254"),
+                "ask for fewer vCPUs, or run with --accel tcg");
+  }
 }
 
 }  // namespace
@@ -173,10 +188,7 @@ void Vcpu::noteFreeze() const {
 
 Vm::Vm(const Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram)
     : fd_(KTSTR_KVM(kvm.fd.get(), KVM_CREATE_VM, 0ul)) {
-  if (machine.vcpus > kvm.maxVcpus) {
-    throw Error(ExitCode::usage, "too-many-vcpus",
-                text(machine.vcpus, " vCPUs; this KVM takes ", kvm.maxVcpus));
-  }
+  checkVcpus(kvm, machine);
   const int vm = fd_.get();
   KTSTR_KVM(vm, KVM_SET_TSS_ADDR, kTssGpa);
   KTSTR_KVM(vm, KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
