@@ -124,6 +124,7 @@ TEST(Failure, KernelWithoutBtfRefusesASchedulerByNameButRunsEevdf) {
   const Result eevdf = ktstr({"run", scenario("basic"), "--kernel", kernel, "--format", "jsonl"});
   ASSERT_FALSE(eevdf.out.empty()) << eevdf.err;
   EXPECT_GT(Record(eevdf.out)->getWorkers().size(), 0u);
+  EXPECT_EQ(ktstr({"kernel", "rm", kernel}).exitCode, 0) << "the user's cache shall not keep it";
 }
 
 // An orchestrator that is gone cannot clean up: its children must, by themselves.
