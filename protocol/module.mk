@@ -2,7 +2,7 @@
 #   protocol  schemas, errors, descriptors, child processes, mailbox (Cap'n Proto, zlib)
 #   json      the JSON form of the schemas (nlohmann)
 #   log       logging to stderr (spdlog)
-#   sandbox   seccomp, rlimits, closing descriptors (libseccomp)
+#   sandbox   seccomp, capabilities, Landlock, rlimits, closing descriptors (libseccomp, log)
 #   rpc       sockets and connections: transport.h (log)
 libraries += protocol json log sandbox rpc
 
@@ -28,7 +28,7 @@ log.packages := spdlog
 log.tests := protocol/log_test.cc
 
 sandbox.sources := protocol/sandbox.cc
-sandbox.needs := protocol
+sandbox.needs := log protocol
 sandbox.packages := libseccomp
 sandbox.tests := protocol/sandbox_test.cc
 sandbox.test_needs := rpc

@@ -1,11 +1,14 @@
 #include "protocol/sandbox.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -18,6 +21,8 @@
 #include <set>
 
 #include "protocol/error.h"
+#include "protocol/fd.h"
+#include "protocol/log.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -142,6 +147,41 @@ void closeOthers(std::vector<int> keep) {
   if (close_range(next, ~0U, 0) != 0) throw failed("close descriptors", errno);
 }
 
+void dropCapabilities() {
+  // Without CAP_SETPCAP the bounding set stays; no_new_privs then keeps exec from granting what is in it.
+  for (unsigned long number = 0; prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0; ++number) {
+    prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
+  }
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) {
+    throw failed("clear the ambient capabilities", errno);
+  }
+  __user_cap_header_struct self{_LINUX_CAPABILITY_VERSION_3, 0};
+  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capset, &self, none) != 0) throw failed("drop the capabilities", errno);
+}
+
+// What each version of the Landlock ABI can forbid (Documentation/userspace-api/landlock.rst): rights are
+// bits from 0 on, 13 in version 1, then LANDLOCK_ACCESS_FS_REFER, _TRUNCATE, and _IOCTL_DEV with version 5.
+uint64_t landlockRights(long version) {
+  constexpr unsigned counts[] = {13, 14, 15, 15, 16};
+  return (uint64_t{1} << counts[std::min(version, 5L) - 1]) - 1;
+}
+
+// Needs no_new_privs.
+void forbidPaths() {
+  const long version = syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  if (version < 1) {  // ENOSYS: not built in; EOPNOTSUPP: not enabled at boot
+    log::info(text("no Landlock, seccomp alone forbids paths: ", strerror(errno)));
+    return;
+  }
+  landlock_ruleset_attr rights{};
+  rights.handled_access_fs = landlockRights(version);
+  const Fd ruleset(static_cast<int>(syscall(SYS_landlock_create_ruleset, &rights, sizeof rights, 0)));
+  if (!ruleset || syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
+    throw failed(text("apply an empty Landlock ruleset of version ", version), errno);
+  }
+}
+
 #if defined(__has_feature)
 #define KTSTR_HAS_FEATURE(x) __has_feature(x)
 #else
@@ -237,6 +277,11 @@ Sandbox& Sandbox::keepOnly(std::vector<int> descriptors) {
   return *this;
 }
 
+Sandbox& Sandbox::dropPrivileges() {
+  dropPrivileges_ = true;
+  return *this;
+}
+
 void Sandbox::lockDown() {
   const bool log = logMode();
   const std::unique_ptr<void, decltype(&seccomp_release)> filter(
@@ -266,6 +311,10 @@ void Sandbox::lockDown() {
     if (setrlimit(static_cast<__rlimit_resource>(resource), &both) != 0) {
       throw failed(text("limit resource ", resource, " to ", value), errno);
     }
+  }
+  if (dropPrivileges_) {
+    dropCapabilities();
+    forbidPaths();
   }
   if (keep_) closeOthers(*keep_);
   check(seccomp_load(filter.get()), "install the seccomp filter");

@@ -1,4 +1,5 @@
-// Locking a process down: seccomp allow-list, no_new_privs, rlimits, no stray descriptors.
+// Locking a process down: seccomp allow-list, no_new_privs, rlimits, no capabilities, no paths, no stray
+// descriptors.
 //
 // Pattern of use, at one visible line of main(), after everything is open:
 //   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).keepOnly({fd}).lockDown();
@@ -57,9 +58,13 @@ class Sandbox {
   // their own already.
   Sandbox& thisThreadOnly();
 
-  // Sets no_new_privs, rlimits, closes descriptors, installs the filter on all threads (unless
-  // thisThreadOnly). Throws Error
-  // "sandbox-failed" with errno; the caller must not go on then.
+  // lockDown() also gives up what the process could do without a descriptor: every capability, and by an
+  // empty Landlock ruleset every path (the log says why if the kernel has none). Covers the calling thread
+  // and those it makes: call lockDown() while there is no other.
+  Sandbox& dropPrivileges();
+
+  // Sets no_new_privs, rlimits, drops privileges, closes descriptors, installs the filter on all threads
+  // (unless thisThreadOnly). Throws Error "sandbox-failed" with errno; the caller must not go on then.
   void lockDown();
 
   // The filter as text, one "name" or "name arg0==3" per line, sorted; for --print-seccomp and tests.
@@ -78,6 +83,7 @@ class Sandbox {
   std::vector<std::pair<int, rlim_t>> limits_;
   std::optional<std::vector<int>> keep_;
   bool allThreads_ = true;
+  bool dropPrivileges_ = false;
 };
 
 }  // namespace ktstr

@@ -10,12 +10,14 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <functional>
+#include <sstream>
 #include <thread>
 
 #include "protocol/error.h"
@@ -268,6 +270,52 @@ TEST(SandboxLockDown, ClosesLimitsAndGivesUpPrivileges) {
     (void)!write(2, line.data(), line.size());
   });
   EXPECT_EQ(outcome.stderrText, "0 1 2 40 42 limit 50 50 nnp 1");
+}
+
+// The values of /proc/self/status that begin with `prefix`; `status` is that file, opened before.
+std::string statusOf(int status, std::string_view prefix) {
+  char buffer[8192];
+  const ssize_t size = pread(status, buffer, sizeof buffer, 0);
+  std::istringstream lines(std::string(buffer, size > 0 ? static_cast<size_t>(size) : 0));
+  std::string found;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(prefix)) found += line.substr(line.find('\t') + 1) + ' ';
+  }
+  return found;
+}
+
+TEST(SandboxPrivileges, NoCapabilityIsLeft) {
+  if (geteuid() != 0) GTEST_SKIP() << "has no capabilities to drop: not root";
+  const Outcome outcome = inChild(Mode::log, [] {
+    const int status = open("/proc/self/status", O_RDONLY);
+    if (statusOf(status, "CapBnd:").find_first_not_of("0 ") == std::string::npos) _exit(2);
+    basic().allow("pread64").dropPrivileges().lockDown();
+    std::string line = statusOf(status, "Cap") + statusOf(status, "NoNewPrivs:");
+    (void)!write(2, line.data(), line.size());
+  });
+  const std::string none = "0000000000000000 ";  // inheritable, permitted, effective, bounding, ambient
+  EXPECT_EQ(outcome.stderrText, none + none + none + none + none + "1 ") << outcome.status;
+}
+
+TEST(SandboxPrivileges, NoPathIsLeftEvenWhereTheFilterAllowsCalls) {
+  setenv("KTSTR_LOG", "info", 1);
+  const Outcome outcome = inChild(Mode::log, [] {
+    log::start("test");
+    const int before = open("/etc/passwd", O_RDONLY);
+    basic().allow("openat").allow("mkdir").allow("read").dropPrivileges().lockDown();
+    char byte;
+    const std::string line = text("open ", open("/etc/passwd", O_RDONLY) < 0 ? errno : 0, ", create ",
+                                  open("/tmp/ktstr-landlock", O_CREAT | O_WRONLY, 0600) < 0 ? errno : 0,
+                                  ", mkdir ", mkdir("/tmp/ktstr-landlock", 0700) != 0 ? errno : 0,
+                                  ", read what was open ", read(before, &byte, 1));
+    (void)!write(2, line.data(), line.size());
+  });
+  unsetenv("KTSTR_LOG");
+  unlink("/tmp/ktstr-landlock");
+  rmdir("/tmp/ktstr-landlock");
+  if (outcome.stderrText.find("no Landlock") != std::string::npos) GTEST_SKIP() << outcome.stderrText;
+  EXPECT_EQ(outcome.stderrText,
+            text("open ", EACCES, ", create ", EACCES, ", mkdir ", EACCES, ", read what was open 1"));
 }
 
 TEST(SandboxRules, AreCheckedAndDescribed) {

@@ -29,7 +29,7 @@ constexpr const char* kUsage =
 
 int probe() {
   KvmProbe probe;
-  kvmProbeSandbox().lockDown();
+  kvmProbeSandbox().dropPrivileges().lockDown();
   const KvmVerdict verdict = probe.run();
   std::ostringstream line;
   line << "{\"kvm\":\"" << kvmKindName(verdict.kind) << "\",\"detail\":" << std::quoted(verdict.detail)
@@ -74,7 +74,7 @@ int run(int argc, char** argv) {
   KvmEngine engine(io, std::move(kvm), makeKvmChannels(), [&sockets] { servingSandbox(sockets).lockDown(); });
   VmmState vmm(io, engine);
   prepareThreads();
-  setUpSandbox(sockets).lockDown();
+  setUpSandbox(sockets).dropPrivileges().lockDown();
   serveConnections(io, vmm, std::move(options), std::move(listeners));
   return 0;
 }

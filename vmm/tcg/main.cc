@@ -52,7 +52,7 @@ int run(int argc, char** argv) {
   auto io = kj::setupAsyncIo();
   QemuEngine engine(io, std::move(qemu), std::move(warden), std::move(channels));
   VmmState vmm(io, engine);
-  tcgSandbox(firmware, listeners.sockets()).lockDown();
+  tcgSandbox(firmware, listeners.sockets()).dropPrivileges().lockDown();
   serveConnections(io, vmm, std::move(options), std::move(listeners));
   return 0;
 }
