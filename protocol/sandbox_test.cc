@@ -410,7 +410,8 @@ TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
     auto paf = kj::newPromiseAndFulfiller<void>();
     rpc::Machine::Client machine = kj::heap<TestMachine>();
     auto serving = serve(
-        io, std::move(listener), options, {}, [&] { return machine; }, [&] { paf.fulfiller->fulfill(); });
+        io, std::move(listener), options, {}, [&](uid_t) { return machine; },
+        [&] { paf.fulfiller->fulfill(); });
     writeAll(ready.get(), "r");
     basic().allowEventLoop().allowAccept(number).lockDown();
     serving.exclusiveJoin(kj::mv(paf.promise)).wait(io.waitScope);

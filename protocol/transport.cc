@@ -81,7 +81,7 @@ bool isStale(const std::string& path, const sockaddr_un& address) {
 class Server final : private kj::TaskSet::ErrorHandler {
  public:
   Server(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
-         std::function<capnp::Capability::Client()> bootstrap, std::function<void()> gone)
+         std::function<capnp::Capability::Client(uid_t)> bootstrap, std::function<void()> gone)
       : io_(*io.lowLevelProvider),
         listener_(std::move(listener)),
         options_(std::move(options)),
@@ -119,7 +119,7 @@ class Server final : private kj::TaskSet::ErrorHandler {
       log::warn(text(options_.path, ": refused a connection beyond the limit of ", count_));
       return;
     }
-    auto connection = kj::heap<Connection>(io_, std::move(socket), bootstrap_(), limits_);
+    auto connection = kj::heap<Connection>(io_, std::move(socket), bootstrap_(uid), limits_);
     auto disconnected = connection->onDisconnect();
     ++count_;
     connections_.add(disconnected.attach(kj::mv(connection), kj::defer([this] { --count_; })).then([this] {
@@ -135,7 +135,7 @@ class Server final : private kj::TaskSet::ErrorHandler {
   Fd listener_;
   ListenOptions options_;
   ConnectionLimits limits_;
-  std::function<capnp::Capability::Client()> bootstrap_;
+  std::function<capnp::Capability::Client(uid_t)> bootstrap_;
   std::function<void()> gone_;
   const uid_t ownUid_ = geteuid();
   unsigned count_ = 0;
@@ -195,7 +195,9 @@ Fd listenUnix(const ListenOptions& options) {
     bound = bindTo();
   }
   if (!bound) throw errnoError("listen-failed", "bind " + options.path);
-  if (chmod(options.path.c_str(), options.mode) != 0 || listen(socket.get(), 16) != 0) {
+  // Its starter may give the file to another user from bind() on; then chmod() is not ours to call.
+  const bool asBound = options.mode == 0600;
+  if ((!asBound && chmod(options.path.c_str(), options.mode) != 0) || listen(socket.get(), 16) != 0) {
     const int number = errno;
     unlink(options.path.c_str());
     throw errnoError("listen-failed", "listen on " + options.path, {}, number);
@@ -214,7 +216,8 @@ Fd connectUnix(const std::string& path) {
 }
 
 kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
-                        std::function<capnp::Capability::Client()> bootstrap, std::function<void()> gone) {
+                        std::function<capnp::Capability::Client(uid_t)> bootstrap,
+                        std::function<void()> gone) {
   auto server = kj::heap<Server>(io, std::move(listener), std::move(options), limits, std::move(bootstrap),
                                  std::move(gone));
   auto running = kj::evalLater([&running = *server] { return running.run(); });

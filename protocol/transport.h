@@ -52,10 +52,10 @@ Fd listenUnix(const ListenOptions& options);
 // Connects. Throws Error "connect-failed" naming the path and errno.
 Fd connectUnix(const std::string& path);
 
-// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(), keeps it
-// until it disconnects. `gone` is called after each disconnect.
+// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(its uid), keeps
+// it until it disconnects. `gone` is called after each disconnect.
 kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
-                        std::function<capnp::Capability::Client()> bootstrap,
+                        std::function<capnp::Capability::Client(uid_t)> bootstrap,
                         std::function<void()> gone = {});
 
 // The uid of the peer of a connected Unix socket.

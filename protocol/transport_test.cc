@@ -370,7 +370,7 @@ struct Served : testing::Test {
   void start() {
     running = serve(
                   io, listenUnix(options), options, {.messageWords = 1 << 16},
-                  [] { return kj::heap<TestVmm>(); }, [this] { ++gone; })
+                  [](uid_t) { return kj::heap<TestVmm>(); }, [this] { ++gone; })
                   .eagerlyEvaluate([](kj::Exception&& exception) { FAIL() << kj::str(exception).cStr(); });
   }
   void turnUntil(const std::function<bool()>& done) {

@@ -27,11 +27,11 @@ uint64_t totalSize(const std::vector<CheckedRegion>& regions) {
   return size;
 }
 
+}  // namespace
+
 std::string describe(GpaSpan span) {
   return text(span.size, " bytes at ", hex(span.gpa));
 }
-
-}  // namespace
 
 MemoryFacts memoryFacts(int fd) {
   struct stat status {};

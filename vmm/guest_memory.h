@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "protocol/fd.h"
@@ -23,6 +24,7 @@ void sealMailbox(int fd);
 struct GpaSpan {
   uint64_t gpa, size;
 };
+std::string describe(GpaSpan span);  // "8 bytes at 0x1000"
 
 constexpr uint64_t kMaxGateWrite = 65536;  // bytes of one WriteGate.write()
 constexpr size_t kMaxGateRanges = 1024;

@@ -95,22 +95,36 @@ class ObserverServer final : public rpc::Observer::Server {
 class WriteGateServer final : public rpc::WriteGate::Server {
  public:
   // Without ranges of its own it grants what has been published at the time of the call.
-  WriteGateServer(VmmState& vmm, std::optional<Ranges> ranges) : vmm_(vmm), ranges_(std::move(ranges)) {}
+  WriteGateServer(VmmState& vmm, const std::string& holder, std::optional<Ranges> ranges)
+      : vmm_(vmm), name_(text("gate ", ++vmm.gates, " of ", holder)), ranges_(std::move(ranges)) {}
 
  protected:
   kj::Promise<void> write(WriteContext context) override {
     return answering([this, context]() mutable {
       const auto params = context.getParams();
       const auto bytes = std::as_bytes(std::span(params.getBytes().begin(), params.getBytes().size()));
-      vmm_.machine().memory.write(params.getGpa(), bytes, ranges_ ? *ranges_ : vmm_.published);
-      log::info(text(ranges_ ? "gate" : "published gate", ": wrote ", bytes.size(), " bytes at ",
-                     hex(params.getGpa())));
+      const Ranges& granted = ranges_ ? *ranges_ : vmm_.published;
+      try {
+        vmm_.machine().memory.write(params.getGpa(), bytes, granted);
+      } catch (const Error& e) {
+        log::info(text(describe(granted), ": refused: ", e.what()));
+        throw;
+      }
+      log::info(text(describe(granted), ": wrote ", vmm::describe({params.getGpa(), bytes.size()})));
       return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
  private:
+  // "gate 2 of uid 61001 (published, 4096 bytes at 0x200000 and 3 more)"
+  std::string describe(const Ranges& granted) const {
+    const std::string first = granted.empty() ? "nothing" : vmm::describe(granted[0]);
+    const std::string more = granted.size() > 1 ? text(" and ", granted.size() - 1, " more") : "";
+    return text(name_, ranges_ ? " (" : " (published, ", first, more, ")");
+  }
+
   VmmState& vmm_;
+  std::string name_;
   std::optional<Ranges> ranges_;
 };
 
@@ -169,7 +183,7 @@ class MachineServer final : public rpc::Machine::Server {
         ranges.push_back({range.getGpa(), range.getSize()});
       vmm_.machine().memory.checkRanges(ranges);
       if (context.getParams().getPublish()) vmm_.published = ranges;
-      context.getResults().setGate(kj::heap<WriteGateServer>(vmm_, std::move(ranges)));
+      context.getResults().setGate(kj::heap<WriteGateServer>(vmm_, "control", std::move(ranges)));
       return kj::Promise<void>(kj::READY_NOW);
     });
   }
@@ -192,8 +206,8 @@ rpc::Machine::Client machineServer(VmmState& vmm) {
 rpc::Observer::Client observerServer(VmmState& vmm) {
   return kj::heap<ObserverServer>(vmm);
 }
-rpc::WriteGate::Client publishedGateServer(VmmState& vmm) {
-  return kj::heap<WriteGateServer>(vmm, std::nullopt);
+rpc::WriteGate::Client publishedGateServer(VmmState& vmm, const std::string& holder) {
+  return kj::heap<WriteGateServer>(vmm, holder, std::nullopt);
 }
 
 }  // namespace ktstr::vmm

@@ -1,6 +1,8 @@
 // Servers of the capabilities over a booted machine, from most to least authority.
 #pragma once
 
+#include <string>
+
 #include "protocol/machine.capnp.h"
 #include "vmm/vmm.h"
 
@@ -13,6 +15,7 @@ rpc::Machine::Client machineServer(VmmState& vmm);
 rpc::Observer::Client observerServer(VmmState& vmm);
 
 // Bootstrap of the gate socket: writes inside what has been published, refuses everything until then.
-rpc::WriteGate::Client publishedGateServer(VmmState& vmm);
+// `holder` is for the log.
+rpc::WriteGate::Client publishedGateServer(VmmState& vmm, const std::string& holder);
 
 }  // namespace ktstr::vmm

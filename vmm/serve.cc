@@ -1,15 +1,18 @@
 #include "vmm/serve.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string_view>
 
 #include "protocol/error.h"
@@ -20,6 +23,11 @@
 
 namespace ktstr::vmm {
 namespace {
+
+constexpr const char* kListenUsage =
+    "  --control-uid USER, --observe-uid USER, --gate-uid USER   may connect there, besides the VMM's own "
+    "user\n"
+    "  --allow-uid USER                                          all three; USER is a number or a name\n";
 
 unsigned parseNumber(std::string_view option, std::string_view value) {
   unsigned number = 0;
@@ -43,6 +51,72 @@ Fd inheritedSocket(std::string_view option, std::string_view value) {
   return fd;
 }
 
+// Names are for unit files, which cannot know the numbers that sysusers.d(5) gave.
+uid_t parseUser(std::string_view option, std::string_view value) {
+  if (!value.empty() && value.find_first_not_of("0123456789") == std::string_view::npos) {
+    return parseNumber(option, value);
+  }
+  const passwd* user = getpwnam(std::string(value).c_str());
+  if (user != nullptr) return user->pw_uid;
+  throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", value, "\""),
+              "make it (systemd-sysusers) or give a number");
+}
+
+// Whether it is an option that names a user who may connect; then notes the user.
+bool takeUser(ServeOptions& options, std::string_view option, std::string_view value) {
+  const auto take = [&, all = option == "--allow-uid"](const char* name, std::vector<uid_t>& uids) {
+    if (!all && option != name) return false;
+    uids.push_back(parseUser(option, value));
+    return true;
+  };
+  const bool control = take("--control-uid", options.controlUids);
+  const bool observe = take("--observe-uid", options.observeUids);
+  return take("--gate-uid", options.gateUids) || observe || control;
+}
+
+std::string variable(const char* name) {
+  const char* value = getenv(name);
+  return value != nullptr ? value : "";
+}
+
+bool isListening(int fd) {
+  const auto is = [fd](int option, int wanted) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 && value == wanted;
+  };
+  return is(SO_DOMAIN, AF_UNIX) && is(SO_TYPE, SOCK_STREAM) && is(SO_ACCEPTCONN, 1);
+}
+
+Error activationInvalid(const std::string& message) {
+  return {ExitCode::usage, "activation-invalid", message,
+          "start all three sockets, with FileDescriptorName= control, observe and gate"};
+}
+
+// Descriptors from 3 on, named in the order of LISTEN_FDNAMES: sd_listen_fds_with_names(3).
+void takeActivated(Listeners& listeners) {
+  const std::string pid = variable("LISTEN_PID"), count = variable("LISTEN_FDS");
+  if (pid != std::to_string(getpid()) || count != "3") {
+    throw activationInvalid(
+        text("LISTEN_PID is \"", pid, "\" and LISTEN_FDS \"", count, "\", must be ", getpid(), " and 3"));
+  }
+  std::istringstream names(variable("LISTEN_FDNAMES"));
+  std::string name;
+  for (int fd = 3; fd < 6; ++fd) {
+    std::getline(names, name, ':');
+    Listener* found = nullptr;
+    for (Listener* listener : {&listeners.control, &listeners.observe, &listeners.gate}) {
+      if (listener->options.path == name && !listener->socket) found = listener;
+    }
+    if (found == nullptr || !isListening(fd)) {
+      throw activationInvalid(text("LISTEN_FDNAMES is \"", names.str(), "\" and descriptor ", fd,
+                                   isListening(fd) ? " a" : " no", " listening Unix stream socket"));
+    }
+    found->socket = Fd(fd);
+    setCloseOnExec(fd, true);
+  }
+}
+
 }  // namespace
 
 ServeOptions parseServeOptions(int argc, char** argv, const char* usage) {
@@ -50,11 +124,15 @@ ServeOptions parseServeOptions(int argc, char** argv, const char* usage) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
     if (option == "--help") {
-      std::cout << usage;
+      std::cout << usage << kListenUsage;
       exit(0);
     }
-    if (option == "--print-seccomp" || option == "--probe") {
-      (option == "--probe" ? options.probe : options.printSeccomp) = true;
+    bool* flag = option == "--print-seccomp" ? &options.printSeccomp
+                 : option == "--probe"       ? &options.probe
+                 : option == "--activated"   ? &options.activated
+                                             : nullptr;
+    if (flag != nullptr) {
+      *flag = true;
       continue;
     }
     if (i + 1 == argc)
@@ -68,19 +146,19 @@ ServeOptions parseServeOptions(int argc, char** argv, const char* usage) {
       options.gate.push_back(inheritedSocket(option, value));
     else if (option == "--dir")
       options.directory = value;
-    else if (option == "--allow-uid")
-      options.allowedUids.push_back(parseNumber(option, value));
-    else
+    else if (!takeUser(options, option, value))
       throw Error(ExitCode::usage, "usage", text("unknown option ", option), "see --help");
   }
-  if (!options.printSeccomp && !options.probe && options.control.has_value() != options.directory.empty()) {
-    throw Error(ExitCode::usage, "usage", "exactly one of --control-fd and --dir is needed", "see --help");
+  const int ways = options.control.has_value() + !options.directory.empty() + options.activated;
+  if (!options.printSeccomp && !options.probe && ways != 1) {
+    throw Error(ExitCode::usage, "usage", "exactly one of --control-fd, --dir and --activated is needed",
+                "see --help");
   }
   return options;
 }
 
 std::vector<int> Listeners::sockets() const {
-  if (files.empty()) return {};
+  if (!control.socket) return {};
   return {control.socket.get(), observe.socket.get(), gate.socket.get()};
 }
 
@@ -102,14 +180,17 @@ Listeners claimDirectory(const ServeOptions& options) {
 }
 
 void listenIn(const ServeOptions& options, Listeners& listeners) {
-  if (options.directory.empty()) return;
-  const auto add = [&](Listener& listener, const char* name, unsigned mode, unsigned connections) {
-    listener.options = {options.directory + "/" + name, mode, options.allowedUids, connections};
-    listener.socket = listenUnix(listener.options);
+  if (options.directory.empty() && !options.activated) return;
+  const auto path = [&](const std::string& name) {
+    return options.activated ? name : options.directory + "/" + name + ".sock";
   };
-  add(listeners.control, "control.sock", 0600, 1);
-  add(listeners.observe, "observe.sock", 0660, 16);
-  add(listeners.gate, "gate.sock", 0600, 4);
+  listeners.control.options = {path("control"), 0600, options.controlUids, 1};
+  listeners.observe.options = {path("observe"), 0660, options.observeUids, 16};
+  listeners.gate.options = {path("gate"), 0600, options.gateUids, 4};
+  if (options.activated) return takeActivated(listeners);
+  for (Listener* listener : {&listeners.control, &listeners.observe, &listeners.gate}) {
+    listener->socket = listenUnix(listener->options);
+  }
 }
 
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners) {
@@ -121,7 +202,7 @@ void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions option
     return *connections.emplace_back(
         std::make_unique<Connection>(*io.lowLevelProvider, std::move(socket), kj::mv(bootstrap), limits));
   };
-  const auto accept = [&](Listener& listener, std::function<capnp::Capability::Client()> bootstrap,
+  const auto accept = [&](Listener& listener, std::function<capnp::Capability::Client(uid_t)> bootstrap,
                           std::function<void()> onGone = {}) {
     if (!listener.socket) return;
     accepting.push_back(
@@ -130,11 +211,11 @@ void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions option
             .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); }));
   };
   accept(
-      listeners.control, [&vmm] { return vmmServer(vmm); }, [&gone] { gone.fulfiller->fulfill(); });
-  accept(listeners.observe, [&vmm] { return observerServer(vmm); });
-  accept(listeners.gate, [&vmm] { return publishedGateServer(vmm); });
+      listeners.control, [&vmm](uid_t) { return vmmServer(vmm); }, [&gone] { gone.fulfiller->fulfill(); });
+  accept(listeners.observe, [&vmm](uid_t) { return observerServer(vmm); });
+  accept(listeners.gate, [&vmm](uid_t uid) { return publishedGateServer(vmm, text("uid ", uid)); });
   for (Fd& socket : options.observe) connect(std::move(socket), observerServer(vmm));
-  for (Fd& socket : options.gate) connect(std::move(socket), publishedGateServer(vmm));
+  for (Fd& socket : options.gate) connect(std::move(socket), publishedGateServer(vmm, "an inherited socket"));
   if (options.control) {
     connect(std::move(*options.control), vmmServer(vmm)).onDisconnect().wait(io.waitScope);
   } else {

@@ -16,14 +16,15 @@ namespace ktstr::vmm {
 struct ServeOptions {
   std::optional<Fd> control;  // connected sockets that were inherited ...
   std::vector<Fd> observe, gate;
-  std::string directory;  // ... or where to listen
-  std::vector<uid_t> allowedUids;
+  std::string directory;   // ... or where to listen
+  bool activated = false;  // ... or listening sockets were inherited, as sd_listen_fds(3) says
+  std::vector<uid_t> controlUids, observeUids, gateUids;  // who may connect besides our own
   bool printSeccomp = false;
   bool probe = false;
 };
 
-// The options of `usage`, which --help prints (and exits with 0); probe is for who says so there. Throws
-// Error "usage".
+// The options of `usage`, which --help prints with those for listening (and exits with 0); probe is for who
+// says so there. Throws Error "usage", "user-unknown".
 ServeOptions parseServeOptions(int argc, char** argv, const char* usage);
 
 struct Listener {
@@ -43,7 +44,8 @@ struct Listeners {
 // what is there before the sockets are may then remove them, whoever dies when. Nothing without a directory.
 // Throws Error "listen-failed", "address-in-use".
 Listeners claimDirectory(const ServeOptions& options);
-// Binds the three sockets. Throws as listenUnix().
+// Binds the three sockets, or takes those that the service manager has bound. Throws as listenUnix(), or
+// Error "activation-invalid".
 void listenIn(const ServeOptions& options, Listeners& listeners);
 
 // Serves until the control connection is gone, then ends the machine.

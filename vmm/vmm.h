@@ -42,6 +42,7 @@ class VmmState {
   unsigned imports = 0;  // memory objects held by the control connection
   // What the gate socket grants; nothing until it is published.
   Ranges published;
+  unsigned gates = 0;  // made so far; each is logged by its number
   // Runs to its end although nobody waits for it; failures are logged.
   void detach(kj::Promise<void> task);
 

@@ -21,8 +21,10 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: ktstr-vmm --control-fd N [--observe-fd N]... [--gate-fd N]...   connected sockets it inherits\n"
-    "       ktstr-vmm --dir DIR [--allow-uid UID]...   listens on control.sock, observe.sock, gate.sock "
+    "       ktstr-vmm --dir DIR [OPTION USER]...       listens on control.sock, observe.sock, gate.sock "
     "there\n"
+    "       ktstr-vmm --activated [OPTION USER]...     on the sockets of a service manager, "
+    "sd_listen_fds(3)\n"
     "       ktstr-vmm --probe                          one line of JSON: what /dev/kvm is good for\n"
     "       ktstr-vmm --print-seccomp                  the filters, by role\n"
     "It runs one machine and ends with its (first) control connection.\n";

@@ -18,8 +18,10 @@ namespace {
 constexpr const char* kUsage =
     "usage: ktstr-vmm-tcg --control-fd N [--observe-fd N]... [--gate-fd N]...   connected sockets it "
     "inherits\n"
-    "       ktstr-vmm-tcg --dir DIR [--allow-uid UID]...   listens on control.sock, observe.sock, gate.sock "
+    "       ktstr-vmm-tcg --dir DIR [OPTION USER]...     listens on control.sock, observe.sock, gate.sock "
     "there\n"
+    "       ktstr-vmm-tcg --activated [OPTION USER]...   on the sockets of a service manager, "
+    "sd_listen_fds(3)\n"
     "       ktstr-vmm-tcg --print-seccomp\n"
     "It runs one machine and ends with its (first) control connection. KTSTR_QEMU names another QEMU (>= "
     "10).\n";
