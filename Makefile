@@ -180,6 +180,10 @@ install: all ## install to DESTDIR PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ktstr/scenarios $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(programs:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 tests/scenarios/*.json $(DESTDIR)$(PREFIX)/share/ktstr/scenarios/
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -m 644 vmm/systemd/*@.* $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/ktstr-vmm@.service
+	install -m 644 vmm/systemd/ktstr.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ktstr.conf
 	$(BUILD)/bin/ktstr completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ktstr
 
 SOURCES = $(shell git ls-files '*.cc' '*.h')
