@@ -3,7 +3,7 @@ libraries += vmmcore vmmtcg vmmkvm vmmtest
 vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machine_service.cc vmm/vmm_service.cc \
   vmm/serve.cc
 vmmcore.needs := rpc sandbox log protocol
-vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc
+vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc vmm/serve_test.cc
 vmmcore.test_needs := vmmtest vmmkvm
 vmmcore.fuzz := vmm/serve_fuzz.cc
 
@@ -22,10 +22,10 @@ vmmkvm.sources := vmm/kvm/probe.cc vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kv
 vmmkvm.objects := $(BUILD)/obj/vmm/flat/probe_image.o
 vmmkvm.needs := vmmcore
 vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc \
-  vmm/kvm/sandbox_test.cc vmm/kvm/lifecycle_test.cc
+  vmm/kvm/sandbox_test.cc vmm/kvm/lifecycle_test.cc vmm/kvm/privilege_test.cc vmm/kvm/units_test.cc
 vmmkvm.test_needs := vmmtest
 
-vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc
+vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc vmm/test_users.cc
 vmmtest.objects := $(BUILD)/obj/vmm/flat/guest_image.o
 vmmtest.needs := rpc
 

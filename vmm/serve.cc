@@ -110,7 +110,7 @@ void takeActivated(Listeners& listeners) {
     }
     if (found == nullptr || !isListening(fd)) {
       throw activationInvalid(text("LISTEN_FDNAMES is \"", names.str(), "\" and descriptor ", fd,
-                                   isListening(fd) ? " a" : " no", " listening Unix stream socket"));
+                                   isListening(fd) ? " is a" : " is no", " listening Unix stream socket"));
     }
     found->socket = Fd(fd);
     setCloseOnExec(fd, true);

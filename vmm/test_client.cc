@@ -66,13 +66,22 @@ TestClient::TestClient(const char* program, std::vector<std::string> environment
   options.environment.push_back("KTSTR_SANDBOX=log");
   options.descriptors = {{control.second.get(), 3}, {observe.second.get(), 4}, {gate.second.get(), 5}};
   child_ = spawn(options);
-  const auto connect = [this](Fd& end) {
-    return std::make_unique<Connection>(*io_.lowLevelProvider, std::move(end),
-                                        capnp::Capability::Client(nullptr));
+  connect(std::move(control.first), std::move(observe.first), std::move(gate.first));
+}
+
+TestClient::TestClient(Child child, Fd control, Fd observe, Fd gate) : child_(std::move(child)) {
+  connect(std::move(control), std::move(observe), std::move(gate));
+}
+
+void TestClient::connect(Fd control, Fd observe, Fd gate) {
+  const auto connected = [this](Fd end) {
+    return end ? std::make_unique<Connection>(*io_.lowLevelProvider, std::move(end),
+                                              capnp::Capability::Client(nullptr))
+               : nullptr;
   };
-  control_ = connect(control.first);
-  observe_ = connect(observe.first);
-  gate_ = connect(gate.first);
+  control_ = connected(std::move(control));
+  observe_ = connected(std::move(observe));
+  gate_ = connected(std::move(gate));
 }
 
 rpc::Memory::Client TestClient::import(const Fd& fd) {

@@ -19,6 +19,8 @@ class TestClient {
  public:
   // Starts `program` on socket pairs, with `environment` added to ours; KTSTR_SANDBOX=log is always set.
   explicit TestClient(const char* program = "ktstr-vmm-tcg", std::vector<std::string> environment = {});
+  // Of a VMM that runs already, on sockets connected to it; those that are none are left out.
+  TestClient(Child child, Fd control, Fd observe, Fd gate);
 
   rpc::Vmm::Client vmm() { return control_->bootstrap().castAs<rpc::Vmm>(); }
   rpc::Observer::Client observer() { return observe_->bootstrap().castAs<rpc::Observer>(); }
@@ -48,6 +50,8 @@ class TestClient {
   }
 
  private:
+  void connect(Fd control, Fd observe, Fd gate);
+
   kj::AsyncIoContext io_ = kj::setupAsyncIo();
   Child child_;
   std::unique_ptr<Connection> control_, observe_, gate_;
