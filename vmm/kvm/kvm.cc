@@ -93,10 +93,23 @@ void checkVcpus(const Kvm& kvm, const CheckedMachine& machine) {
   }
 }
 
+// A VM without memory and vCPUs.
+Fd makeVm(int kvm) {
+  Fd vm(KTSTR_KVM(kvm, KVM_CREATE_VM, 0ul));
+  KTSTR_KVM(vm.get(), KVM_SET_TSS_ADDR, kTssGpa);
+  KTSTR_KVM(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
+  KTSTR_KVM(vm.get(), KVM_CREATE_IRQCHIP, 0ul);
+  kvm_pit_config pit{};
+  pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
+  KTSTR_KVM(vm.get(), KVM_CREATE_PIT2, &pit);
+  return vm;
+}
+
 }  // namespace
 
 Kvm Kvm::open() {
-  Kvm kvm{openDevice(), 0, 0, {}, 0};
+  Kvm kvm;
+  kvm.fd = openDevice();
   const int fd = kvm.fd.get();
   if (const int version = KTSTR_KVM(fd, KVM_GET_API_VERSION, 0ul); version != KVM_API_VERSION) {
     throw Error(ExitCode::infrastructure, "kvm-incapable",
@@ -112,6 +125,7 @@ Kvm Kvm::open() {
                                                           static_cast<unsigned long>(KVM_CAP_MAX_VCPUS))));
   kvm.runBytes = static_cast<size_t>(KTSTR_KVM(fd, KVM_GET_VCPU_MMAP_SIZE, 0ul));
   kvm.cpuid = supportedCpuid(fd);
+  kvm.vm = makeVm(fd);
   return kvm;
 }
 
@@ -186,16 +200,10 @@ void Vcpu::noteFreeze() const {
   ioctl(fd(), KVM_KVMCLOCK_CTRL, 0);
 }
 
-Vm::Vm(const Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram)
-    : fd_(KTSTR_KVM(kvm.fd.get(), KVM_CREATE_VM, 0ul)) {
+Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram) {
   checkVcpus(kvm, machine);
+  fd_ = std::move(kvm.vm);
   const int vm = fd_.get();
-  KTSTR_KVM(vm, KVM_SET_TSS_ADDR, kTssGpa);
-  KTSTR_KVM(vm, KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
-  KTSTR_KVM(vm, KVM_CREATE_IRQCHIP, 0ul);
-  kvm_pit_config pit{};
-  pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
-  KTSTR_KVM(vm, KVM_CREATE_PIT2, &pit);
   uint32_t slot = 0;
   for (const CheckedRegion& region : machine.regions) {
     kvm_userspace_memory_region target{slot++, 0, region.gpa, region.size, 0};

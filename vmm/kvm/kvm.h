@@ -12,15 +12,18 @@
 
 namespace ktstr::vmm {
 
-// /dev/kvm with all that we need of it.
+// /dev/kvm with all that we need of it, and the VM that is to become the machine: its interrupt controllers
+// and timer are there before any machine is asked for, because KVM spends milliseconds waiting for itself
+// (RCU grace periods) on them and on the memory slots that follow at once.
 struct Kvm {
   Fd fd;
+  Fd vm;
   uint32_t maxVcpus = 0;
   size_t runBytes = 0;            // of a vCPU's shared page
   std::vector<CpuidEntry> cpuid;  // what a guest may be told: KVM_GET_SUPPORTED_CPUID
   uint32_t tscKilohertz = 0;
 
-  // Throws Error "kvm-missing", "kvm-no-permission", "kvm-incapable" naming the capability.
+  // Throws Error "kvm-missing", "kvm-no-permission", "kvm-incapable" naming the capability, "kvm-failed".
   static Kvm open();
 };
 
@@ -48,9 +51,9 @@ class Vcpu {
 
 class Vm {
  public:
-  // RAM, base and mailbox become slots; base is read-only and shared by all who map it. Throws Error
-  // "kvm-failed".
-  Vm(const Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram);
+  // Takes the VM of `kvm`. RAM, base and mailbox become slots; base is read-only and shared by all who map
+  // it. Throws Error "kvm-failed".
+  Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram);
 
   // Writing to `event` (an eventfd) pulses the interrupt line.
   void connect(unsigned gsi, int event);

@@ -83,7 +83,8 @@ void KvmEngine::describe(rpc::VmmInfo::Builder info) const {
 
 kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const MachineMemory& memory,
                                     std::byte* ram) {
-  vm_.emplace(kvm(), machine, memory, ram);
+  kvm();
+  vm_.emplace(std::get<Kvm>(kvm_), machine, memory, ram);
   vm_->connect(kConsoleGsi, channels_.consoleInterrupt.get());
   vm_->connect(kDoorbellGsi, channels_.doorbellInterrupt.get());
   const VcpuDescriptors descriptors{channels_.console.second.get(), channels_.doorbell.second.get(),
