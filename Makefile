@@ -40,6 +40,7 @@ quiet = $(if $(V),,@printf '  %-6s %s\n' $(1) '$@';)
 
 libraries :=
 programs :=
+benches :=
 schemas :=
 firmware :=
 include $(wildcard */module.mk)
@@ -47,7 +48,7 @@ include $(wildcard */module.mk)
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
 .PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm bench fuzz fuzzers install format lint \
-        compile_commands.json clean help tests
+        compile_commands.json clean help tests benches
 
 all: deps-if-missing
 	+@$(submake) programs
@@ -132,10 +133,19 @@ $(BUILD)/bin/$(1): $($(1).sources:%.cc=$(BUILD)/obj/%.o) $(call archives_of,$(1)
 programs: $(BUILD)/bin/$(1)
 endef
 
+# What measures: never installed, built by `make bench` alone.
+define bench_rules
+$(BUILD)/bench/$(1): $($(1).sources:%.cc=$(BUILD)/obj/%.o) $(call archives_of,$(1))
+	@mkdir -p $$(@D)
+	$$(call quiet,LINK)$$(call link,$(1))
+benches: $(BUILD)/bench/$(1)
+endef
+
 $(foreach l,$(libraries),$(eval $(call library_rules,$(l))))
 $(foreach l,$(libraries),$(if $($(l).tests),$(eval $(call test_rules,$(l)))))
 $(foreach l,$(libraries),$(foreach f,$($(l).fuzz),$(eval $(call fuzz_rules,$(l),$(basename $(notdir $(f))),$(f)))))
 $(foreach p,$(programs),$(eval $(call program_rules,$(p))))
+$(foreach b,$(benches),$(eval $(call bench_rules,$(b))))
 $(foreach t,$(system_tests),$(eval $(call system_test_rules,$(t))))
 
 .PHONY: programs
@@ -167,7 +177,7 @@ demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers,
 	@$(BUILD)/bin/ktstr demo
 
 bench: deps-if-missing ## the figures of README's table
-	+@$(submake) programs
+	+@$(submake) programs benches
 	@tests/tools/bench.sh $(BUILD)
 
 fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds

@@ -37,6 +37,10 @@ ktstr-vmm-tcg.needs := vmmtcg
 ktstr-vmm.sources := vmm/kvm/main.cc
 ktstr-vmm.needs := vmmkvm
 
+benches += kvm-bench
+kvm-bench.sources := vmm/bench/kvm_bench.cc
+kvm-bench.needs := vmmtest
+
 $(BUILD)/obj/vmm/tcg/stub/rom.bin: vmm/tcg/stub/reset.S vmm/tcg/stub/reset.ld
 	@mkdir -p $(@D)
 	$(CC) -c -o $(@D)/reset.o vmm/tcg/stub/reset.S

@@ -58,12 +58,12 @@ TestClient::TestClient(const char* program, std::vector<std::string> environment
   options.executable = toolPath(program);
   options.arguments = {"--control-fd", "3", "--observe-fd", "4", "--gate-fd", "5"};
   for (char** variable = environ; *variable != nullptr; ++variable) options.environment.push_back(*variable);
+  environment.insert(environment.begin(), "KTSTR_SANDBOX=log");
   for (std::string& variable : environment) {
     const std::string name = variable.substr(0, variable.find('=') + 1);
     std::erase_if(options.environment, [&](const std::string& other) { return other.starts_with(name); });
     options.environment.push_back(std::move(variable));
   }
-  options.environment.push_back("KTSTR_SANDBOX=log");
   options.descriptors = {{control.second.get(), 3}, {observe.second.get(), 4}, {gate.second.get(), 5}};
   child_ = spawn(options);
   connect(std::move(control.first), std::move(observe.first), std::move(gate.first));
@@ -90,7 +90,8 @@ rpc::Memory::Client TestClient::import(const Fd& fd) {
   return wait(request.send()).getMemory();
 }
 
-rpc::Machine::Client TestClient::boot(const TestMachine& machine) {
+capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> TestClient::bootRequest(
+    const TestMachine& machine) {
   auto request = vmm().bootRequest();
   auto prepared = request.initMachine();
   machine.describe(prepared);
@@ -98,7 +99,11 @@ rpc::Machine::Client TestClient::boot(const TestMachine& machine) {
   prepared.getRegions()[0].setMemory(import(machine.ram));
   prepared.getRegions()[1].setMemory(import(machine.base));
   prepared.getRegions()[2].setMemory(import(machine.mailbox));
-  return wait(request.send()).getMachine();
+  return request;
+}
+
+rpc::Machine::Client TestClient::boot(const TestMachine& machine) {
+  return wait(bootRequest(machine).send()).getMachine();
 }
 
 void TestClient::takeDoorbell(rpc::Machine::Client machine) {

@@ -17,7 +17,8 @@ namespace ktstr::vmm {
 
 class TestClient {
  public:
-  // Starts `program` on socket pairs, with `environment` added to ours; KTSTR_SANDBOX=log is always set.
+  // Starts `program` on socket pairs, with `environment` added to ours and KTSTR_SANDBOX=log unless it says
+  // otherwise.
   explicit TestClient(const char* program = "ktstr-vmm-tcg", std::vector<std::string> environment = {});
   // Of a VMM that runs already, on sockets connected to it; those that are none are left out.
   TestClient(Child child, Fd control, Fd observe, Fd gate);
@@ -30,7 +31,9 @@ class TestClient {
   void disconnect() { control_.reset(); }
 
   rpc::Memory::Client import(const Fd& fd);
-  // Imports the test machine's memory and boots it; boot fails as Error.
+  // Imports the test machine's memory; what is left is to send the request.
+  capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> bootRequest(const TestMachine& machine);
+  // Boots it; fails as Error.
   rpc::Machine::Client boot(const TestMachine& machine);
 
   // Takes the doorbell of a machine; ring() sends bytes and expect() waits for one in turn.

@@ -42,8 +42,10 @@ Fd makeBase(std::string& path, uint64_t bytes) {
 
 }  // namespace
 
-TestMachine::TestMachine()
-    : ram(makeMemfd("test-ram", ramBytes)),
+TestMachine::TestMachine(uint64_t bytes, uint32_t cpus)
+    : ramBytes(bytes),
+      vcpus(cpus),
+      ram(makeMemfd("test-ram", ramBytes)),
       mailbox(makeMemfd("test-mailbox", mailboxBytes)),
       base(makeBase(basePath, baseBytes)) {
   const Mapping map(ram.get(), 0, ramBytes, PROT_READ | PROT_WRITE);
@@ -65,7 +67,7 @@ void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   auto topology = machine.initTopology();
   topology.setNodes(1);
   topology.setLlcs(1);
-  topology.setCoresPerLlc(1);
+  topology.setCoresPerLlc(vcpus);
   topology.setThreadsPerCore(1);
   auto regions = machine.initRegions(3);
   const auto set = [&](unsigned i, rpc::RegionKind kind, uint64_t gpa, uint64_t size) {
@@ -76,7 +78,9 @@ void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   set(0, rpc::RegionKind::RAM, 0, ramBytes);
   set(1, rpc::RegionKind::BASE, baseGpa(), baseBytes);
   set(2, rpc::RegionKind::MAILBOX, mailboxGpa(), mailboxBytes);
-  auto vcpu = machine.initVcpus(1)[0];
+  auto all = machine.initVcpus(vcpus);
+  for (unsigned i = 0; i < vcpus; ++i) all[i].setApicId(i);
+  auto vcpu = all[0];
   vcpu.setRunnable(true);
   vcpu.setRip(entry);
   vcpu.setRsi(kFlatBootParams);

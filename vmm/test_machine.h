@@ -15,7 +15,8 @@ constexpr uint64_t kFlatEntry = 0x100000, kFlatBaseGpa = 0x6000, kFlatMailboxGpa
                    kFlatPageTables = 0x9000;
 
 struct TestMachine {
-  uint64_t ramBytes = uint64_t{4} << 20;
+  uint64_t ramBytes;
+  uint32_t vcpus;              // the guest uses the first; the others wait for INIT and SIPI
   uint64_t baseBytes = 12288;  // an odd number of pages
   uint64_t mailboxBytes = 65536;
   uint64_t entry = kFlatEntry;
@@ -23,7 +24,8 @@ struct TestMachine {
   std::string basePath;  // the file behind `base`; removed by the destructor
   Fd base;               // read-only
 
-  TestMachine();
+  // At most 2 GiB, without base and mailbox, which come after.
+  explicit TestMachine(uint64_t ramBytes = uint64_t{4} << 20, uint32_t vcpus = 1);
   ~TestMachine();
   TestMachine(const TestMachine&) = delete;
   TestMachine& operator=(const TestMachine&) = delete;
