@@ -47,7 +47,7 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm bench fuzz fuzzers install format lint \
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm bench bench-kvm fuzz fuzzers install format lint \
         compile_commands.json clean help tests benches
 
 all: deps-if-missing
@@ -179,6 +179,10 @@ demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers,
 bench: deps-if-missing ## the figures of README's table
 	+@$(submake) programs benches
 	@tests/tools/bench.sh $(BUILD)
+
+bench-kvm: deps-if-missing ## Linux on KVM beside QEMU microvm; makes a /dev/kvm where there is none (slow)
+	+@$(submake) programs
+	@tests/tools/bench-kvm.sh $(BUILD)
 
 fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
 	+@$(submake) BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers

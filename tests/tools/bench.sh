@@ -13,13 +13,7 @@ export KTSTR_STATE_DIR
 KTSTR_STATE_DIR=$(mktemp -d)
 trap 'rm -rf "$KTSTR_STATE_DIR"' EXIT
 
-# median (min .. max) of the numbers on stdin, in the unit given
-spread() {
-  sort -g | awk -v unit="$1" '{v[NR] = $1} END {
-    m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
-    printf "%.4g %s (%.4g .. %.4g)", m, unit, v[1], v[NR]}'
-}
-line() { printf '%-58s %-12s %s\n' "$1" "$2" "$3"; }
+. "$(dirname "$0")/figures.sh"
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {print b - a}'; }
 
@@ -32,7 +26,7 @@ analysis=${KTSTR_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ktstr}/entries/analy
 
 run() { "$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 1s --format jsonl || true; }
 
-echo "host: $(nproc) CPUs, load $(cut -d' ' -f1 /proc/loadavg), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
+host_line
 echo
 rm -rf "$analysis/$build_id"*
 cold=$(run | jq '.monitorAttach.totalMicros / 1000')
