@@ -1,7 +1,6 @@
-# The guests of kvm_probe.h, loaded at PROBE (0x1000) in identity-mapped memory.
-#   real mode   at PROBE        out to 0x10, halt
-#   long mode   at PROBE+0x10   does what a kernel does at its start, counting its steps at STEP; out to 0x11 when done;
-#                               then counts RCX down to 0 and outs to 0x12
+# The guest of vmm/kvm/probe.h, loaded at 0x1000 and entered at 0x1010 in 64-bit mode with identity-mapped memory: does
+# what a kernel does at its start, counting its steps at STEP; out to 0x11 when done; then counts RCX down to 0 and outs
+# to 0x12.
 
     .set    STEP, 0x800
     .set    STACK, 0x1000
@@ -11,10 +10,6 @@
     .text
     .globl  _start
 _start:
-    .code16
-    outb    %al, $0x10
-    hlt
-
     .org    0x10
     .code64
     movl    $STACK, %esp

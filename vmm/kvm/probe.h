@@ -3,10 +3,11 @@
 // no Linux gets far.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "protocol/fd.h"
 #include "protocol/sandbox.h"
+#include "vmm/kvm/kvm.h"
 
 namespace ktstr::vmm {
 
@@ -31,14 +32,14 @@ constexpr int kProbeMs = 400;  // of guest run time in all; a guest that is not 
 
 class KvmProbe {
  public:
-  // Opens /dev/kvm and takes memory; starts the clock of kProbeMs (SIGALRM). Once per process.
+  // Opens /dev/kvm and makes a VM; starts the clock of kProbeMs (SIGALRM). Once per process.
   KvmProbe();
   // May be called in the sandbox.
   KvmVerdict run();
 
  private:
-  Fd kvm_;
-  int openErrno_ = 0;
+  std::optional<Kvm> kvm_;
+  std::optional<KvmVerdict> verdict_;  // without one
 };
 
 // For after KvmProbe's constructor: KVM ioctls by number, standard output, nothing else.

@@ -14,10 +14,14 @@
 namespace ktstr::vmm {
 namespace {
 
-constexpr unsigned long kSetUpIoctls[] = {KVM_CREATE_VM,      KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR,
-                                          KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2,  KVM_SET_USER_MEMORY_REGION,
-                                          KVM_CREATE_VCPU,    kSetCpuid2,       kSetMsrs,
-                                          KVM_GET_SREGS,      KVM_SET_SREGS,    KVM_SET_REGS,
+// Of a VM that is there already (Kvm::open()).
+constexpr unsigned long kSetUpIoctls[] = {KVM_SET_USER_MEMORY_REGION,
+                                          KVM_CREATE_VCPU,
+                                          kSetCpuid2,
+                                          kSetMsrs,
+                                          KVM_GET_SREGS,
+                                          KVM_SET_SREGS,
+                                          KVM_SET_REGS,
                                           KVM_IRQFD};
 constexpr unsigned long kVcpuIoctls[] = {KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS, kGetMsrs, KVM_KVMCLOCK_CTRL};
 
@@ -34,14 +38,18 @@ void allowServing(Sandbox& sandbox, const std::vector<int>& listeners) {
 
 }  // namespace
 
+void allowKvmSetUp(Sandbox& sandbox) {
+  for (const unsigned long number : kSetUpIoctls) sandbox.allow("ioctl", {{1, number}});
+  for (const unsigned long number : kVcpuIoctls) sandbox.allow("ioctl", {{1, number}});
+  // RAM, mailbox, vCPU pages
+  sandbox.allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}});
+}
+
 Sandbox setUpSandbox(const std::vector<int>& listeners) {
   Sandbox sandbox("ktstr-vmm");
   allowServing(sandbox, listeners);
-  sandbox
-      .allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}})  // RAM, mailbox, vCPU pages
-      .allow("mmap", {{2, PROT_READ}, {3, MAP_SHARED}});              // base
-  for (const unsigned long number : kSetUpIoctls) sandbox.allow("ioctl", {{1, number}});
-  for (const unsigned long number : kVcpuIoctls) sandbox.allow("ioctl", {{1, number}});
+  allowKvmSetUp(sandbox);
+  sandbox.allow("mmap", {{2, PROT_READ}, {3, MAP_SHARED}});  // base
   // Threads, and what they lock themselves down with.
   sandbox.refuse("clone3", ENOSYS).allow("clone", {{0, kThreadFlags}});
   sandbox.allow("set_robust_list").allow("rseq").allow("sigaltstack");
