@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 1:
         return observerServer(vmm);
       default:
-        return publishedGateServer(vmm);
+        return publishedGateServer(vmm, "fuzz");
     }
   };
   Connection connection(*io.lowLevelProvider, std::move(ours), bootstrap());
