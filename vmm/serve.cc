@@ -62,16 +62,17 @@ uid_t parseUser(std::string_view option, std::string_view value) {
               "make it (systemd-sysusers) or give a number");
 }
 
-// Whether it is an option that names a user who may connect; then notes the user.
+// False if it is no option that names a user who may connect.
 bool takeUser(ServeOptions& options, std::string_view option, std::string_view value) {
-  const auto take = [&, all = option == "--allow-uid"](const char* name, std::vector<uid_t>& uids) {
-    if (!all && option != name) return false;
-    uids.push_back(parseUser(option, value));
-    return true;
-  };
-  const bool control = take("--control-uid", options.controlUids);
-  const bool observe = take("--observe-uid", options.observeUids);
-  return take("--gate-uid", options.gateUids) || observe || control;
+  bool taken = false;
+  for (const auto& [name, uids] : {std::pair("--control-uid", &options.controlUids),
+                                   {"--observe-uid", &options.observeUids},
+                                   {"--gate-uid", &options.gateUids}}) {
+    if (option != name && option != "--allow-uid") continue;
+    uids->push_back(parseUser(option, value));
+    taken = true;
+  }
+  return taken;
 }
 
 std::string variable(const char* name) {

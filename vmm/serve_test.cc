@@ -92,7 +92,7 @@ TEST_P(Serve, RefusesDescriptorsThatDoNotListen) {
   const std::string good = "LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=control:observe:gate";
   const auto with = [&](Fd other) {
     std::swap(sockets_[1], other);
-    const std::string said = refusal(good);
+    std::string said = refusal(good);
     std::swap(sockets_[1], other);
     return said;
   };
