@@ -91,17 +91,27 @@ class Vmm : public TestClient {
   }
 };
 
+// Of a VMM that waits, as it does while the orchestrator prepares the machine.
+void measureRequest() {
+  const TestMachine machine(kRamBytes, kVcpus);
+  const FirstStore store(machine.ram);
+  Vmm vmm;
+  auto request = vmm.bootRequest(machine);
+  usleep(50'000);
+  const uint64_t begin = monotonicNs();
+  auto running = vmm.run(request);
+  report("request to first instruction", millis(begin, store.await()), "ms");
+  vmm.end(running);
+}
+
 void measureStart() {
   const TestMachine machine(kRamBytes, kVcpus);
   const FirstStore store(machine.ram);
   const uint64_t begin = monotonicNs();
   Vmm vmm;
   auto request = vmm.bootRequest(machine);
-  const uint64_t requested = monotonicNs();
   auto running = vmm.run(request);
-  const uint64_t first = store.await();
-  report("request to first instruction", millis(requested, first), "ms");
-  report("exec to first instruction", millis(begin, first), "ms");
+  report("exec to first instruction", millis(begin, store.await()), "ms");
   vmm.end(running);
 }
 
@@ -284,6 +294,7 @@ int run(int runs) {
   const std::string noRival = Microvm::whyNot();
   if (!noRival.empty()) skip(noRival);
   for (int i = 0; i < runs; ++i) {
+    measureRequest();
     measureStart();
     if (noRival.empty())
       report("rival: exec to first instruction", Microvm().millisToFirstInstruction(), "ms");
