@@ -123,13 +123,13 @@ $(BUILD)/fuzzer/$(2): $(3:%.cc=$(BUILD)/obj/%.o) $$(call archives_of,$(2)_fuzzer
 fuzzers: $(BUILD)/fuzzer/$(2)
 endef
 
-# Sanitizers have no static runtime.
+# NAME.static := -static or -static-pie. Sanitizers have no static runtime.
 static = $(if $(SANITIZE),,$($(1).static))
 
 define program_rules
 $(BUILD)/bin/$(1): $($(1).sources:%.cc=$(BUILD)/obj/%.o) $(call archives_of,$(1))
 	@mkdir -p $$(@D)
-	$$(call quiet,LINK)$$(call link,$(1),$(if $(call static,$(1)),-static),$(if $(call static,$(1)),--static))
+	$$(call quiet,LINK)$$(call link,$(1),$(call static,$(1)),$(if $(call static,$(1)),--static))
 programs: $(BUILD)/bin/$(1)
 endef
 

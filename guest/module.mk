@@ -25,7 +25,7 @@ agent.test_needs := json
 ktstr-guest.sources := guest/agent/main.cc
 ktstr-guest.needs := agent
 ktstr-guest.libs := -s
-ktstr-guest.static := 1
+ktstr-guest.static := -static
 
 # ---- what a guest is made of, on the host's side: its shape, its RAM, its initramfs ----
 

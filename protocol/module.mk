@@ -24,7 +24,6 @@ json.fuzz := protocol/json_fuzz.cc protocol/message_fuzz.cc
 
 log.sources := protocol/log.cc
 log.needs := protocol
-log.packages := spdlog
 log.tests := protocol/log_test.cc
 
 sandbox.sources := protocol/sandbox.cc

@@ -33,7 +33,9 @@ programs += ktstr-vmm-tcg ktstr-vmm
 ktstr-vmm-tcg.sources := vmm/tcg/main.cc
 ktstr-vmm-tcg.needs := vmmtcg
 
-# What holds /dev/kvm.
+# What holds /dev/kvm. Static: it starts in half the time, and takes half the memory. (The linker would
+# warn of KJ's host lookups, which need shared libraries: nothing here looks up a host.)
+ktstr-vmm.static := -static-pie -Xlinker --no-warnings
 ktstr-vmm.sources := vmm/kvm/main.cc
 ktstr-vmm.needs := vmmkvm
 

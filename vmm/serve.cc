@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -51,13 +52,21 @@ Fd inheritedSocket(std::string_view option, std::string_view value) {
   return fd;
 }
 
+// By /etc/passwd alone, where sysusers.d(5) puts its users: a VMM loads no name service modules.
+std::optional<uid_t> uidOf(const std::string& name) {
+  const std::unique_ptr<FILE, decltype(&fclose)> users(fopen("/etc/passwd", "re"), fclose);
+  while (const passwd* user = users ? fgetpwent(users.get()) : nullptr) {
+    if (name == user->pw_name) return user->pw_uid;
+  }
+  return std::nullopt;
+}
+
 // Names are for unit files, which cannot know the numbers that sysusers.d(5) gave.
 uid_t parseUser(std::string_view option, std::string_view value) {
   if (!value.empty() && value.find_first_not_of("0123456789") == std::string_view::npos) {
     return parseNumber(option, value);
   }
-  const passwd* user = getpwnam(std::string(value).c_str());
-  if (user != nullptr) return user->pw_uid;
+  if (const auto uid = uidOf(std::string(value))) return *uid;
   throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", value, "\""),
               "make it (systemd-sysusers) or give a number");
 }
