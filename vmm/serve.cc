@@ -54,11 +54,14 @@ Fd inheritedSocket(std::string_view option, std::string_view value) {
 
 // By /etc/passwd alone, where sysusers.d(5) puts its users: a VMM loads no name service modules.
 std::optional<uid_t> uidOf(const std::string& name) {
-  const std::unique_ptr<FILE, decltype(&fclose)> users(fopen("/etc/passwd", "re"), fclose);
-  while (const passwd* user = users ? fgetpwent(users.get()) : nullptr) {
-    if (name == user->pw_name) return user->pw_uid;
+  FILE* users = fopen("/etc/passwd", "re");
+  if (users == nullptr) return std::nullopt;
+  std::optional<uid_t> uid;
+  while (const passwd* user = uid ? nullptr : fgetpwent(users)) {
+    if (name == user->pw_name) uid = user->pw_uid;
   }
-  return std::nullopt;
+  fclose(users);
+  return uid;
 }
 
 // Names are for unit files, which cannot know the numbers that sysusers.d(5) gave.
