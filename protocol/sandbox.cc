@@ -191,8 +191,12 @@ void forbidPaths() {
 #if defined(__SANITIZE_ADDRESS__) || KTSTR_HAS_FEATURE(address_sanitizer)
 // AddressSanitizer asks for the signal stack before calls that do not return. Its leak check at exit needs
 // what no sandbox allows (clone, ptrace), so it is left out.
-void makeRoomForSanitizer(Sandbox& sandbox) {
+// Threads get signal stacks, for which it looks for their own.
+void makeRoomForSanitizer(Sandbox& sandbox, bool threads) {
   sandbox.allow("sigaltstack", {{.index = 0, .value = 0, .wide = true}});
+  for (const char* name : {"sigaltstack", "sched_getaffinity", "prlimit64", "munmap", "madvise", "getpid"}) {
+    if (threads) sandbox.allow(name);
+  }
   on_exit(
       [](int status, void*) {
         fflush(nullptr);
@@ -201,7 +205,7 @@ void makeRoomForSanitizer(Sandbox& sandbox) {
       nullptr);
 }
 #else
-void makeRoomForSanitizer(Sandbox&) {}
+void makeRoomForSanitizer(Sandbox&, bool) {}
 #endif
 
 }  // namespace
@@ -293,7 +297,9 @@ void Sandbox::lockDown() {
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "set the action");
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, allThreads_ ? 1 : 0), "cover all threads");
   if (log) allow("write", {{0, 2}});
-  makeRoomForSanitizer(*this);
+  const bool makesThreads =
+      std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) { return rule.syscall == "clone"; });
+  makeRoomForSanitizer(*this, makesThreads || !allThreads_);
   for (const auto& rule : rules_) {
     std::vector<scmp_arg_cmp> arguments;
     for (const auto& argument : rule.arguments) arguments.push_back(toSeccomp(argument));
