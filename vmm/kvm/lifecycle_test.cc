@@ -1,5 +1,4 @@
 // What is left behind when a party goes away: a real ktstr-vmm with a flat guest on the real /dev/kvm.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -13,8 +12,6 @@
 
 namespace ktstr::vmm {
 namespace {
-
-using testing::HasSubstr;
 
 constexpr int kSoon = 5000;  // ms; what should be at once, on a loaded machine
 
