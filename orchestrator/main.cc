@@ -87,7 +87,7 @@ std::vector<std::string> takeSchedulerArgs(int& argc, char** argv) {
 }
 
 void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::string& memory,
-            std::string& duration, std::string& attachTimeout) {
+            std::string& duration, std::string& bootTimeout, std::string& attachTimeout) {
   app.add_option("scenario", options.scenario, "scenario file (JSON), or - for standard input")->required();
   app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
       ->capture_default_str();
@@ -106,6 +106,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
                "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
   app.add_flag("--through-bzimage", options.throughBzImage,
                "boot through the kernel's own decompressor: full KASLR");
+  app.add_option("--boot-timeout", bootTimeout, "how long the kernel may take to start init (default: 60s)");
   app.add_option("--attach-timeout", attachTimeout,
                  "how long the scheduler may take to attach (default: 30s)");
   app.add_option("--append", options.commandLine, "added to the kernel command line");
@@ -115,13 +116,13 @@ int dispatch(int argc, char** argv) {
   RunOptions options;
   options.schedulerArgs = takeSchedulerArgs(argc, argv);
   DemoOptions demo;
-  std::string topology = "1n1l2c1t", memory, duration, attachTimeout, recordName = "latest";
+  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, recordName = "latest";
   OutputFormat recordFormat = OutputFormat::human;
 
   CLI::App app("ktstr-orchestrator runs scenarios on real kernels and keeps the records", "ktstr");
   app.require_subcommand(1);
   auto* runCommand = app.add_subcommand("run", "run one scenario on one kernel, topology and scheduler");
-  addRun(*runCommand, options, topology, memory, duration, attachTimeout);
+  addRun(*runCommand, options, topology, memory, duration, bootTimeout, attachTimeout);
   runCommand->footer(
       "examples:\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
@@ -162,6 +163,7 @@ int dispatch(int argc, char** argv) {
   if (*demoCommand) return runDemo(demo);
   if (!memory.empty()) options.memoryMib = parseMemory(memory);
   if (!duration.empty()) options.durationMs = parseDuration(duration);
+  if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
   if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
   options.progress = isatty(STDERR_FILENO) == 1;
   return run(options);

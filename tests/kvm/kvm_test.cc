@@ -36,7 +36,8 @@ std::optional<std::string> whyNoKvm() {
   }
 
 Result run(const std::string& scenarioName, std::vector<std::string> words) {
-  words.insert(words.begin(), {"run", scenario(scenarioName), "--accel", "kvm", "--format", "jsonl"});
+  words.insert(words.begin(), {"run", scenario(scenarioName), "--accel", "kvm", "--format", "jsonl",
+                               "--boot-timeout", "180s"});
   return ktstr(words, {.timeoutSeconds = 240});
 }
 
