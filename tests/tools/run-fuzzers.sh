@@ -8,7 +8,7 @@ mkdir -p corpus-json_fuzz
 cp "$scenarios"/*.json corpus-json_fuzz/
 ran=0
 for target in *_fuzz; do
-  [ -x "$target" ] || continue
+  [ -f "$target" ] || continue  # corpora are directories
   mkdir -p "corpus-$target"
   echo "== $target"
   "./$target" -max_total_time="$2" -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 "corpus-$target" 2>&1 | tail -n 12
