@@ -69,6 +69,8 @@ Background::Background(const std::vector<std::string>& words, const Options& opt
   pid_ = fork();
   if (pid_ == 0) {
     setpgid(0, 0);
+    // Who runs the tests in a shell's background has them ignored.
+    for (const int number : {SIGINT, SIGQUIT}) ::signal(number, SIG_DFL);
     dup2(open((directory_ + "/in").c_str(), O_RDONLY), 0);
     dup2(open((directory_ + "/out").c_str(), O_WRONLY | O_CREAT, 0600), 1);
     dup2(open((directory_ + "/err").c_str(), O_WRONLY | O_CREAT, 0600), 2);
