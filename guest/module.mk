@@ -36,7 +36,7 @@ topology.needs := protocol
 topology.tests := guest/topology_test.cc
 
 boot.sources := guest/boot/machine.cc guest/boot/memory_plan.cc guest/boot/kernel_loader.cc \
-  guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/cpuid.cc \
+  guest/boot/boot_params.cc guest/boot/page_tables.cc guest/boot/acpi.cc guest/boot/acpi_numa.cc guest/boot/cpuid.cc guest/boot/copy_helper.cc \
   guest/boot/tsc.cc
 boot.needs := topology cache protocol
 boot.tests := guest/boot/acpi_test.cc guest/boot/memory_plan_test.cc guest/boot/boot_params_test.cc \

@@ -266,6 +266,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   record.getHost().setEngine(info.getEngine());
   plan.kvmCpuid = offeredCpuid(info);
 
+  CopyHelper copyHelper;
   orchestratorSandbox().lockDown();  // from here on no file is opened, no process started, no socket made
 
   phases.begin("prepare");
@@ -274,9 +275,10 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   const auto orderBytes = std::as_bytes(std::span(orders.begin(), orders.size()));
   pending.append(RecordFile::scenario, toJson(plan.scenario, {.pretty = true}) + "\n");
   const Limits limits = limitsOf(options, plan.scenario, record.getHost().getCpus());
+  BootRequest request = bootRequest(options, plan, suffix, orderBytes);
+  request.copyHelper = &copyHelper;
   Session session(io, machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
-  session.run(prepareMachine(bootRequest(options, plan, suffix, orderBytes)), plan.base.file.get(),
-              orderBytes);
+  session.run(prepareMachine(request), plan.base.file.get(), orderBytes);
 
   phases.begin("judge");
   judgeRun(session, plan, limits, record);

@@ -14,6 +14,7 @@ namespace ktstr {
 
 namespace {
 
+constexpr uint64_t pageSize = 4096;
 constexpr uint64_t entry64Offset = 0x200;  // boot.rst, "64-bit Boot Protocol"
 constexpr uint16_t xlfKernel64 = 1;
 
@@ -69,14 +70,24 @@ void KernelImage::placeBzImage(std::span<const std::byte> image) {
   setupHeader_ = header.raw;
 }
 
-void KernelImage::copyTo(int ram) const {
-  for (const KernelPiece& piece : pieces_) {
-    if (piece.fileOffset) {
-      copySparse(fd_, *piece.fileOffset, ram, piece.gpa, piece.bytes.size());
-    } else {
-      writeSparse(ram, piece.gpa, piece.bytes);
+// The helper takes the end of the largest piece: what makes both about as long.
+void KernelImage::copyTo(int ram, CopyHelper* helper) const {
+  const auto largest = std::max_element(pieces_.begin(), pieces_.end(), [](const auto& a, const auto& b) {
+    return a.bytes.size() < b.bytes.size();
+  });
+  for (auto piece = pieces_.begin(); piece != pieces_.end(); ++piece) {
+    if (!piece->fileOffset) {
+      writeSparse(ram, piece->gpa, piece->bytes);
+      continue;
     }
+    uint64_t ours = piece->bytes.size();
+    if (helper != nullptr && piece == largest && piece->gpa % pageSize == 0) {
+      ours = ours / 5 * 2 / pageSize * pageSize;
+      helper->begin(fd_, *piece->fileOffset + ours, ram, piece->gpa + ours, piece->bytes.size() - ours);
+    }
+    copySparse(fd_, *piece->fileOffset, ram, piece->gpa, ours);
   }
+  if (helper != nullptr) helper->finish();
 }
 
 }  // namespace ktstr

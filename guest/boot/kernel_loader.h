@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "guest/boot/copy_helper.h"
 #include "protocol/fd.h"
 
 namespace ktstr {
@@ -24,8 +25,9 @@ class KernelImage {
   KernelImage(int fd, bool throughBzImage);
 
   const std::vector<KernelPiece>& pieces() const { return pieces_; }
-  // Copies the pieces to guest memory that is all zeros. Throws Error as protocol/sparse.h.
-  void copyTo(int ram) const;
+  // Copies the pieces to guest memory that is all zeros, with a helper if there is one. Throws Error as
+  // protocol/sparse.h.
+  void copyTo(int ram, CopyHelper* helper) const;
   uint64_t entry() const { return entry_; }  // 64-bit entry point, boot_params in RSI
   uint64_t end() const { return end_; }      // end of all memory the kernel needs at its place, also .bss
   // A bzImage's header from offset 0x1f1 when it is entered itself, else empty.

@@ -106,7 +106,7 @@ PreparedRam prepareMachine(const BootRequest& request) {
 
   PreparedRam machine;
   machine.ram = makeMemfd("ktstr-ram", plan.ramBytes);
-  kernel.copyTo(machine.ram.get());
+  kernel.copyTo(machine.ram.get(), request.copyHelper);
   writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
   machine.mailbox = makeMailbox(request);
   const bool onKvm = !request.kvmCpuid.empty();

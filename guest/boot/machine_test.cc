@@ -106,6 +106,17 @@ TEST_F(Machine, hasEverythingInItsPlace) {
   EXPECT_EQ(textAt(orders, 0, orders.size()), orders_);
 }
 
+TEST_F(Machine, isTheSameWithAHelper) {
+  const PreparedRam alone = prepareMachine(request_);
+  CopyHelper helper;
+  request_.copyHelper = &helper;
+  const PreparedRam helped = prepareMachine(request_);
+  const Mapping a(alone.ram.get(), 16 * mib, 4 * mib, PROT_READ),
+      b(helped.ram.get(), 16 * mib, 4 * mib, PROT_READ);
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size()), 0);
+  EXPECT_EQ(textAt(b.bytes(), 0, 6), "kernel");
+}
+
 TEST_F(Machine, leavesPagesOfZerosUnwritten) {
   const PreparedRam machine = prepareMachine(request_);
   const auto holeAfter = [&](uint64_t at) {
