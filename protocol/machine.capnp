@@ -79,7 +79,7 @@ struct PreparedMachine {
   regions @2 :List(MemoryRegion);     # at least one of kind ram; ram first, in ascending gpa
   vcpus @3 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
   cpuid @4 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
-  msrs @5 :List(Msr);
+  msrs @5 :List(Msr);                 # IA32_MISC_ENABLE (0x1a0) and IA32_MTRR_DEF_TYPE (0x2ff) alone; all vCPUs alike
 }
 
 struct VmmInfo {
@@ -128,7 +128,7 @@ interface Machine {
   stop @1 ();
   # Any number of times; returns when the machine is gone.
   reset @2 ();
-  # Hard reset to the firmware entry; the caller must have prepared RAM again.
+  # Hard reset to the firmware entry; the caller must have prepared RAM again. Refused by name under KVM.
   freeze @3 () -> (micros :UInt32);
   # Stops all vCPUs; returns when all are parked, with the time it took. Counted: each freeze needs one thaw.
   thaw @4 ();

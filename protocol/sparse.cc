@@ -53,6 +53,31 @@ void copyRun(int from, off_t begin, off_t end, int to, off_t target) {
   }
 }
 
+void readRun(int from, off_t begin, off_t end, std::byte* target) {
+  while (begin < end) {
+    const ssize_t got = pread(from, target, static_cast<size_t>(end - begin), begin);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      throw failed("copy-failed", text("read from offset ", hex(static_cast<uint64_t>(begin))),
+                   got < 0 ? errno : EIO);
+    }
+    begin += got;
+    target += got;
+  }
+}
+
+// Calls run(begin, end) for each stretch of data in [start, end) of a file.
+template <typename Run>
+void forEachRun(int fd, off_t start, off_t end, Run run) {
+  off_t at = nextData(fd, start, end);
+  while (at < end) {
+    const off_t hole = std::min(lseek(fd, at, SEEK_HOLE), end);
+    if (hole <= at) throw failed("copy-failed", "look for a hole: the file is changing", EIO);
+    run(at, hole);
+    at = nextData(fd, hole, end);
+  }
+}
+
 }  // namespace
 
 void writeSparse(int fd, uint64_t offset, std::span<const std::byte> bytes) {
@@ -70,15 +95,16 @@ void writeSparse(int fd, uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 void copySparse(int from, uint64_t fromOffset, int to, uint64_t toOffset, uint64_t size) {
-  const auto start = static_cast<off_t>(fromOffset), end = static_cast<off_t>(fromOffset + size);
+  const auto start = static_cast<off_t>(fromOffset);
   const auto shift = static_cast<off_t>(toOffset) - start;
-  off_t at = nextData(from, start, end);
-  while (at < end) {
-    const off_t hole = std::min(lseek(from, at, SEEK_HOLE), end);
-    if (hole <= at) throw failed("copy-failed", "look for a hole: the file is changing", EIO);
-    copyRun(from, at, hole, to, at + shift);
-    at = nextData(from, hole, end);
-  }
+  forEachRun(from, start, static_cast<off_t>(fromOffset + size),
+             [&](off_t begin, off_t end) { copyRun(from, begin, end, to, begin + shift); });
+}
+
+void readSparse(int from, uint64_t fromOffset, std::span<std::byte> zeros) {
+  const auto start = static_cast<off_t>(fromOffset);
+  forEachRun(from, start, static_cast<off_t>(fromOffset + zeros.size()),
+             [&](off_t begin, off_t end) { readRun(from, begin, end, zeros.data() + (begin - start)); });
 }
 
 }  // namespace ktstr

@@ -18,4 +18,8 @@ void writeSparse(int fd, uint64_t offset, std::span<const std::byte> bytes);
 // Error "copy-failed" (ENOSPC: "disk-full"), also when `from` ends early.
 void copySparse(int from, uint64_t fromOffset, int to, uint64_t toOffset, uint64_t size);
 
+// Reads zeros.size() bytes of a file into memory that is all zeros, of which it leaves alone what the file
+// has holes for. Throws Error "copy-failed", also when `from` ends early within data.
+void readSparse(int from, uint64_t fromOffset, std::span<std::byte> zeros);
+
 }  // namespace ktstr

@@ -105,6 +105,33 @@ TEST(CopySparse, NothingButAHoleIsNothingToCopy) {
   EXPECT_EQ(allocatedPages(to.get()), 0u);
 }
 
+TEST(ReadSparse, ReadsDataAndLeavesTheRestAlone) {
+  const Fd from = makeMemfd("from", 32 * page);
+  const auto bytes = pages({0, 3, 15});
+  writeSparse(from.get(), 4 * page, bytes);
+  std::vector<std::byte> memory(bytes.size(), std::byte{0xee});
+  readSparse(from.get(), 4 * page, memory);
+  EXPECT_EQ(memory[0], std::byte(1));
+  EXPECT_EQ(memory[page], std::byte(0xee)) << "a hole";
+  EXPECT_EQ(memory[3 * page], std::byte(4));
+  EXPECT_EQ(memory[16 * page - 1], std::byte(16));
+  std::vector<std::byte> part(page);
+  readSparse(from.get(), 7 * page + 10, part);
+  EXPECT_EQ(part.front(), std::byte(4));
+  EXPECT_EQ(part.back(), std::byte(0));
+}
+
+TEST(ReadSparse, SaysWhatCannotBeRead) {
+  const Fd socket = makeSocketPair().first;
+  std::vector<std::byte> memory(page);
+  try {
+    readSparse(socket.get(), 0, memory);
+    FAIL() << "read a socket by offset";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.name(), "copy-failed");
+  }
+}
+
 TEST(CopySparse, SaysWhatCannotBeCopied) {
   const Fd from = makeMemfd("from", 32 * page), to = openFile("/dev/null", O_RDONLY);
   writeSparse(from.get(), 0, pages({5}));

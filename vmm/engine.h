@@ -62,6 +62,10 @@ class Engine {
   // The host end of a serial port, once each; "stream-taken" after that.
   virtual Fd takeConsole() = 0;
   virtual Fd takeDoorbell() = 0;
+
+ protected:
+  // Moves a stream out; throws "stream-taken" naming it if it is gone.
+  static Fd takeStream(Fd& stream, const char* name);
 };
 
 }  // namespace ktstr::vmm

@@ -25,7 +25,7 @@ vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc
   vmm/kvm/sandbox_test.cc vmm/kvm/lifecycle_test.cc vmm/kvm/privilege_test.cc vmm/kvm/units_test.cc
 vmmkvm.test_needs := vmmtest
 
-vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc vmm/test_users.cc
+vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc vmm/test_users.cc vmm/test_sandbox.cc
 vmmtest.objects := $(BUILD)/obj/vmm/flat/guest_image.o
 vmmtest.needs := rpc
 

@@ -238,4 +238,17 @@ void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions option
   vmm.engine().ended().wait(io.waitScope);
 }
 
+int vmmMain(const char* name, int argc, char** argv, int (*run)(int argc, char** argv)) {
+  log::start(name);
+  try {
+    return run(argc, argv);
+  } catch (const Error& e) {
+    log::error(e.what());
+    return static_cast<int>(e.code());
+  } catch (const kj::Exception& e) {
+    log::error(e.getDescription().cStr());
+    return static_cast<int>(ExitCode::infrastructure);
+  }
+}
+
 }  // namespace ktstr::vmm

@@ -51,4 +51,7 @@ void listenIn(const ServeOptions& options, Listeners& listeners);
 // Serves until the control connection is gone, then ends the machine.
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners);
 
+// main() of a VMM: starts the log as `name`, and turns what `run` throws into a message and an exit code.
+int vmmMain(const char* name, int argc, char** argv, int (*run)(int argc, char** argv));
+
 }  // namespace ktstr::vmm

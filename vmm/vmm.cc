@@ -41,6 +41,11 @@ std::vector<CheckedRegion> ramRegions(const CheckedMachine& machine) {
 
 }  // namespace
 
+Fd Engine::takeStream(Fd& stream, const char* name) {
+  if (stream) return std::move(stream);
+  throw Error(ExitCode::infrastructure, "stream-taken", text("the ", name, " has been given out before"));
+}
+
 VmmState::VmmState(kj::AsyncIoContext& io, Engine& engine)
     : io_(io), engine_(engine), booted_(bootedPair_.promise.fork()) {
   detach(engine_.ended().then([this] {

@@ -49,7 +49,7 @@ struct BootRequest {
   // HPET. Otherwise the machine gets a table by its topology, and the clock of kvm-clock instead of
   // tscKilohertz.
   std::vector<CpuidLeaf> kvmCpuid;
-  CopyHelper* copyHelper = nullptr;  // fills memory in three quarters of the time; borrowed
+  CopyHelper* copyHelper = nullptr;  // fills memory in three quarters of the time; borrowed; for one machine
 };
 
 // Guest-physical [gpa, gpa+size) is [offset, offset+size) of the descriptor that `kind` stands for.

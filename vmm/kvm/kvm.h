@@ -21,7 +21,6 @@ struct Kvm {
   uint32_t maxVcpus = 0;
   size_t runBytes = 0;            // of a vCPU's shared page
   std::vector<CpuidEntry> cpuid;  // what a guest may be told: KVM_GET_SUPPORTED_CPUID
-  uint32_t tscKilohertz = 0;
 
   // Throws Error "kvm-missing", "kvm-no-permission", "kvm-incapable" naming the capability, "kvm-failed".
   static Kvm open();

@@ -27,11 +27,6 @@ kj::Own<kj::UnixEventPort::FdObserver> observe(kj::AsyncIoContext& io, const Fd&
                                                  kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE);
 }
 
-kj::Promise<void> inTime(kj::Timer& timer, kj::Duration limit, kj::Promise<void> promise, const char* late) {
-  return promise.exclusiveJoin(
-      timer.afterDelay(limit).then([late]() -> kj::Promise<void> { return rpcException(late); }));
-}
-
 }  // namespace
 
 KvmChannels makeKvmChannels() {
@@ -96,18 +91,19 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
   watching_ = watch().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
   auto parked = kj::newPromiseAndFulfiller<void>();
   parkedWaiters_.add(kj::mv(parked.fulfiller));
-  return inTime(io_.provider->getTimer(), 20 * kj::SECONDS, kj::mv(parked.promise),
-                "engine-failed: the vCPU threads were not ready within 20 s")
-      .then([this] {
-        if (end_ || threads_->end())
-          throw Error(ExitCode::infrastructure, "engine-failed", threads_->end()->detail);
-        afterLaunch_();
-        pumping_ = kj::joinPromises(kj::arr(pump(console_, *consoleObserver_, true),
-                                            pump(console_, *consoleObserver_, false),
-                                            pump(doorbell_, *doorbellObserver_, true),
-                                            pump(doorbell_, *doorbellObserver_, false)))
-                       .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
-      });
+  auto late = io_.provider->getTimer().afterDelay(20 * kj::SECONDS).then([]() -> kj::Promise<void> {
+    return rpcException("engine-failed: the vCPU threads were not ready within 20 s");
+  });
+  return parked.promise.exclusiveJoin(kj::mv(late)).then([this] {
+    const auto end = end_ ? end_ : threads_->end();
+    if (end) throw Error(ExitCode::infrastructure, "engine-failed", end->detail);
+    afterLaunch_();
+    pumping_ =
+        kj::joinPromises(
+            kj::arr(pump(console_, *consoleObserver_, true), pump(console_, *consoleObserver_, false),
+                    pump(doorbell_, *doorbellObserver_, true), pump(doorbell_, *doorbellObserver_, false)))
+            .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+  });
 }
 
 kj::Promise<void> KvmEngine::pump(SerialPort& port, kj::UnixEventPort::FdObserver& line, bool reading) {
@@ -173,9 +169,13 @@ kj::Promise<uint32_t> KvmEngine::freeze() {
   if (threads_->allParked()) return micros();
   auto parked = kj::newPromiseAndFulfiller<void>();
   parkedWaiters_.add(kj::mv(parked.fulfiller));
-  return inTime(io_.provider->getTimer(), kFreezeLimit, kj::mv(parked.promise),
-                "freeze-timeout: a vCPU did not leave the guest within 1 s")
-      .then(micros);
+  auto late = io_.provider->getTimer().afterDelay(kFreezeLimit).then([this]() -> kj::Promise<void> {
+    const std::string message =
+        text("freeze-timeout: vCPUs ", threads_->notParked(), " did not leave the guest within 1 s");
+    thaw();  // nobody will who was never told that it is frozen
+    return rpcException(message.c_str());
+  });
+  return parked.promise.exclusiveJoin(kj::mv(late)).then(micros);
 }
 
 kj::Promise<void> KvmEngine::thaw() {
@@ -210,12 +210,6 @@ VcpuRegisters KvmEngine::registers(uint32_t vcpu) {
 
 std::vector<uint64_t> KvmEngine::vcpuTimes() {
   return threads_->cpuNanos();
-}
-
-Fd KvmEngine::takeStream(Fd& stream, const char* name) {
-  if (!stream)
-    throw Error(ExitCode::infrastructure, "stream-taken", text("the ", name, " has been given out before"));
-  return std::move(stream);
 }
 
 }  // namespace ktstr::vmm

@@ -51,7 +51,6 @@ class KvmEngine final : public Engine {
  private:
   static constexpr auto kFreezeLimit = 1 * kj::SECONDS;
 
-  static Fd takeStream(Fd& stream, const char* name);
   const Kvm& kvm() const;  // throws the Error
   kj::Promise<void> watch();
   kj::Promise<void> pump(SerialPort& port, kj::UnixEventPort::FdObserver& line, bool reading);

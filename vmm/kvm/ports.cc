@@ -41,7 +41,7 @@ void Ports::unknownPort(uint16_t port) {
   lastPort_ = port;
 }
 
-void Ports::unknownMemory(uint64_t gpa, bool) {
+void Ports::unknownMemory(uint64_t gpa) {
   ++memoryAccesses_;
   lastGpa_ = gpa;
 }

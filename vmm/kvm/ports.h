@@ -27,7 +27,7 @@ class Ports {
   void read(uint16_t port, std::span<uint8_t> bytes);
 
   // An access to guest-physical memory that no slot backs.
-  void unknownMemory(uint64_t gpa, bool write);
+  void unknownMemory(uint64_t gpa);
 
   // "3 accesses to unknown ports (last 0x70), ..." or "" if there were none.
   std::string describeUnknown() const;

@@ -113,7 +113,7 @@ TEST_F(PortsTest, WhatIsNotThereReadsAsOnesAndIsCounted) {
   EXPECT_EQ(in(0x70, 4), std::vector<uint8_t>(4, 0xff));
   EXPECT_EQ(out(0x80, {1}), PortEffect::none);
   EXPECT_EQ(in(kConsolePort, 2), std::vector<uint8_t>(2, 0xff)) << "a wide access is none of a 16550's";
-  ports_.unknownMemory(0xfed00000, true);
+  ports_.unknownMemory(0xfed00000);
   EXPECT_THAT(ports_.describeUnknown(), HasSubstr("3 accesses to ports without a device (last 0x3f8)"));
   EXPECT_THAT(ports_.describeUnknown(), HasSubstr("1 to addresses without memory (last 0xfed00000)"));
 }

@@ -12,68 +12,37 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <functional>
 #include <thread>
 
 #include "protocol/fd.h"
-#include "protocol/process.h"
+#include "vmm/test_sandbox.h"
 
 namespace ktstr::vmm {
 namespace {
 
 using testing::HasSubstr;
 
-struct Outcome {
-  std::string status;  // describeWaitStatus()
-  std::string log;     // what the process wrote to stderr
-};
-
-Outcome inSandbox(const std::function<Sandbox()>& sandbox, const std::function<void()>& attempt) {
-  int ends[2];
-  EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const Fd reader(ends[0]);
-  Fd writer(ends[1]);
-  const pid_t pid = fork();
-  if (pid == 0) {
-    dup2(writer.get(), 2);
-    setenv("KTSTR_SANDBOX", "log", 1);
-    std::thread([] {}).join();  // as prepareThreads()
-    sandbox().lockDown();
-    attempt();
-    syscall(SYS_exit, 0);
-  }
-  writer.reset();
-  Outcome outcome;
-  outcome.log = readAll(reader.get());
-  int status = 0;
-  waitpid(pid, &status, 0);
-  outcome.status = describeWaitStatus(status);
-  return outcome;
+void settingUp() {
+  std::thread([] {}).join();  // as prepareThreads()
+  setUpSandbox({}).lockDown();
 }
-
-Sandbox settingUp() {
-  return setUpSandbox({});
-}
-Sandbox serving() {
-  return servingSandbox({});
+void serving() {
+  servingSandbox({}).lockDown();
 }
 // A vCPU thread whose vCPU is descriptor 100, with lines 101 and 102 and events 103 to 105.
-Sandbox vcpuThread() {
+Sandbox vcpu() {
   return vcpuSandbox(100, {101, 102, 103, 104, 105});
 }
+void vcpuThread() {
+  vcpu().lockDown();
+}
 
-#define EXPECT_FORBIDDEN(sandbox, name, ...)                               \
-  do {                                                                     \
-    const Outcome outcome = inSandbox((sandbox), [&] { __VA_ARGS__; });    \
-    EXPECT_EQ(outcome.status, "killed by SIGSYS") << #sandbox << " " name; \
-    EXPECT_THAT(outcome.log, HasSubstr("forbidden syscall " name "("));    \
-  } while (false)
+#define EXPECT_FORBIDDEN KTSTR_EXPECT_FORBIDDEN
 
 TEST(KvmSandbox, NoRoleReachesFilesNetworkOrOtherProcesses) {
-  for (Sandbox (*const role)() : {settingUp, serving, vcpuThread}) {
+  for (void (*const role)() : {settingUp, serving, vcpuThread}) {
     EXPECT_FORBIDDEN(role, "openat", (void)!open("/dev/kvm", O_RDWR));
     EXPECT_FORBIDDEN(role, "open", syscall(SYS_open, "/dev/null", O_RDONLY));
     EXPECT_FORBIDDEN(role, "socket", socket(AF_UNIX, SOCK_STREAM, 0));
@@ -125,13 +94,14 @@ TEST(KvmSandbox, AVcpuThreadKeepsToItsOwnDescriptors) {
 }
 
 TEST(KvmSandbox, IsAsSmallAsItSays) {
-  EXPECT_LE(vcpuThread().syscallCount(), 18u);
-  for (const std::string& line : vcpuThread().describe()) {
+  EXPECT_LE(vcpu().syscallCount(), 18u);
+  for (const std::string& line : vcpu().describe()) {
     if (line.starts_with("ioctl")) {
       EXPECT_THAT(line, HasSubstr("arg0==100 arg1==")) << "a pinned descriptor and number";
     }
   }
-  for (const std::string& line : serving().describe()) EXPECT_FALSE(line.starts_with("ioctl")) << line;
+  for (const std::string& line : servingSandbox({}).describe())
+    EXPECT_FALSE(line.starts_with("ioctl")) << line;
 }
 
 }  // namespace

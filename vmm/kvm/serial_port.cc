@@ -9,7 +9,7 @@ namespace ktstr::vmm {
 
 uint8_t SerialPort::read(unsigned offset) {
   const std::lock_guard lock(mutex_);
-  if (!unsent_.empty()) flush();
+  if (unsent_) flush();
   const uint8_t value = uart_.read(offset);
   if (waiting_ && uart_.canReceive()) fill();
   signal();
@@ -20,7 +20,7 @@ void SerialPort::write(unsigned offset, uint8_t value) {
   const std::lock_guard lock(mutex_);
   if (const auto byte = uart_.write(offset, value)) {
     // A guest that sends although the transmitter is busy overwrites what waits there.
-    unsent_.assign(1, static_cast<char>(*byte));
+    unsent_ = *byte;
     flush();
   }
   signal();
@@ -34,12 +34,12 @@ void SerialPort::pump() {
 }
 
 void SerialPort::flush() {
-  if (!unsent_.empty()) {
-    const ssize_t sent = send(line_, unsent_.data(), 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (unsent_) {
+    const ssize_t sent = send(line_, &*unsent_, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     // With nobody at the other end any more, bytes go nowhere, as on any serial line.
-    if (sent == 1 || (errno != EAGAIN && errno != EINTR)) unsent_.clear();
+    if (sent == 1 || (errno != EAGAIN && errno != EINTR)) unsent_.reset();
   }
-  uart_.setLineBusy(!unsent_.empty());
+  uart_.setLineBusy(unsent_.has_value());
 }
 
 void SerialPort::fill() {

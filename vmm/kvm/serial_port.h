@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <mutex>
-#include <string>
+#include <optional>
 
 #include "protocol/fd.h"
 #include "vmm/kvm/uart.h"
@@ -32,9 +32,9 @@ class SerialPort {
   std::mutex mutex_;
   Uart uart_;
   int line_, interrupt_;
-  std::string unsent_;     // at most one byte: the guest is told that the transmitter is busy
-  bool waiting_ = false;   // the FIFO was full when there was more to receive
-  bool asserted_ = false;  // the interrupt line's level as last seen
+  std::optional<uint8_t> unsent_;  // the line takes no more: the guest is told that the transmitter is busy
+  bool waiting_ = false;           // the FIFO was full when there was more to receive
+  bool asserted_ = false;          // the interrupt line's level as last seen
 };
 
 }  // namespace ktstr::vmm

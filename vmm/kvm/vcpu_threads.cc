@@ -81,11 +81,11 @@ bool VcpuThreads::allEnded() const {
   return std::all_of(seats_.begin(), seats_.end(), [](const Seat& seat) { return seat.ended; });
 }
 
-std::vector<uint32_t> VcpuThreads::notParked() const {
+std::string VcpuThreads::notParked() const {
   const std::lock_guard lock(mutex_);
-  std::vector<uint32_t> late;
+  std::string late;
   for (size_t i = 0; i < seats_.size(); ++i) {
-    if (!seats_[i].parked) late.push_back(static_cast<uint32_t>(i));
+    if (!seats_[i].parked) late += text(late.empty() ? "" : ", ", i);
   }
   return late;
 }
@@ -183,7 +183,7 @@ void VcpuThreads::handleExit(size_t index) {
     case KVM_EXIT_IO:
       return handleIo(run);
     case KVM_EXIT_MMIO:
-      ports_.unknownMemory(run.mmio.phys_addr, run.mmio.is_write != 0);
+      ports_.unknownMemory(run.mmio.phys_addr);
       if (run.mmio.is_write == 0) std::fill_n(run.mmio.data, sizeof run.mmio.data, uint8_t{0xff});
       return;
     case KVM_EXIT_INTR:

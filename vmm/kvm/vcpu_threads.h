@@ -35,7 +35,7 @@ class VcpuThreads {
   bool allParked() const;
   // The registers of a vCPU when it was parked; only while allParked() after a hold().
   std::optional<VcpuRegisters> registers(uint32_t vcpu) const;
-  std::vector<uint32_t> notParked() const;
+  std::string notParked() const;  // "1, 3"
 
   // Makes all threads end. To be repeated until allEnded(): a thread may be on its way into the guest.
   void endAll();

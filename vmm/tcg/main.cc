@@ -63,14 +63,5 @@ int run(int argc, char** argv) {
 }  // namespace ktstr::vmm
 
 int main(int argc, char** argv) {
-  ktstr::log::start("ktstr-vmm-tcg");
-  try {
-    return ktstr::vmm::run(argc, argv);
-  } catch (const ktstr::Error& e) {
-    ktstr::log::error(e.what());
-    return static_cast<int>(e.code());
-  } catch (const kj::Exception& e) {
-    ktstr::log::error(e.getDescription().cStr());
-    return static_cast<int>(ktstr::ExitCode::infrastructure);
-  }
+  return ktstr::vmm::vmmMain("ktstr-vmm-tcg", argc, argv, ktstr::vmm::run);
 }

@@ -176,12 +176,6 @@ std::vector<uint64_t> QemuEngine::vcpuTimes() {
   throw unsupported("vcpuTimes");
 }
 
-Fd QemuEngine::takeStream(Fd& stream, const char* name) {
-  if (!stream)
-    throw Error(ExitCode::infrastructure, "stream-taken", text("the ", name, " has been given out before"));
-  return std::move(stream);
-}
-
 kj::Promise<void> QemuEngine::watch() {
   return warden_->tryRead(&report_, sizeof report_, sizeof report_)
       .then([this](size_t got) -> kj::Promise<void> {

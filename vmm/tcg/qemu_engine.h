@@ -54,7 +54,6 @@ class QemuEngine final : public Engine {
   Fd takeDoorbell() override { return takeStream(channels_.doorbell.first, "doorbell"); }
 
  private:
-  static Fd takeStream(Fd& stream, const char* name);
   const QemuProgram& qemu() const;  // throws the Error
   // QEMU with `arguments` and these {ours, number in QEMU} besides the channels, paused before its first
   // instruction.

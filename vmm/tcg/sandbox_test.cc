@@ -2,7 +2,6 @@
 #include "vmm/tcg/sandbox.h"
 
 #include <fcntl.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -10,53 +9,20 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <functional>
-
 #include "protocol/fd.h"
-#include "protocol/process.h"
 #include "vmm/guest_memory.h"
+#include "vmm/test_sandbox.h"
 
 namespace ktstr::vmm {
 namespace {
 
-using testing::HasSubstr;
-
-struct Outcome {
-  std::string status;  // describeWaitStatus()
-  std::string log;     // what the process wrote to stderr
-};
-
-Outcome inSandbox(const std::function<void()>& attempt) {
-  int ends[2];
-  EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const Fd reader(ends[0]);
-  Fd writer(ends[1]);
-  const pid_t pid = fork();
-  if (pid == 0) {
-    dup2(writer.get(), 2);
-    setenv("KTSTR_SANDBOX", "log", 1);
-    tcgSandbox(-1, {}).lockDown();
-    attempt();
-    _exit(0);
-  }
-  writer.reset();
-  Outcome outcome;
-  outcome.log = readAll(reader.get());
-  int status = 0;
-  waitpid(pid, &status, 0);
-  outcome.status = describeWaitStatus(status);
-  return outcome;
+void lockDown() {
+  tcgSandbox(-1, {}).lockDown();
 }
 
-#define EXPECT_FORBIDDEN(name, ...)                                 \
-  do {                                                              \
-    const Outcome outcome = inSandbox([&] { __VA_ARGS__; });        \
-    EXPECT_EQ(outcome.status, "killed by SIGSYS");                  \
-    EXPECT_THAT(outcome.log, HasSubstr("forbidden syscall " name)); \
-  } while (false)
+#define EXPECT_FORBIDDEN(name, ...) KTSTR_EXPECT_FORBIDDEN(lockDown, name, __VA_ARGS__)
 
 TEST(TcgSandbox, ForbiddenCallsDieByName) {
   EXPECT_FORBIDDEN("open", syscall(SYS_open, "/dev/null", O_RDONLY));
@@ -81,7 +47,7 @@ TEST(TcgSandbox, ForbiddenCallsDieByName) {
 
 TEST(TcgSandbox, WhatBootingNeedsWorks) {
   const Fd ram = makeMemfd("ram", 1 << 21);
-  const Outcome outcome = inSandbox([&] {
+  const Outcome outcome = inSandbox(lockDown, [&] {
     memoryFacts(ram.get());
     GuestRam mapped(ram.get(), {{rpc::RegionKind::RAM, 0, 1 << 21, 0, 0}});
     sealRam(ram.get());
