@@ -47,8 +47,8 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm bench bench-kvm fuzz fuzzers install \
-        format lint compile_commands.json clean help tests benches
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-topologies bench bench-kvm fuzz \
+        fuzzers install format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
 	+@$(submake) programs
@@ -171,6 +171,10 @@ check-system: deps-if-missing ## system tests alone
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
 	@tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
+
+check-topologies: deps-if-missing ## every proven topology under TCG, also those of 64 vCPUs and more (slow)
+	+@$(submake) tests
+	@KTSTR_TEST_BIG=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs

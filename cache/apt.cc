@@ -17,6 +17,7 @@
 #include <sstream>
 
 #include "cache/entry_files.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 

@@ -14,6 +14,7 @@
 #include "cache/kernel.h"
 #include "cache/test_images.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::cache {
 namespace {

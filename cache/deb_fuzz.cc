@@ -5,6 +5,7 @@
 #include "cache/deb_archive.h"
 #include "protocol/error.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace {
 

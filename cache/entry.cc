@@ -10,6 +10,7 @@
 #include "cache/entry_files.h"
 #include "cache/sha256.h"
 #include "cache/store.h"
+#include "protocol/file.h"
 #include "protocol/sparse.h"
 #include "protocol/text.h"
 

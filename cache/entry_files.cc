@@ -8,6 +8,7 @@
 
 #include "cache/sha256.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "cache/apt.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::cache {

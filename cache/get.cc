@@ -8,6 +8,7 @@
 
 #include "cache/deb_archive.h"
 #include "cache/decompress.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::cache {

@@ -9,6 +9,7 @@
 
 #include "cache/kernel_image.h"
 #include "cache/sha256.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::cache {

@@ -12,6 +12,7 @@
 #include "cache/store.h"
 #include "cache/test_images.h"
 #include "protocol/cache.capnp.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/transport.h"
 

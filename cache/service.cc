@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
 #include "protocol/transport.h"

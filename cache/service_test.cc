@@ -1,4 +1,5 @@
 #include "cache/service.h"
+#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -9,6 +10,7 @@
 #include <memory>
 
 #include "cache/test_images.h"
+#include "protocol/call_error.h"
 #include "protocol/transport.h"
 
 namespace ktstr::cache {

@@ -16,6 +16,7 @@
 
 #include "cache/entry_files.h"
 #include "cache/sha256.h"
+#include "protocol/file.h"
 #include "protocol/place.h"
 #include "protocol/text.h"
 

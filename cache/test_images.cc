@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::cache::test {
 namespace {

@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 

@@ -1,4 +1,5 @@
 #include "kbuild/confine.h"
+#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

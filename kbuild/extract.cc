@@ -15,6 +15,7 @@
 
 #include "protocol/error.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::kbuild {

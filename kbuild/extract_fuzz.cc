@@ -8,6 +8,7 @@
 #include "kbuild/extract.h"
 #include "protocol/error.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   namespace fs = std::filesystem;

@@ -8,6 +8,7 @@
 #include "cache/kernel.h"
 #include "cache/sha256.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {

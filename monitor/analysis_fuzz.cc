@@ -5,6 +5,7 @@
 
 #include "monitor/analysis.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace ktstr;

@@ -6,6 +6,7 @@
 
 #include "monitor/test_kernel.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 namespace {

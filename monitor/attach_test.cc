@@ -1,4 +1,5 @@
 #include "monitor/attach.h"
+#include "protocol/file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

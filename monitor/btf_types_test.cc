@@ -6,7 +6,7 @@
 #include "monitor/kernel_layout.h"
 #include "monitor/test_kernel.h"
 #include "protocol/error.h"
-#include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 namespace {

@@ -11,7 +11,7 @@ monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/btf_typ
   monitor/vmcoreinfo_test.cc monitor/test_kernel.cc
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/btf_types_fuzz.cc monitor/kallsyms_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
-monitor_service.sources := monitor/record_writer.cc monitor/service.cc
+monitor_service.sources := monitor/record_writer.cc monitor/service.cc monitor/vcpu_times.cc
 monitor_service.needs := monitor json log sandbox rpc protocol
 monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {

@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "protocol/error.h"
-#include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
 

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "protocol/call_error.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
 
@@ -107,10 +109,14 @@ std::optional<T> MonitorService::waitFor(kj::Promise<T> promise) {
   return result;
 }
 
-bool MonitorService::pauseUntil(uint64_t nanos) {
+bool MonitorService::pauseUntil(uint64_t nanos, kj::Promise<void> orUntil) {
   const uint64_t now = monotonicNs();
   const auto delay = static_cast<int64_t>(nanos > now ? nanos - now : 0) * kj::NANOSECONDS;
-  io_.provider->getTimer().afterDelay(delay).exclusiveJoin(ended_.addBranch()).wait(io_.waitScope);
+  io_.provider->getTimer()
+      .afterDelay(delay)
+      .exclusiveJoin(kj::mv(orUntil))
+      .exclusiveJoin(ended_.addBranch())
+      .wait(io_.waitScope);
   return !end_;
 }
 
@@ -137,6 +143,7 @@ bool MonitorService::openVm() {
   vm_ = std::make_unique<Connection>(*io_.lowLevelProvider, std::move(socket), kj::heap<NothingServer>());
   watchForEnd();
   auto observer = vm_->bootstrap().castAs<rpc::Observer>();
+  times_.emplace(observer);
   struct Memory {
     Fd fd;
     std::vector<RamRange> ranges;
@@ -267,7 +274,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   const uint64_t period = options_.periodMs * millisecond;
   uint64_t next = monotonicNs();
   while (!end_) {
-    writeSample(sampler, samples_);
+    writeSample(sampler, samples_, next + period);
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();
@@ -276,9 +283,10 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   }
 }
 
-void MonitorService::writeSample(Sampler& sampler, uint64_t sequence) {
+void MonitorService::writeSample(Sampler& sampler, uint64_t sequence, uint64_t due) {
   capnp::MallocMessageBuilder message;
   auto sample = message.initRoot<rpc::MonitorRecord>().initSample();
+  if (times_) times_->ask();
   const uint64_t begin = monotonicNs();
   sampler.sample(sample);
   const auto cost = static_cast<uint32_t>(monotonicNs() - begin);
@@ -291,6 +299,10 @@ void MonitorService::writeSample(Sampler& sampler, uint64_t sequence) {
   bool torn = false;
   for (const auto cpu : sample.asReader().getCpus()) torn |= cpu.getTorn();
   if (torn) ++tornSamples_;
+  if (times_ && !end_) {
+    pauseUntil(due, times_->answered());
+    times_->addTo(sample);
+  }
   put(message.getRoot<rpc::MonitorRecord>());
 }
 

@@ -11,6 +11,7 @@
 #include "monitor/attach.h"
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
+#include "monitor/vcpu_times.h"
 #include "protocol/cache.capnp.h"
 #include "protocol/error.h"
 #include "protocol/machine.capnp.h"
@@ -55,7 +56,8 @@ class MonitorService {
   };
   bool openVm();
   void watchForEnd();
-  bool pauseUntil(uint64_t monotonicNanos);  // false: the end came first
+  // False: the end came first.
+  bool pauseUntil(uint64_t monotonicNanos, kj::Promise<void> orUntil = kj::NEVER_DONE);
   template <typename T>
   std::optional<T> waitFor(kj::Promise<T> promise);  // nothing: the end came first
   std::optional<Analysis> lookup(const std::string& buildId);
@@ -64,7 +66,8 @@ class MonitorService {
   void writeWaiting(const std::string& reason, uint64_t elapsedMs);
   void writeAttached(const Attachment& attachment, const Sampler& sampler);
   void sampleLoop(const Attachment& attachment);
-  void writeSample(Sampler& sampler, uint64_t sequence);
+  // The record waits for the vCPUs' times, but no longer than to `due`.
+  void writeSample(Sampler& sampler, uint64_t sequence, uint64_t due);
   void put(rpc::MonitorRecord::Reader record);
   void finish(rpc::EndKind kind, std::string detail);
 
@@ -74,6 +77,7 @@ class MonitorService {
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
   std::unique_ptr<Connection> vm_, cache_;
+  std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;
   std::optional<Analysis> known_;
   uint32_t loadMicros_ = 0;  // to map and check a stored analysis

@@ -1,6 +1,7 @@
 // Runs the real ktstr-monitor on a test kernel's memory, with the VMM's and the cache's ends of its sockets
 // held here.
 #include "monitor/service.h"
+#include "protocol/file.h"
 
 #include <capnp/serialize.h>
 #include <fcntl.h>
@@ -25,9 +26,21 @@ namespace {
 
 using test::TestKernel;
 
+// How the VMM answers for the vCPUs' times.
+enum class Times { refused, told, never };
+
 class ObserverServer final : public rpc::Observer::Server {
  public:
-  ObserverServer(Fd memory, bool answers) : memory_(std::move(memory)), answers_(answers) {}
+  ObserverServer(Fd memory, bool answers, Times times)
+      : memory_(std::move(memory)), answers_(answers), times_(times) {}
+  kj::Promise<void> vcpuTimes(VcpuTimesContext context) override {
+    if (times_ == Times::refused) KJ_UNIMPLEMENTED("not-supported-by-tcg");
+    if (times_ == Times::never) return kj::NEVER_DONE;
+    auto nanos = context.getResults().initNanos(2);
+    nanos.set(0, ++calls_ * 1000);
+    nanos.set(1, 7);
+    return kj::READY_NOW;
+  }
   kj::Promise<void> memory(MemoryContext context) override {
     if (!answers_) return kj::NEVER_DONE;
     auto results = context.getResults();
@@ -40,6 +53,8 @@ class ObserverServer final : public rpc::Observer::Server {
  private:
   Fd memory_;
   bool answers_;
+  Times times_;
+  uint64_t calls_ = 0;
 };
 
 // Keeps what is stored; shared by several runs.
@@ -73,7 +88,7 @@ class StoreServer final : public rpc::AnalysisStore::Server {
 class MonitorRun {
  public:
   MonitorRun(TestKernel& kernel, std::vector<std::string> arguments, Stored* stored = nullptr,
-             bool sealed = true, bool answers = true) {
+             bool sealed = true, bool answers = true, Times times = Times::told) {
     auto vm = makeSocketPair(), cache = makeSocketPair();
     int output[2], errors[2];
     EXPECT_EQ(pipe2(output, O_CLOEXEC) | pipe2(errors, O_CLOEXEC), 0);
@@ -96,7 +111,7 @@ class MonitorRun {
     options.standardError = errorEnd.get();
     child_ = spawn(options);
     vm_.emplace(*io_.lowLevelProvider, std::move(vm.first),
-                kj::heap<ObserverServer>(kernel.file(sealed), answers));
+                kj::heap<ObserverServer>(kernel.file(sealed), answers, times));
     stream_ = io_.lowLevelProvider->wrapInputFd(output_.get());
   }
 
@@ -188,6 +203,39 @@ TEST(Monitor, SamplesUpToACount) {
   EXPECT_EQ(ended.get().getEnded().getKind(), rpc::EndKind::SAMPLE_LIMIT);
   EXPECT_EQ(ended.get().getEnded().getSamples(), 3u);
   EXPECT_EQ(run.outcome(), "exit code 0\n");
+}
+
+TEST(Monitor, TellsTheHostTimeOfEachVcpu) {
+  TestKernel kernel;
+  MonitorRun run(kernel, {"--count", "3", "--period-ms", "1000"});
+  auto lines = run.lines();
+  ASSERT_EQ(lines.size(), 5u);
+  for (unsigned i = 0; i < 3; ++i) {
+    Record record(lines[1 + i]);
+    const auto sample = record.get().getSample();
+    EXPECT_GE(sample.getVcpuTimesAtNs(), sample.getAtNs());
+    EXPECT_EQ(sample.getCpus()[0].getHostTimeNs(), 1000 * (i + 1));
+    EXPECT_EQ(sample.getCpus()[1].getHostTimeNs(), 7u);
+    EXPECT_EQ(sample.getCpus()[2].getHostTimeNs(), 0u);  // the VMM told of two
+  }
+  EXPECT_EQ(run.outcome(), "exit code 0\n");
+}
+
+TEST(Monitor, SamplesGoOnWithoutHostTimes) {
+  for (const Times times : {Times::refused, Times::never}) {
+    TestKernel kernel;
+    MonitorRun run(kernel, {"--count", "4", "--period-ms", "20"}, nullptr, true, true, times);
+    const auto lines = run.lines();
+    ASSERT_EQ(lines.size(), 6u);
+    uint64_t last = 0;
+    for (unsigned i = 1; i < 5; ++i) {
+      Record record(lines[i]);
+      EXPECT_EQ(record.get().getSample().getVcpuTimesAtNs(), 0u);
+      EXPECT_GT(record.get().getSample().getAtNs(), last);
+      last = record.get().getSample().getAtNs();
+    }
+    EXPECT_EQ(run.outcome(), "exit code 0\n");
+  }
 }
 
 TEST(Monitor, WaitsUntilTheKernelIsUp) {

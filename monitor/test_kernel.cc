@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "monitor/symbol_table.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::test {

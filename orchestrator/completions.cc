@@ -7,37 +7,34 @@ namespace {
 
 constexpr const char* bash = R"sh(_ktstr() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=""
+  COMPREPLY=()
   case "$previous" in
     --accel) words="auto kvm tcg" ;;
     --format) words="human jsonl capnp" ;;
-    --topology) words="1n1l1c1t 1n1l4c1t 1n2l2c1t 1n2l2c2t 2n2l2c1t 2n4l2c1t" ;;
-    --kernel) words="$(ktstr kernel list 2>/dev/null | awk '{print $1}')";
-;
-    --scheduler) COMPREPLY=($(compgen -f -- "$word") $(compgen -W "scx_simple scx_qmap scx_flatcg scx_central scx_userland" -- "$word"));
-    return;
-    ;
-    --memory) words="512M 1G 2G" ;
-    ;
-    esac if[-z "$words"];
-    then if["$COMP_CWORD" = 1]; then
-      words="run demo scenario record kernel scheduler monitor completions version help"
+    --topology) words="1n1l1c1t 1n1l4c1t 1n2l2c1t 1n2l2c2t 2n2l2c1t 2n4l2c1t 1l256M,0l256M,2c1t" ;;
+    --kernel) words="$(ktstr kernel list 2>/dev/null | awk '{print $1}')" ;;
+    --scheduler) words="scx_simple scx_qmap scx_flatcg scx_central scx_userland"
+                 COMPREPLY=($(compgen -f -- "$word")) ;;
+    --memory) words="512M 1G 2G" ;;
+  esac
+  if [ -z "$words" ]; then
+    if [ "$COMP_CWORD" = 1 ]; then
+      words="run demo scenario record probe kernel scheduler monitor completions version help"
     else
       case "${COMP_WORDS[1]}" in
-        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep --boot --append --help"
-             COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;
-    ;
-        demo) words="--kernel --topology --duration --format --help" ;
-        ;
-        kernel) words="get list path rm verify" ;
-        ;
-        scheduler) words="build path list" ;
-        ;
-        record) words="list show" ;
-        ;
-        completions) words="bash zsh fish" ;
-        ;
-        esac fi fi COMPREPLY += ($(compgen - W "$words" --"$word"))
-        }
+        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep
+                    --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help"
+             COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
+        demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
+        kernel) words="get list path rm verify" ;;
+        scheduler) words="build path list" ;;
+        record) words="list show" ;;
+        completions) words="bash zsh fish" ;;
+      esac
+    fi
+  fi
+  COMPREPLY+=($(compgen -W "$words" -- "$word"))
+}
 complete -o default -F _ktstr ktstr
 )sh";
 
@@ -46,7 +43,7 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario record kernel scheduler monitor completions version help'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario record probe kernel scheduler monitor completions version help'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x

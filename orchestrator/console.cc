@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 
 namespace ktstr {
 
@@ -178,6 +179,15 @@ bool SchedExtExit::asked() const {
 
 bool SchedExtExit::stalled() const {
   return reason == "runnable task stall";
+}
+
+std::optional<double> SchedExtExit::stalledForMs() const {
+  constexpr std::string_view before = " for ";
+  const size_t at = message.rfind(before);
+  double seconds = 0;
+  if (at == std::string::npos || sscanf(message.c_str() + at + before.size(), "%lfs", &seconds) != 1)
+    return std::nullopt;
+  return seconds * 1000;
 }
 
 std::string cleanText(std::string_view raw) {

@@ -17,6 +17,8 @@ struct SchedExtExit {
   std::string message;   // of the following line; empty if there is none
   bool asked() const;    // unregistered on request: the normal way out
   bool stalled() const;  // by the sched_ext watchdog
+  // How long a task had waited then: "simple: yes[123] failed to run for 5.123s". Nothing if it does not say.
+  std::optional<double> stalledForMs() const;
 };
 
 struct ConsoleReport {

@@ -62,6 +62,8 @@ TEST(Console, readsHowSchedulersLeft) {
   EXPECT_EQ(report.schedExtExits[1].reason, "runnable task stall");
   EXPECT_EQ(report.schedExtExits[1].message, "kworker/1:1[33] failed to run for 5.120s");
   EXPECT_TRUE(report.schedExtExits[1].stalled());
+  EXPECT_EQ(report.schedExtExits[1].stalledForMs(), 5120);
+  EXPECT_EQ(report.schedExtExits[0].stalledForMs(), std::nullopt);
   EXPECT_FALSE(report.schedExtExits[1].asked());
 }
 

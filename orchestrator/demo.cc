@@ -12,6 +12,7 @@
 #include "orchestrator/render.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/process.h"
 #include "protocol/text.h"

@@ -30,6 +30,7 @@ const std::vector<Verb>& verbs() {
        "one scenario under EEVDF and sched_ext schedulers, side by side"},
       {"scenario", "ktstr-orchestrator", {"scenario"}, "check a scenario file and print it back"},
       {"record", "ktstr-orchestrator", {"record"}, "list and show what earlier runs stored"},
+      {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
       {"kernel", "ktstr-cache", {}, "get, list, locate, remove and verify kernels"},
       {"scheduler", "ktstr-kbuild", {}, "build the kernel tree's sched_ext schedulers"},
       {"monitor", "ktstr-monitor", {}, "watch a running VM or a RAM file from outside"},

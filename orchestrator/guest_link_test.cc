@@ -1,4 +1,5 @@
 #include "orchestrator/guest_link.h"
+#include "protocol/file.h"
 
 #include <capnp/serialize.h>
 #include <gtest/gtest.h>

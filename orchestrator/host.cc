@@ -6,8 +6,7 @@
 #include <cstdlib>
 #include <sstream>
 
-#include "orchestrator/tool.h"
-#include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 namespace {
@@ -34,16 +33,6 @@ void readHostFacts(rpc::HostFacts::Builder facts) {
   facts.setMemTotalKib(
       strtoull(procField(readFileIfThere("/proc/meminfo").value_or(""), "MemTotal").c_str(), nullptr, 10));
   facts.setLoadAverage(strtod(readFileIfThere("/proc/loadavg").value_or("0").c_str(), nullptr));
-}
-
-std::string probeKvm() {
-  std::string line = runTool("ktstr-vmm", {"--probe"}, 4096).output;
-  while (!line.empty() && line.back() == '\n') line.pop_back();
-  return line;
-}
-
-bool kvmRunsLinux(const std::string& probe) {
-  return probe.find("\"kvm\":\"hardware\"") != std::string::npos;
 }
 
 }  // namespace ktstr

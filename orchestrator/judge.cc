@@ -14,6 +14,14 @@ const char* phaseName(RunPhase phase) {
   return names.at(static_cast<size_t>(phase));
 }
 
+void blameHost(Finding& finding, const HostLack& lack) {
+  finding.name = "host-starved";
+  finding.outcome = Outcome::INCONCLUSIVE;
+  finding.message += "; but " + lack.describe();
+  finding.hint = "repeat it on an idle host, or with fewer vCPUs";
+  if (finding.cpu < 0) finding.cpu = lack.cpu;
+}
+
 std::string lastLines(const std::string& text, size_t count) {
   size_t from = text.size();
   while (from > 0 && text[from - 1] == '\n') --from;

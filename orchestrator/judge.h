@@ -3,9 +3,12 @@
 // Missing or implausible evidence is inconclusive, never a pass. A failure is named by its cause: what only
 // follows from a cause already named (no worker reports after a panic) is not listed as a finding of its own.
 //
+// What a vCPU did while the host did not let it run is not the scheduler's: a stall, lockup, imbalance, deep
+// local DSQ, gap, unfairness, stuck or starved worker, watchdog exit or timeout that starvation by the host
+// explains (cpu_sight.h, starvation.h) is a "host-starved" in place of its own name.
+//
 // Names and what each alone makes of the verdict (findings.h says how they add up):
-//   guest kernel     kernel-panic, kernel-oops, guest-hang: fail;  kernel-lockup: fail (inconclusive on a
-//   starved host);
+//   guest kernel     kernel-panic, kernel-oops, guest-hang, kernel-lockup: fail;
 //                    no-init, init-died: infrastructure;  kernel-warning: remark
 //   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
 //                    local-dsq-depth: fail;  scheduler-missing: infrastructure;  sched-ext-unsupported: skip
@@ -19,8 +22,7 @@
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
 //                    infrastructure
-//   timeout-PHASE    scheduler, scenario, collect: fail (inconclusive on a starved host); others:
-//   infrastructure
+//   timeout-PHASE    scheduler, scenario, collect: fail; others: infrastructure
 #pragma once
 
 #include <optional>

@@ -10,6 +10,8 @@ namespace {
 
 constexpr size_t maxSchedulerLogBytes = 64 * 1024;
 constexpr uint32_t hangSamples = 10;  // a second at the monitor's usual period
+constexpr double lockupMs =
+    10'000;  // the kernel's shortest: a hard lockup (kernel/watchdog.c watchdog_thresh)
 
 std::string signalName(int number) {
   const char* name = sigabbrev_np(number);
@@ -105,9 +107,10 @@ std::string stepName(const Evidence& evidence, uint32_t step) {
   return text("step ", step);
 }
 
-bool hostStarved(const Evidence& evidence) {
-  const auto& lifecycle = evidence.lifecycle;
-  return lifecycle.timedOutAfterMs && evidence.monitor.starvedMs > *lifecycle.timedOutAfterMs / 2;
+// Blames the host if it is to be blamed for a wait of this length.
+void weighHost(const Evidence& evidence, double waitMs, Finding& finding) {
+  const HostLack lack = hostLack(evidence.monitor.starved);
+  if (lack.explains(waitMs)) blameHost(finding, lack);
 }
 
 void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& findings) {
@@ -179,13 +182,12 @@ void judgeConsole(const Evidence& evidence, const GuestStory& story, Findings& f
     findings.add(std::move(finding));
   }
   if (!console.lockups.empty()) {
-    const bool starved = evidence.monitor.starvedIntervals > 0;
-    findings.add(
-        {"kernel-lockup", starved ? Outcome::INCONCLUSIVE : Outcome::FAIL, console.lockups.front(),
-         starved
-             ? "the host did not run the machine all the time: repeat it on an idle host"
-             : "a CPU or task of the guest made no progress for many seconds; console.log has the trace"});
-    findings.find("kernel-lockup")->evidence = joinLines(console.lockups);
+    Finding finding{
+        "kernel-lockup", Outcome::FAIL, console.lockups.front(),
+        "a CPU or task of the guest made no progress for many seconds; console.log has the trace"};
+    finding.evidence = joinLines(console.lockups);
+    weighHost(evidence, lockupMs, finding);
+    findings.add(std::move(finding));
   }
   if (!console.warnings.empty()) {
     findings.add({"kernel-warning", Outcome::PASS, console.warnings.front(), "see console.log of the run"});
@@ -232,6 +234,7 @@ void judgeSchedulerEnd(const Evidence& evidence, const GuestStory& story, Findin
     finding.hint =
         "a runnable task was not dispatched within the watchdog's timeout: look for a lost task or an empty "
         "DSQ";
+    if (const auto waited = kernelSays->stalledForMs()) weighHost(evidence, *waited, finding);
   }
   finding.evidence = schedulerEvidence(evidence, story);
   findings.add(std::move(finding));
@@ -312,12 +315,8 @@ void judgeTimeout(const Evidence& evidence, Findings& findings) {
     finding.hint =
         "interrupts are off or a lock is held on every CPU; samples.jsonl shows what each ran last";
   } else if (inGuest && life.phase != RunPhase::boot) {
-    finding.outcome = hostStarved(evidence) ? Outcome::INCONCLUSIVE : Outcome::FAIL;
-    if (hostStarved(evidence)) {
-      finding.message +=
-          text("; the host did not run the machine for ", formatMs(evidence.monitor.starvedMs), " of it");
-      finding.hint = "repeat it on an idle host";
-    }
+    finding.outcome = Outcome::FAIL;
+    weighHost(evidence, *life.timedOutAfterMs, finding);
   }
   findings.add(std::move(finding));
 }

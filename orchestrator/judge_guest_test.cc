@@ -64,8 +64,10 @@ TEST(JudgeGuest, blamesTheHostForALockupOnlyIfItStarvedTheMachine) {
   GoodRun run;
   run.console = "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [kworker:1]\n";
   expectOnly(run.judge(), "kernel-lockup", Outcome::FAIL);
-  run.monitor.starvedIntervals = 1;
-  expectOnly(run.judge(), "kernel-lockup", Outcome::INCONCLUSIVE);
+  run.monitor.starved = {{1, 0, 5000, 0}};
+  expectOnly(run.judge(), "kernel-lockup", Outcome::FAIL);
+  run.monitor.starved = {{1, 0, 5001, 0}};
+  expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
 }
 
 TEST(JudgeGuest, onlyRemarksOnAKernelWarning) {
@@ -150,6 +152,10 @@ TEST(JudgeGuest, callsTheWatchdogsVerdictAStall) {
       "sched_ext: simple: spinWait[77] failed to run for 5.001s\n";
   EXPECT_THAT(expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL).message,
               HasSubstr("failed to run for 5.001s"));
+  run.monitor.starved = {{1, 1000, 3500, 9}};
+  expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL);
+  run.monitor.starved = {{1, 1000, 3600, 9}};
+  expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
 }
 
 TEST(JudgeGuest, namesAFullMailboxByEventAndByCount) {
@@ -245,10 +251,11 @@ TEST(JudgeGuest, namesThePhaseThatTookTooLong) {
 TEST(JudgeGuest, blamesAStarvingHostForATimeout) {
   GoodRun run = brokenOff(3, RunPhase::scenario);
   run.lifecycle.timedOutAfterMs = 10000;
-  run.monitor.starvedMs = 5000;
+  run.monitor.starved = {{0, 1000, 6000, 10}};
   expectOnly(run.judge(), "timeout-scenario", Outcome::FAIL);
-  run.monitor.starvedMs = 5001;
-  expectOnly(run.judge(), "timeout-scenario", Outcome::INCONCLUSIVE);
+  run.monitor.starved = {{0, 1000, 6001, 10}};
+  EXPECT_THAT(expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE).message,
+              HasSubstr("phase scenario did not end within 10 s; but the host gave vCPU 0 only 10 ms"));
 }
 
 TEST(JudgeGuest, callsAGuestWhoseTimeStandsStillHung) {

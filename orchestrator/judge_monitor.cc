@@ -18,47 +18,67 @@ Finding sustainedFinding(const char* name, const Sustained& run, std::string mes
   return finding;
 }
 
+// The finding of a condition that was sustained by itself, or else of one that was with the host's help.
+template <typename Describe>
+void addCondition(const MonitorEvidence& seen, const std::optional<Sustained>& fed,
+                  const std::optional<Sustained>& starved, Describe describe, Findings& findings) {
+  const auto& run = fed ? fed : starved;
+  if (!run) return;
+  Finding finding = describe(*run);
+  if (!fed) blameHost(finding, hostLack(seen.starved, {run->fromMs, run->afterMs}));
+  findings.add(std::move(finding));
+}
+
+Finding stallFinding(const Evidence& evidence, const Sustained& run) {
+  Finding finding = sustainedFinding(
+      "scheduler-stalled", run,
+      text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
+           " but its runqueue clock stood still"),
+      "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it ran");
+  finding.value = run.run;
+  finding.limit = evidence.limits.sustainedSamples;
+  return finding;
+}
+
+Finding dsqFinding(const Limits& limits, const Sustained& run) {
+  Finding finding = sustainedFinding(
+      "local-dsq-depth", run,
+      text("up to ", formatNumber(run.value), " tasks waited in the local DSQ of CPU ", run.cpu, ", limit ",
+           formatNumber(limits.maxLocalDsqDepth), ","),
+      "tasks in a local DSQ cannot run elsewhere: dispatch fewer at once, or through a shared DSQ");
+  finding.value = run.value;
+  finding.limit = limits.maxLocalDsqDepth;
+  return finding;
+}
+
+Finding imbalanceFinding(double limit, const Sustained& run) {
+  Finding finding = sustainedFinding(
+      "imbalance", run,
+      text("the fullest CPU had up to ", formatNumber(run.value), " times the tasks of the emptiest, limit ",
+           formatNumber(limit), ","),
+      "the scheduler leaves CPUs idle beside full ones; cpusets that force this need a higher limit");
+  finding.value = run.value;
+  finding.limit = limit;
+  return finding;
+}
+
 void judgeConditions(const Evidence& evidence, Findings& findings) {
   const MonitorEvidence& seen = evidence.monitor;
   const Limits& limits = evidence.limits;
-  if (limits.failOnStall && seen.stall) {
-    Finding finding = sustainedFinding(
-        "scheduler-stalled", *seen.stall,
-        text("CPU ", seen.stall->cpu, " was busy under ", schedulerName(evidence),
-             " but its runqueue clock stood still"),
-        "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it ran");
-    finding.value = seen.stall->run;
-    finding.limit = limits.sustainedSamples;
-    findings.add(std::move(finding));
-  } else if (limits.failOnStall && seen.starvedStall) {
-    Finding finding = sustainedFinding(
-        "host-starved", *seen.starvedStall,
-        text("CPU ", seen.starvedStall->cpu, " stood still, but the host did not run the machine for ",
-             formatMs(seen.starvedMs), " either: it cannot be told apart,"),
-        "repeat it on an idle host, or with fewer vCPUs");
-    finding.outcome = Outcome::INCONCLUSIVE;
-    finding.value = seen.longestStarvedMs;
-    findings.add(std::move(finding));
+  if (limits.failOnStall) {
+    addCondition(
+        seen, seen.stall, seen.starvedStall,
+        [&](const Sustained& run) { return stallFinding(evidence, run); }, findings);
   }
-  if (!evidence.scheduler.empty() && seen.dsqDepth) {
-    Finding finding = sustainedFinding(
-        "local-dsq-depth", *seen.dsqDepth,
-        text("up to ", formatNumber(seen.dsqDepth->value), " tasks waited in the local DSQ of CPU ",
-             seen.dsqDepth->cpu, ", limit ", formatNumber(limits.maxLocalDsqDepth), ","),
-        "tasks in a local DSQ cannot run elsewhere: dispatch fewer at once, or through a shared DSQ");
-    finding.value = seen.dsqDepth->value;
-    finding.limit = limits.maxLocalDsqDepth;
-    findings.add(std::move(finding));
+  if (!evidence.scheduler.empty()) {
+    addCondition(
+        seen, seen.dsqDepth, seen.starvedDsqDepth,
+        [&](const Sustained& run) { return dsqFinding(limits, run); }, findings);
   }
-  if (limits.maxImbalanceRatio && seen.imbalance) {
-    Finding finding = sustainedFinding(
-        "imbalance", *seen.imbalance,
-        text("the fullest CPU had up to ", formatNumber(seen.imbalance->value),
-             " times the tasks of the emptiest, limit ", formatNumber(*limits.maxImbalanceRatio), ","),
-        "the scheduler leaves CPUs idle beside full ones; cpusets that force this need a higher limit");
-    finding.value = seen.imbalance->value;
-    finding.limit = *limits.maxImbalanceRatio;
-    findings.add(std::move(finding));
+  if (limits.maxImbalanceRatio) {
+    addCondition(
+        seen, seen.imbalance, seen.starvedImbalance,
+        [&](const Sustained& run) { return imbalanceFinding(*limits.maxImbalanceRatio, run); }, findings);
   }
 }
 
@@ -114,13 +134,13 @@ bool judgeEnough(const Evidence& evidence, Findings& findings) {
       evidence.limits.failOnStall || evidence.limits.maxImbalanceRatio || !evidence.scheduler.empty();
   const uint64_t needed = judged ? evidence.limits.sustainedSamples : 1;
   if (seen.validSamples < needed) {
+    const HostLack lack = hostLack(seen.starved);
     addMissing(findings,
                text("the monitor took ", seen.validSamples, " usable samples while the scenario ran; ",
                     needed, " are needed to judge"),
                "let the scenario run longer, or lower assertions.sustainedSamples; on a loaded host the "
                "monitor may come too late",
-               text(seen.allSamples, " samples in all, ", seen.starvedIntervals,
-                    " intervals without progress of the machine"));
+               text(seen.allSamples, " samples in all", lack.lostMs > 0 ? "; " + lack.describe() : ""));
     return false;
   }
   if (!evidence.scheduler.empty() && (seen.scxReadableSamples == 0 || seen.dsqReadableSamples == 0)) {

@@ -24,8 +24,27 @@ TEST(JudgeMonitor, namesAStalledSchedulerWithCpuAndTime) {
 TEST(JudgeMonitor, blamesTheHostForAStallItCannotTellApart) {
   GoodRun run;
   run.monitor.starvedStall = sustained(2, 123456);
-  run.monitor.starvedMs = run.monitor.longestStarvedMs = 900;
-  expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+  run.monitor.starvedStall->fromMs = 1100;
+  run.monitor.starved = {{1, 0, 1000, 0}, {2, 1100, 1700, 3}};
+  const Finding finding = expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+  EXPECT_THAT(finding.message, HasSubstr("CPU 2 was busy under scx_simple"));
+  EXPECT_THAT(finding.message,
+              HasSubstr("the host gave vCPU 2 only 3 ms of CPU time in 600 ms (0.5 %), between "
+                        "1100 and 1700 ms of the scenario"));
+  run.monitor.stall = sustained(1, 123456);
+  expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL);
+}
+
+TEST(JudgeMonitor, blamesTheHostForDepthAndImbalanceOfStarvedVcpus) {
+  GoodRun run;
+  run.monitor.starvedDsqDepth = sustained(1, 51);
+  run.monitor.starved = {{1, 0, 2000, 3}};
+  EXPECT_EQ(expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE).value, 51);
+  run.monitor.starvedDsqDepth.reset();
+  run.monitor.starvedImbalance = sustained(-1, 5);
+  expectPass(run.judge());
+  run.scenario().getAssertions().setMaxImbalanceRatio(4);
+  EXPECT_EQ(expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE).cpu, 1);
 }
 
 TEST(JudgeMonitor, judgesLocalDsqDepthOfSchedExtAlone) {

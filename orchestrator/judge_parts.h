@@ -34,6 +34,9 @@ void judgeReportComplete(const Evidence& evidence, const GuestStory& story, Find
 void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
 void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
 
+// Turns a failure that the host explains into "host-starved": inconclusive, with what was lost.
+void blameHost(Finding& finding, const HostLack& lack);
+
 // The last `count` lines.
 std::string lastLines(const std::string& text, size_t count);
 std::string joinLines(const std::vector<std::string>& lines);

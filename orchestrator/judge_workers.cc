@@ -23,6 +23,17 @@ bool starved(rpc::WorkerReport::Reader report) {
   return clean(report) && report.getWorkUnits() == 0 && report.getIterations() == 0;
 }
 
+std::string workerName(rpc::WorkerReport::Reader report) {
+  return text(cleanText(report.getWork().cStr()), "[", report.getIndex(), "]");
+}
+
+// The guest's time of an event against the monitor's: the news of the scenario's start takes its time.
+constexpr double clockSlackMs = 500;
+
+double milliseconds(uint64_t nanoseconds) {
+  return static_cast<double>(nanoseconds) / 1e6;
+}
+
 // The checks of one group. Findings name the worker as "work[index]".
 class GroupJudge {
  public:
@@ -42,9 +53,6 @@ class GroupJudge {
   std::string place() const {
     return text("cgroup \"", cleanText(group_.cgroup), "\" of ", cleanText(group_.stepName));
   }
-  static std::string workerName(const GroupFigures& group, rpc::WorkerReport::Reader report) {
-    return text(cleanText(group.work), "[", report.getIndex(), "]");
-  }
 
   Finding about(const char* name, std::string message, std::string hint,
                 Outcome outcome = Outcome::FAIL) const {
@@ -55,7 +63,7 @@ class GroupJudge {
   }
   Finding about(rpc::WorkerReport::Reader report, const char* name, const std::string& message,
                 std::string hint, Outcome outcome = Outcome::FAIL) const {
-    const std::string worker = workerName(group_, report);
+    const std::string worker = workerName(report);
     Finding finding = about(name, text(worker, " in ", place(), " ", message), std::move(hint), outcome);
     finding.worker = worker;
     return finding;
@@ -90,12 +98,14 @@ class GroupJudge {
     if (!clean(report)) return judgeExit(report);
     judgeIsolation(report);
     if (starved(report) && limits_.notStarved) {
-      Finding finding = about(
-          report, "worker-starved",
-          text("did not finish one unit of work in ", formatMs(static_cast<double>(report.getWallNs()) / 1e6),
-               " under ", schedulerName(evidence_)),
-          "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
+      Finding finding =
+          about(report, "worker-starved",
+                text("did not finish one unit of work in ", formatMs(milliseconds(report.getWallNs())),
+                     " under ", schedulerName(evidence_)),
+                "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
       finding.value = 0;
+      const HostLack lack = hostLack(evidence_.monitor.starved);
+      if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
       findings_.add(std::move(finding));
       return;
     }
@@ -109,14 +119,19 @@ class GroupJudge {
     const std::string how = stuck ? std::string("did not stop when it was told to, and was killed")
                             : exited.isSignal() ? text("was killed by ", signalName(exited.getSignal()))
                                                 : text("ended with exit code ", exited.getCode());
-    findings_.add(
+    Finding finding =
         stuck
             ? about(
                   report, "worker-stuck", how,
                   "the scheduler did not run it even to let it end: look at the monitor's samples of its CPU")
             : about(report, "worker-crashed", how,
                     "the workers are ktstr's own: look for an oops or an out-of-memory kill in console.log, "
-                    "or give --memory more"));
+                    "or give --memory more");
+    // It made no progress from its last checkpoint on, which its report has as its gap.
+    const HostLack lack = lackInGap(report);
+    if (stuck && report.getMaxGapNs() > 0 && lack.explains(milliseconds(report.getMaxGapNs())))
+      blameHost(finding, lack);
+    findings_.add(std::move(finding));
   }
 
   void judgeIsolation(rpc::WorkerReport::Reader report) {
@@ -142,25 +157,32 @@ class GroupJudge {
     findings_.add(std::move(finding));
   }
 
+  // When the worker's longest gap ended, since the start of the scenario; nothing where the guest does not
+  // tell.
+  std::optional<double> gapEndMs(rpc::WorkerReport::Reader report) const {
+    if (!story_.scenarioStarted || report.getMaxGapAtNs() < story_.scenarioStartNs) return std::nullopt;
+    return milliseconds(report.getMaxGapAtNs() - story_.scenarioStartNs);
+  }
+
+  HostLack lackInGap(rpc::WorkerReport::Reader report) const {
+    Window window;
+    if (const auto end = gapEndMs(report)) {
+      window = {*end - milliseconds(report.getMaxGapNs()) - clockSlackMs, *end + clockSlackMs};
+    }
+    return hostLack(evidence_.monitor.starved, window);
+  }
+
   void judgeGap(rpc::WorkerReport::Reader report) {
-    const double gapMs = static_cast<double>(report.getMaxGapNs()) / 1e6;
+    const double gapMs = milliseconds(report.getMaxGapNs());
     if (gapMs <= limits_.maxGapMs) return;
     std::string message = text("made no progress for ", formatMs(gapMs), " (limit ",
                                formatMs(limits_.maxGapMs), "), until it ran on CPU ", report.getMaxGapCpu());
-    if (report.getMaxGapAtNs() >= story_.scenarioStartNs && story_.scenarioStarted) {
-      message +=
-          text(" ", formatMs(static_cast<double>(report.getMaxGapAtNs() - story_.scenarioStartNs) / 1e6),
-               " into the scenario");
-    }
-    const double hostMs = evidence_.monitor.longestStarvedMs;
-    const bool hostsFault = gapMs - hostMs <= limits_.maxGapMs;
-    Finding finding =
-        hostsFault ? about(report, "host-starved",
-                           text(message, "; but the host did not run the machine for ", formatMs(hostMs)),
-                           "repeat it on an idle host, or with fewer vCPUs", Outcome::INCONCLUSIVE)
-                   : about(report, "worker-gap", message,
-                           "the task was runnable and got no CPU: look at what ran on its CPUs at that time "
-                           "in samples.jsonl");
+    if (const auto end = gapEndMs(report)) message += text(" ", formatMs(*end), " into the scenario");
+    Finding finding = about(report, "worker-gap", message,
+                            "the task was runnable and got no CPU: look at what ran on its CPUs at that time "
+                            "in samples.jsonl");
+    const HostLack lack = lackInGap(report);
+    if (gapMs - lack.lostMs <= limits_.maxGapMs) blameHost(finding, lack);
     finding.cpu = static_cast<int32_t>(report.getMaxGapCpu());
     finding.value = gapMs;
     finding.limit = limits_.maxGapMs;
@@ -200,15 +222,18 @@ class GroupJudge {
     Finding finding =
         about("worker-unfair",
               text(group_.reports.size(), " equal workers \"", group_.work, "\" in ", place(), " got from ",
-                   formatNumber(*cpuSharePct(least)), " % (", workerName(group_, least), ") to ",
-                   formatNumber(*cpuSharePct(most)), " % (", workerName(group_, most), ") of a CPU under ",
+                   formatNumber(*cpuSharePct(least)), " % (", workerName(least), ") to ",
+                   formatNumber(*cpuSharePct(most)), " % (", workerName(most), ") of a CPU under ",
                    schedulerName(evidence_), ": a spread of ", formatNumber(*group_.spreadPct),
                    " points, limit ", formatNumber(limits_.maxSpreadPct)),
               text("they ran on CPUs ", cpuList(group_.cpusSeen),
                    "; set assertions.maxSpreadPct if this much is meant to be"));
-    finding.worker = workerName(group_, least);
+    finding.worker = workerName(least);
     finding.value = *group_.spreadPct;
     finding.limit = limits_.maxSpreadPct;
+    const HostLack lack = hostLack(evidence_.monitor.starved);
+    const double lostPct = 100 * lack.lostMs / milliseconds(least.getWallNs());
+    if (*group_.spreadPct - lostPct <= limits_.maxSpreadPct) blameHost(finding, lack);
     findings_.add(std::move(finding));
   }
 
@@ -264,7 +289,8 @@ class GroupJudge {
 
 // A failure the agent told of a worker: evidence of the finding its report gave, or a finding of its own
 // without one.
-void judgeWorkerFailures(const GuestStory& story, Findings& findings) {
+void judgeWorkerFailures(const GuestStory& story, std::span<const rpc::WorkerReport::Reader> reports,
+                         Findings& findings) {
   for (const auto& failure : story.failures) {
     const bool stuck = failure.getName() == rpc::GuestFailureName::WORKER_STUCK;
     if (!stuck && failure.getName() != rpc::GuestFailureName::WORKER_CRASHED) continue;
@@ -274,6 +300,11 @@ void judgeWorkerFailures(const GuestStory& story, Findings& findings) {
       if (known->evidence.size() < 4096) known->evidence += (known->evidence.empty() ? "" : "\n") + message;
       continue;
     }
+    const auto judged = [&](rpc::WorkerReport::Reader report) {  // and found to be the host's doing
+      return stuck && report.getExited().isStuck() && report.getCgroup() == failure.getCgroup() &&
+             workerName(report) == failure.getWorker();
+    };
+    if (std::any_of(reports.begin(), reports.end(), judged)) continue;
     Finding finding{name, Outcome::FAIL,
                     message.empty() ? "a worker failed without details" : std::move(message),
                     "see console.log and events.jsonl of the run"};
@@ -294,7 +325,7 @@ void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explai
   const auto reports = workerReports(evidence.events);
   const auto groups = groupReports(evidence.scenario, reports);
   for (const GroupFigures& group : groups) GroupJudge(evidence, story, group, findings).judge(explained);
-  judgeWorkerFailures(story, findings);
+  judgeWorkerFailures(story, reports, findings);
   const auto measures = [](const GroupFigures& group) { return group.hasWakeLatency; };
   if (evidence.limits.maxP99WakeLatencyUs && std::none_of(groups.begin(), groups.end(), measures) &&
       !explained) {

@@ -64,9 +64,47 @@ TEST(JudgeWorkers, comparesTheGapStrictly) {
 TEST(JudgeWorkers, blamesTheHostForAGapItExplains) {
   GoodRun run;
   run.report(0).setMaxGapNs(2'500'000'000);
-  run.monitor.longestStarvedMs = 499;
+  run.report(0).setMaxGapAtNs(5'000'000'000);  // 4 s into the scenario
+  run.report(0).setMaxGapCpu(1);
+  run.monitor.starved = {{1, 2000, 2499, 0}};
   expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
-  run.monitor.longestStarvedMs = 500;
+  run.monitor.starved = {{1, 2000, 2500, 5}};
+  EXPECT_THAT(expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE).message,
+              HasSubstr("the host gave vCPU 1 only 5 ms of CPU time in 500 ms (1 %)"));
+  run.monitor.starved = {{1, 0, 900, 0}};  // before the gap
+  expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
+}
+
+TEST(JudgeWorkers, blamesTheHostForAWorkerThatStarvedOrStuckOnAStarvedVcpu) {
+  GoodRun never;
+  never.report(0).setWorkUnits(0);
+  never.report(0).setIterations(0);
+  never.monitor.starved = {{0, 100, 1100, 9}};  // of 2 s
+  expectOnly(never.judge(), "worker-starved", Outcome::FAIL);
+  never.monitor.starved = {{0, 100, 1101, 9}};
+  expectOnly(never.judge(), "host-starved", Outcome::INCONCLUSIVE);
+
+  GoodRun stuck;
+  stuck.report(0).initExited().setStuck();
+  stuck.report(0).setMaxGapNs(5'000'000'000);
+  stuck.report(0).setMaxGapAtNs(8'000'000'000);
+  stuck.monitor.starved = {{0, 2500, 4500, 0}};
+  expectOnly(stuck.judge(), "worker-stuck", Outcome::FAIL);
+  auto told = stuck.event().initFailure();
+  told.setName(rpc::GuestFailureName::WORKER_STUCK);
+  told.setCgroup("a");
+  told.setWorker("spinWait[0]");
+  stuck.monitor.starved = {{0, 2500, 7000, 0}};
+  expectOnly(stuck.judge(), "host-starved", Outcome::INCONCLUSIVE);
+}
+
+TEST(JudgeWorkers, blamesTheHostForUnfairnessOfAStarvedVcpu) {
+  GoodRun run;
+  run.report(0).setCpuNs(1'900'000'000);
+  run.report(1).setCpuNs(1'000'000'000);  // 45 points apart, of 2 s
+  run.monitor.starved = {{1, 100, 290, 0}};
+  expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
+  run.monitor.starved = {{1, 100, 301, 0}};
   expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
 }
 

@@ -27,7 +27,17 @@ Fd memoryOf(rpc::RegionKind kind, const PreparedRam& prepared, int base) {
 
 }  // namespace
 
-MachineLink::MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe)
+std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info) {
+  std::vector<CpuidLeaf> leaves;
+  for (const auto leaf : info.getCpuid()) {
+    leaves.push_back({leaf.getFunction(), leaf.getIndex(), leaf.getIndexed(), leaf.getEax(), leaf.getEbx(),
+                      leaf.getEcx(), leaf.getEdx()});
+  }
+  return leaves;
+}
+
+MachineLink::MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe,
+                         int standardError)
     : vmm_(nullptr), machine_(nullptr) {
   auto [ourControl, itsControl] = makeSocketPair();
   auto [ourObserve, itsObserve] = makeSocketPair();
@@ -35,6 +45,7 @@ MachineLink::MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& exe
   options.executable = executable;
   options.arguments = {"--control-fd", text(controlNumber), "--observe-fd", text(observeNumber)};
   options.descriptors = {{itsControl.get(), controlNumber}, {itsObserve.get(), observeNumber}};
+  options.standardError = standardError;
   child_ = spawn(options);
   observe = std::move(ourObserve);
   connection_ = kj::heap<Connection>(io, std::move(ourControl), nullptr);
@@ -60,10 +71,12 @@ kj::Promise<void> MachineLink::importInto(rpc::PreparedMachine::Builder machine,
       .attach(kj::mv(carrier));
 }
 
-kj::Promise<void> MachineLink::boot(const PreparedRam& prepared, int base) {
+kj::Promise<void> MachineLink::boot(const PreparedRam& prepared, int base,
+                                    const std::function<void(rpc::Placement::Builder)>& place) {
   auto request = kj::heap(vmm_.bootRequest());
   auto machine = request->initMachine();
   prepared.describe(machine);
+  if (place) place(machine.initPlacement());
   auto regions = machine.getRegions();
 
   // Each memory object is handed over once; further regions of the same kind are windows on the first one's.

@@ -3,6 +3,8 @@
 
 #include <kj/async-io.h>
 
+#include <functional>
+
 #include "guest/boot/machine.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/process.h"
@@ -10,18 +12,24 @@
 
 namespace ktstr {
 
+// What a guest may be told, in the preparer's terms.
+std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info);
+
 // A VMM child and the control connection to it. Destruction ends the VM: the connection goes away and the
 // child is killed.
 class MachineLink {
  public:
   // Starts `executable` with a control and an observe socket. `observe` receives our end of the latter, which
-  // is for the monitor.
-  MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe);
+  // is for the monitor. `standardError` is the child's, -1 = ours.
+  MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe,
+              int standardError = -1);
 
   kj::Promise<rpc::VmmInfo::Reader> info();
   // Hands over the memory and boots. No guest instruction has run when it resolves. `prepared` must stay
-  // alive until then; `base` is the shared initramfs base.
-  kj::Promise<void> boot(const PreparedRam& prepared, int base);
+  // alive until then; `base` is the shared initramfs base, and `place`
+  // says where on the host it runs.
+  kj::Promise<void> boot(const PreparedRam& prepared, int base,
+                         const std::function<void(rpc::Placement::Builder)>& place = {});
   kj::Promise<Fd> console();
   kj::Promise<Fd> doorbell();
   kj::Promise<void> start();

@@ -1,4 +1,5 @@
-// ktstr-orchestrator: runs scenarios and keeps their records. `ktstr run|demo|scenario|record` become this.
+// ktstr-orchestrator: runs scenarios and keeps their records. `ktstr run|demo|scenario|record|probe` become
+// this.
 #include <capnp/serialize.h>
 #include <signal.h>
 #include <unistd.h>
@@ -6,10 +7,12 @@
 #include <CLI/CLI.hpp>
 
 #include "orchestrator/demo.h"
+#include "orchestrator/kvm_probe.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/render.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/run.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
@@ -75,6 +78,12 @@ int showRecord(const std::string& name, OutputFormat format) {
   return 0;
 }
 
+int probe() {
+  const KvmVerdict verdict = probeKvm();
+  writeAll(STDOUT_FILENO, verdict.json() + "\n");
+  return static_cast<int>(verdict.kind == KvmKind::hardware ? ExitCode::pass : ExitCode::skipped);
+}
+
 // The words after "--" are the scheduler's; CLI11 sees only those before.
 std::vector<std::string> takeSchedulerArgs(int& argc, char** argv) {
   for (int i = 1; i < argc; i++) {
@@ -86,12 +95,27 @@ std::vector<std::string> takeSchedulerArgs(int& argc, char** argv) {
   return {};
 }
 
+// Nodes that are declared one by one have their memory already.
+uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
+  const uint32_t mib = parseMemory(memory);
+  if (mib != topology.memoryMib().value_or(mib)) {
+    throw Error(ExitCode::usage, "memory-invalid",
+                text("--memory ", memory, ", but the nodes of --topology ", topology.toString(), " have ",
+                     *topology.memoryMib(), " MiB in all"),
+                "leave out --memory, or change the nodes");
+  }
+  return mib;
+}
+
 void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::string& memory,
             std::string& duration, std::string& bootTimeout, std::string& attachTimeout) {
   app.add_option("scenario", options.scenario, "scenario file (JSON), or - for standard input")->required();
   app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
       ->capture_default_str();
-  app.add_option("--topology", topology, "NnNlNcNt: NUMA nodes, LLCs in all, cores per LLC, threads per core")
+  app.add_option("--topology", topology,
+                 "NnNlNcNt: NUMA nodes, LLCs in all, cores per LLC, threads per core; or node by node "
+                 "LlMM,...,CcTt: LLCs (0: memory only) and MiB of each, cores per LLC, threads per core; "
+                 "then distances ,A-B:D of nodes where they are not 20")
       ->capture_default_str();
   app.add_option("--scheduler", options.scheduler,
                  "sched_ext scheduler: a path or a name; its arguments after --");
@@ -109,6 +133,10 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
   app.add_option("--boot-timeout", bootTimeout, "how long the kernel may take to start init (default: 60s)");
   app.add_option("--attach-timeout", attachTimeout,
                  "how long the scheduler may take to attach (default: 30s)");
+  app.add_flag("--performance-mode", options.performanceMode,
+               "pinned real-time vCPUs, huge pages on their NUMA nodes, no exits when idle (KVM alone)");
+  app.add_flag("--no-perf-mode", options.noPerformanceMode,
+               "touch nothing of the host, not even halt polling; also KTSTR_NO_PERF_MODE=1");
   app.add_option("--append", options.commandLine, "added to the kernel command line");
 }
 
@@ -127,6 +155,7 @@ int dispatch(int argc, char** argv) {
       "examples:\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
+      "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
       "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
       "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
   auto* demoCommand =
@@ -149,19 +178,22 @@ int dispatch(int argc, char** argv) {
       recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
   showCommand->add_option("record", recordName, "which")->capture_default_str();
   showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
+  auto* probeCommand = app.add_subcommand("probe", "say as a line of JSON what /dev/kvm is good for here");
+  probeCommand->footer("exit codes: 0 it runs Linux, 5 it does not");
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
+  if (*probeCommand) return probe();
   if (*listCommand) return listRecords();
   if (*showCommand) return showRecord(recordName, recordFormat);
   options.topology = parseTopology(topology);
   if (*scenarioCommand) return showScenario(options);
   parseTopology(demo.topology);
   if (*demoCommand) return runDemo(demo);
-  if (!memory.empty()) options.memoryMib = parseMemory(memory);
+  if (!memory.empty()) options.memoryMib = checkedMemory(memory, options.topology);
   if (!duration.empty()) options.durationMs = parseDuration(duration);
   if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
   if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);

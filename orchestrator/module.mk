@@ -1,10 +1,12 @@
 libraries += judge
-judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/monitor_summary.cc \
+judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/cpu_sight.cc orchestrator/starvation.cc \
+  orchestrator/monitor_summary.cc \
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
   orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/record_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_text.cc
 judge.needs := scenario topology json protocol
-judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/monitor_summary_test.cc \
+judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
+  orchestrator/monitor_summary_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_monitor_test.cc orchestrator/record_store_test.cc \
   orchestrator/render_test.cc
@@ -12,13 +14,22 @@ judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
 orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/host.cc \
+  orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/resolve.cc orchestrator/run.cc orchestrator/session.cc orchestrator/tool.cc
+orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image scenario topology cache sandbox rpc json log protocol
-orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_link_test.cc orchestrator/sandbox_test.cc
+orchestrator.tests := orchestrator/options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
+  orchestrator/guest_link_test.cc orchestrator/sandbox_test.cc orchestrator/kvm_probe_test.cc
+orchestrator.test_needs := vmmtest
 
 programs += ktstr-orchestrator ktstr
 ktstr-orchestrator.sources := orchestrator/main.cc
 ktstr-orchestrator.needs := orchestrator
 ktstr.sources := orchestrator/front_end.cc
 ktstr.needs := orchestrator
+
+# A guest of ours that needs no linker: embedded as it is assembled.
+$(BUILD)/obj/orchestrator/probe_guest.o: orchestrator/probe_guest.S
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) -c -o $@ $<

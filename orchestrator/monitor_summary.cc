@@ -15,19 +15,10 @@ constexpr uint64_t lateFactor = 3;
 
 }  // namespace
 
-CpuSight sightOf(rpc::CpuSample::Reader cpu) {
-  return {cpu.getValid() && !cpu.getTorn(), cpu.getNrRunning(), cpu.getClock()};
-}
-
-bool stalledBetween(const CpuSight& before, const CpuSight& now) {
-  return before.readable && now.readable && before.nrRunning > 0 && now.nrRunning > 0 && now.clock != 0 &&
-         before.clock == now.clock;
-}
-
 std::optional<double> imbalanceRatio(rpc::Sample::Reader sample) {
   std::optional<uint32_t> smallest, largest;
   for (const auto cpu : sample.getCpus()) {
-    if (!sightOf(cpu).readable) continue;
+    if (!sightOf(sample, cpu).readable) continue;
     smallest = std::min(smallest.value_or(cpu.getNrRunning()), cpu.getNrRunning());
     largest = std::max(largest.value_or(0), cpu.getNrRunning());
   }
@@ -40,6 +31,8 @@ MonitorAnalysis::MonitorAnalysis(const Limits& limits, uint32_t periodMs)
 
 void MonitorAnalysis::beginScenario() {
   counting_ = true;
+  originNs_ = 0;
+  evidence_.starved.clear();
 }
 
 void MonitorAnalysis::endScenario() {
@@ -69,48 +62,88 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
 MonitorEvidence MonitorAnalysis::evidence() const {
   MonitorEvidence evidence = evidence_;
   if (evidence.stall) evidence.starvedStall.reset();
+  if (evidence.dsqDepth) evidence.starvedDsqDepth.reset();
+  if (evidence.imbalance) evidence.starvedImbalance.reset();
   return evidence;
 }
 
 void MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
-  const bool first = evidence_.allSamples++ == 0;
-  const uint64_t atNs = sample.getAtNs(), jiffies = sample.getJiffies();
-  const uint64_t gapNs = first || atNs < lastAtNs_ ? 0 : atNs - lastAtNs_;
-  const bool late = gapNs > lateFactor * periodNs_;
-  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyBusySince(sample);
-  evidence_.standstillSamples = stoodStill && !late ? evidence_.standstillSamples + 1 : 0;
-
-  if (counting_) {
-    if (evidence_.samples++ == 0) firstCountedNs_ = atNs;
-    const bool starved = late || stoodStill;
-    if (starved && evidence_.samples > 1) {
-      const double gapMs = static_cast<double>(gapNs) / 1e6;
-      ++evidence_.starvedIntervals;
-      evidence_.starvedMs += gapMs;
-      starvedRunMs_ += gapMs;
-      evidence_.longestStarvedMs = std::max(evidence_.longestStarvedMs, starvedRunMs_);
-    } else {
-      starvedRunMs_ = 0;
-    }
-    countSample(sample, starved);
+  const HostSight host = lookAtHost(sample);
+  if (originNs_ == 0) {
+    originNs_ = sample.getAtNs();
+  } else {
+    keepHost(sample, host);
   }
-  remember(sample);
+  ++evidence_.allSamples;
+  if (counting_) {
+    ++evidence_.samples;
+    countSample(sample, host.anyStarved());
+  }
+  remember(sample, host);
+}
+
+bool MonitorAnalysis::HostSight::anyStarved() const {
+  return machineStarved || std::any_of(starved.begin(), starved.end(), [](auto& cpu) { return cpu.second; });
+}
+
+MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sample) {
+  const bool first = evidence_.allSamples == 0;
+  const uint64_t atNs = sample.getAtNs(), jiffies = sample.getJiffies();
+  const bool late = !first && atNs > lastAtNs_ + lateFactor * periodNs_;
+  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyBusySince(sample);
+  HostSight host;
+  bool anyFed = false;  // and busy
+  for (const auto cpu : sample.getCpus()) {
+    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
+    const auto starved = starvedBetween(before, now);
+    if (!starved) continue;
+    host.starved[cpu.getCpu()] = *starved;
+    anyFed = anyFed || (!*starved && busyBetween(before, now));
+  }
+  host.machineStarved = host.starved.empty() && (late || stoodStill);
+  const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
+  evidence_.standstillSamples = hangs ? evidence_.standstillSamples + 1 : 0;
+  return host;
+}
+
+void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host) {
+  const double fromMs = sinceOriginMs(lastAtNs_), toMs = sinceOriginMs(sample.getAtNs());
+  if (host.machineStarved) addStarvation(evidence_.starved, {-1, fromMs, toMs, 0});
+  for (const auto cpu : sample.getCpus()) {
+    const auto known = host.starved.find(cpu.getCpu());
+    if (known == host.starved.end()) continue;
+    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
+    const double hostMs = static_cast<double>(now.hostTimeNs - before.hostTimeNs) / 1e6;
+    if (known->second)
+      addStarvation(evidence_.starved, {static_cast<int32_t>(cpu.getCpu()), fromMs, toMs, hostMs});
+    if (!counting_) continue;
+    HostShare& share = evidence_.hostShares[cpu.getCpu()];
+    share.hostMs += hostMs;
+    share.wallMs += static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs) / 1e6;
+  }
 }
 
 bool MonitorAnalysis::anyBusySince(rpc::Sample::Reader sample) const {
   for (const auto cpu : sample.getCpus()) {
     const auto before = last_.find(cpu.getCpu());
-    if (before == last_.end() || !before->second.readable || !sightOf(cpu).readable) continue;
-    if (before->second.nrRunning > 0 && cpu.getNrRunning() > 0) return true;
+    if (before != last_.end() && busyBetween(before->second, sightOf(sample, cpu))) return true;
   }
   return false;
 }
 
-void MonitorAnalysis::remember(rpc::Sample::Reader sample) {
+void MonitorAnalysis::remember(rpc::Sample::Reader sample, const HostSight& host) {
   lastAtNs_ = sample.getAtNs();
   lastJiffies_ = sample.getJiffies();
   last_.clear();
-  for (const auto cpu : sample.getCpus()) last_[cpu.getCpu()] = sightOf(cpu);
+  for (const auto cpu : sample.getCpus()) {
+    const auto starved = host.starved.find(cpu.getCpu());
+    CpuSight& sight = last_[cpu.getCpu()] = sightOf(sample, cpu);
+    sight.starved = starved != host.starved.end() && starved->second;
+  }
+}
+
+double MonitorAnalysis::sinceOriginMs(uint64_t atNs) const {
+  return static_cast<double>(static_cast<int64_t>(atNs - originNs_)) / 1e6;
 }
 
 std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader sample) {
@@ -122,7 +155,7 @@ std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader 
       return Implausible::dsqDepth;
     }
     const auto before = last_.find(cpu.getCpu());
-    if (before == last_.end() || !before->second.readable || !sightOf(cpu).readable) continue;
+    if (before == last_.end() || !before->second.readable || !sightOf(sample, cpu).readable) continue;
     if (cpu.getClock() < before->second.clock) {
       implausibleText_ = text("runqueue clock of CPU ", cpu.getCpu(), " went from ", before->second.clock,
                               " to ", cpu.getClock(), " ns");
@@ -145,22 +178,23 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
       evidence_.implausibleExample = text("sample ", sample.getSequence(), ": ", implausibleText_);
     }
     runs_.clear();
-    imbalanceRun_ = 0;
+    imbalanceRun_ = {};
     return;
   }
   ++evidence_.validSamples;
-  const Sustained here{-1, 0, sample.getSequence(),
-                       static_cast<double>(sample.getAtNs() - firstCountedNs_) / 1e6, 0};
+  Sustained here{-1, 0, sample.getSequence(), sinceOriginMs(sample.getAtNs()), 0, sinceOriginMs(lastAtNs_)};
   countScx(sample.getScx());
-  if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, here);
+  if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, starved, here);
 
   bool anyStalled = false, anyDsq = false;
   for (const auto now : sample.getCpus()) {
     CpuRuns& runs = runs_[now.getCpu()];
-    anyStalled = countStall(last_[now.getCpu()], now, runs, starved, here) || anyStalled;
-    countDsq(now, runs, here);
+    const CpuSight sight = sightOf(sample, now);
+    here.cpu = static_cast<int32_t>(now.getCpu());
+    anyStalled = countStall(last_[now.getCpu()], sight, runs.stall, starved, here) || anyStalled;
+    countDsq(now, runs.dsq, starved, here);
     anyDsq = anyDsq || now.getScxValid();
-    if (!sightOf(now).readable) continue;
+    if (!sight.readable) continue;
     nrRunningSum_ += now.getNrRunning();
     evidence_.meanNrRunning = static_cast<double>(nrRunningSum_) / static_cast<double>(++nrRunningCount_);
   }
@@ -185,49 +219,50 @@ void MonitorAnalysis::countScx(rpc::ScxSample::Reader scx) {
   names.push_back(name);
 }
 
-bool MonitorAnalysis::countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs,
-                                 bool starved, Sustained here) {
-  const CpuSight sight = sightOf(now);
-  const bool stalled = stalledBetween(before, sight);
-  runs.stallRun = stalled && !starved ? runs.stallRun + 1 : 0;
-  runs.starvedStallRun = stalled ? runs.starvedStallRun + 1 : 0;
-  here.cpu = static_cast<int32_t>(now.getCpu());
-  here.value = static_cast<double>(sight.clock);
-  here.run = runs.stallRun;
-  keepLongest(evidence_.stall, here);
-  here.run = runs.starvedStallRun;
-  keepLongest(evidence_.starvedStall, here);
-  return stalled && !starved;
+bool MonitorAnalysis::countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved,
+                                 Sustained here) {
+  if (!stalledBetween(before, now)) {
+    run = {};
+    return false;
+  }
+  here.value = static_cast<double>(now.clock);
+  count(run, starved, here, evidence_.stall, evidence_.starvedStall);
+  return !starved;
 }
 
-void MonitorAnalysis::countDsq(rpc::CpuSample::Reader now, CpuRuns& runs, Sustained here) {
-  if (!now.getScxValid()) {
-    runs.dsqRun = 0;
+void MonitorAnalysis::countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here) {
+  here.value = now.getLocalDsqDepth();
+  if (now.getScxValid())
+    evidence_.maxLocalDsqDepth = std::max(evidence_.maxLocalDsqDepth.value_or(0), here.value);
+  if (!now.getScxValid() || here.value <= limits_.maxLocalDsqDepth) {
+    run = {};
     return;
   }
-  const double depth = now.getLocalDsqDepth();
-  evidence_.maxLocalDsqDepth = std::max(evidence_.maxLocalDsqDepth.value_or(0), depth);
-  if (depth <= limits_.maxLocalDsqDepth) {
-    runs.dsqRun = 0;
-    return;
-  }
-  runs.dsqWorst = runs.dsqRun++ == 0 ? depth : std::max(runs.dsqWorst, depth);
-  here.cpu = static_cast<int32_t>(now.getCpu());
-  here.run = runs.dsqRun;
-  here.value = runs.dsqWorst;
-  keepLongest(evidence_.dsqDepth, here);
+  count(run, starved, here, evidence_.dsqDepth, evidence_.starvedDsqDepth);
 }
 
-void MonitorAnalysis::countImbalance(double ratio, Sustained here) {
+void MonitorAnalysis::countImbalance(double ratio, bool starved, Sustained here) {
   evidence_.maxImbalanceRatio = std::max(evidence_.maxImbalanceRatio.value_or(0), ratio);
   if (!limits_.maxImbalanceRatio || ratio <= *limits_.maxImbalanceRatio) {
-    imbalanceRun_ = 0;
+    imbalanceRun_ = {};
     return;
   }
-  imbalanceWorst_ = imbalanceRun_++ == 0 ? ratio : std::max(imbalanceWorst_, ratio);
-  here.run = imbalanceRun_;
-  here.value = imbalanceWorst_;
-  keepLongest(evidence_.imbalance, here);
+  here.value = ratio;
+  count(imbalanceRun_, starved, here, evidence_.imbalance, evidence_.starvedImbalance);
+}
+
+void MonitorAnalysis::count(Run& run, bool starved, Sustained here, std::optional<Sustained>& fed,
+                            std::optional<Sustained>& all) const {
+  if (run.all == 0) run = {0, 0, here.value, here.fromMs};
+  run.all += 1;
+  run.fed += starved ? 0 : 1;
+  run.worst = std::max(run.worst, here.value);
+  here.value = run.worst;
+  here.fromMs = run.fromMs;
+  here.run = run.fed;
+  keepLongest(fed, here);
+  here.run = run.all;
+  keepLongest(all, here);
 }
 
 void MonitorAnalysis::keepLongest(std::optional<Sustained>& longest, const Sustained& candidate) const {
@@ -248,6 +283,14 @@ void writeMonitorSummary(const MonitorEvidence& evidence, rpc::MonitorSummary::B
   for (unsigned i = 0; i < names.size(); ++i) names.set(i, evidence.opsNames[i]);
   out.setMaxCostNs(evidence.maxCostNs);
   out.setMeanCostNs(evidence.meanCostNs);
+  auto vcpus = out.initVcpus(static_cast<unsigned>(evidence.hostShares.size()));
+  unsigned at = 0;
+  for (const auto& [cpu, share] : evidence.hostShares) {
+    auto vcpu = vcpus[at++];
+    vcpu.setCpu(cpu);
+    vcpu.setHostShare(share.hostMs / share.wallMs);
+    vcpu.setStarvedMs(hostLackOf(evidence.starved, static_cast<int32_t>(cpu)).lostMs);
+  }
 }
 
 }  // namespace ktstr

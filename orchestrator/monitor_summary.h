@@ -3,7 +3,8 @@
 //
 // A condition counts as sustained when it holds in Limits::sustainedSamples consecutive samples of one CPU
 // (imbalance: of the machine). A sample that could not be read ends a run: nothing is proven by what was not
-// seen.
+// seen. One before which the host starved a vCPU, of whichever CPU, neither ends a run nor counts in it: what
+// is sustained only with such samples is the host's doing (hostLack() in starvation.h says why).
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "orchestrator/assertions.h"
+#include "orchestrator/cpu_sight.h"
+#include "orchestrator/starvation.h"
 #include "protocol/record.capnp.h"
 #include "protocol/sample.capnp.h"
 
@@ -25,6 +28,12 @@ struct Sustained {
   uint64_t lastSequence = 0;  // sample in which the run ended
   double afterMs = 0;         // end of the run, since the first counted sample
   double value = 0;           // worst in the run; of a stall the clock (ns) that stood still
+  double fromMs = 0;          // the last sample before the run, like afterMs
+};
+
+// How much of a host CPU a vCPU had.
+struct HostShare {
+  double hostMs = 0, wallMs = 0;
 };
 
 // Why samples were not believed.
@@ -52,30 +61,21 @@ struct MonitorEvidence {
   std::vector<std::string> opsNames;  // distinct, in order of sight, at most 16
   uint32_t maxCostNs = 0, meanCostNs = 0;
 
-  // Times when the machine as a whole did not run: samples more than 3 periods apart, or guest jiffies that
-  // stood still. Whatever stalls then is the host's doing.
-  uint64_t starvedIntervals = 0;
-  double starvedMs = 0, longestStarvedMs = 0;
-  // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time.
+  // When the host starved a vCPU, from the beginning of the scenario on (until then: from boot on). Where the
+  // VMM does not tell the vCPUs' times, the machine as a whole is taken to be starved when samples are more
+  // than 3 periods apart, or when guest jiffies stand still with a busy CPU.
+  std::vector<Starvation> starved;
+  std::map<uint32_t, HostShare> hostShares;  // by vCPU, while the scenario ran; empty: not known
+  // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time,
+  // and the host is not known to have starved all of the busy ones.
   uint32_t standstillSamples = 0;
 
-  std::optional<Sustained> stall;         // sustained, and the host is not to blame
-  std::optional<Sustained> starvedStall;  // sustained only if starved intervals are counted in
-  std::optional<Sustained> dsqDepth;      // over Limits::maxLocalDsqDepth
-  std::optional<Sustained> imbalance;     // over Limits::maxImbalanceRatio
+  std::optional<Sustained> stall;      // sustained, and the host is not to blame
+  std::optional<Sustained> dsqDepth;   // over Limits::maxLocalDsqDepth
+  std::optional<Sustained> imbalance;  // over Limits::maxImbalanceRatio
+  // Sustained only if samples are counted in before which the host starved a vCPU.
+  std::optional<Sustained> starvedStall, starvedDsqDepth, starvedImbalance;
 };
-
-// What of one CPU is compared from sample to sample.
-struct CpuSight {
-  bool readable = false;  // valid and not torn
-  uint32_t nrRunning = 0;
-  uint64_t clock = 0;
-};
-CpuSight sightOf(rpc::CpuSample::Reader cpu);
-
-// The one predicate of a stall: both samples readable and busy, and a clock that is known (not 0) and the
-// same.
-bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // max / max(1, min) of nr_running over readable CPUs, or nothing without one.
 std::optional<double> imbalanceRatio(rpc::Sample::Reader sample);
@@ -94,22 +94,35 @@ class MonitorAnalysis {
   MonitorEvidence evidence() const;
 
  private:
+  // Consecutive samples in which a condition holds.
+  struct Run {
+    uint32_t fed = 0, all = 0;  // before which the host let all vCPUs run; with those before which it did not
+    double worst = 0, fromMs = 0;
+  };
   struct CpuRuns {
-    uint32_t stallRun = 0;         // samples of this stall outside starved intervals
-    uint32_t starvedStallRun = 0;  // all samples of this stall
-    uint32_t dsqRun = 0;
-    double dsqWorst = 0;
+    Run stall, dsq;
+  };
+  // What the host did since the sample before.
+  struct HostSight {
+    std::map<uint32_t, bool> starved;  // by CPU, where the host time of its vCPU is known
+    bool machineStarved = false;       // where it is not
+    bool anyStarved() const;
   };
   void addSample(rpc::Sample::Reader sample);
+  HostSight lookAtHost(rpc::Sample::Reader sample);
+  void keepHost(rpc::Sample::Reader sample, const HostSight& host);
   bool anyBusySince(rpc::Sample::Reader sample) const;
-  void remember(rpc::Sample::Reader sample);
+  void remember(rpc::Sample::Reader sample, const HostSight& host);
+  double sinceOriginMs(uint64_t atNs) const;
   void countSample(rpc::Sample::Reader sample, bool starved);
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
-  bool countStall(const CpuSight& before, rpc::CpuSample::Reader now, CpuRuns& runs, bool starved,
-                  Sustained here);
-  void countDsq(rpc::CpuSample::Reader now, CpuRuns& runs, Sustained here);
-  void countImbalance(double ratio, Sustained here);
+  bool countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved, Sustained here);
+  void countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here);
+  void countImbalance(double ratio, bool starved, Sustained here);
+  // One sample more in which a condition holds with this value.
+  void count(Run& run, bool starved, Sustained here, std::optional<Sustained>& fed,
+             std::optional<Sustained>& all) const;
   void keepLongest(std::optional<Sustained>& longest, const Sustained& candidate) const;
 
   Limits limits_;
@@ -118,9 +131,10 @@ class MonitorAnalysis {
   MonitorEvidence evidence_;
   std::map<uint32_t, CpuSight> last_;  // of the sample before
   std::map<uint32_t, CpuRuns> runs_;   // runs in progress
-  uint64_t lastAtNs_ = 0, lastJiffies_ = 0, firstCountedNs_ = 0;
-  uint32_t imbalanceRun_ = 0, scxLostRun_ = 0;
-  double imbalanceWorst_ = 0, starvedRunMs_ = 0;
+  uint64_t lastAtNs_ = 0, lastJiffies_ = 0;
+  uint64_t originNs_ = 0;  // of times in ms; 0: no sample yet
+  Run imbalanceRun_;
+  uint32_t scxLostRun_ = 0;
   std::string implausibleText_;  // of the last one found
   uint64_t nrRunningSum_ = 0, nrRunningCount_ = 0, costSum_ = 0;
 };

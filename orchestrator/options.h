@@ -19,13 +19,15 @@ struct RunOptions {
   std::string scheduler;  // path or name; empty = the kernel's own
   std::vector<std::string> schedulerArgs;
   std::vector<std::string> schedulerEnv;  // NAME=value
-  uint32_t memoryMib = 0;                 // 0 = 512, and 64 for each vCPU above 8
+  uint32_t memoryMib = 0;                 // 0 = what the nodes declare, or 512 and 64 for each vCPU above 8
   std::string accelerator = "auto";       // auto, kvm, tcg
   std::optional<uint32_t> durationMs;     // overrides the scenario's
   OutputFormat format = OutputFormat::human;
-  bool keep = false;            // keep the guest's RAM as ram.bin in the run's directory
-  bool throughBzImage = false;  // let the kernel's own decompressor place it (full KASLR)
-  std::string commandLine;      // appended to the kernel command line
+  bool keep = false;               // keep the guest's RAM as ram.bin in the run's directory
+  bool throughBzImage = false;     // let the kernel's own decompressor place it (full KASLR)
+  std::string commandLine;         // appended to the kernel command line
+  bool performanceMode = false;    // orchestrator/performance.h
+  bool noPerformanceMode = false;  // not even what every machine gets; also KTSTR_NO_PERF_MODE
   uint32_t bootTimeoutMs = 60'000;
   uint32_t attachTimeoutMs = 30'000;
   bool progress = false;  // show the phase line on stderr

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/place.h"
 #include "protocol/text.h"

@@ -1,4 +1,5 @@
 #include "orchestrator/record_store.h"
+#include "protocol/file.h"
 
 #include <capnp/message.h>
 #include <fcntl.h>

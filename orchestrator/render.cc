@@ -92,6 +92,24 @@ std::string labelled(const char* label, const std::string& content) {
   return lines.empty() ? "" : head + lines.substr(nameColumn);
 }
 
+// "; vCPUs had 12 .. 96 % of a host CPU, the host starved vCPU 1 for 3100 ms"
+std::string hostShares(capnp::List<rpc::VcpuTime>::Reader vcpus) {
+  if (vcpus.size() == 0) return "";
+  double least = vcpus[0].getHostShare(), most = least;
+  auto starved = vcpus[0];
+  for (const auto vcpu : vcpus) {
+    least = std::min(least, vcpu.getHostShare());
+    most = std::max(most, vcpu.getHostShare());
+    if (vcpu.getStarvedMs() > starved.getStarvedMs()) starved = vcpu;
+  }
+  std::string line =
+      text("; vCPUs had ", std::lround(100 * least), " .. ", std::lround(100 * most), " % of a host CPU");
+  if (starved.getStarvedMs() > 0) {
+    line += text(", the host starved vCPU ", starved.getCpu(), " for ", milliseconds(starved.getStarvedMs()));
+  }
+  return line;
+}
+
 std::string monitorLine(rpc::MonitorSummary::Reader seen) {
   if (seen.getSamples() == 0) return labelled("monitor", "took no sample while the scenario ran");
   std::string line = text(seen.getValidSamples(), " of ", seen.getSamples(), " samples usable");
@@ -106,6 +124,7 @@ std::string monitorLine(rpc::MonitorSummary::Reader seen) {
   }
   line += text("; imbalance up to ", ratio(seen.getMaxImbalanceRatio()), "; ", seen.getStalledSamples(),
                " stalled; ", microseconds(seen.getMeanCostNs() / 1e3), " a sample");
+  line += hostShares(seen.getVcpus());
   return labelled("monitor", line);
 }
 

@@ -7,6 +7,7 @@
 #include "guest/scenario/validate.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
 #include "protocol/process.h"
@@ -90,10 +91,7 @@ kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Read
   auto orders = message.initRoot<rpc::GuestOrders>();
   orders.setScenario(scenario);
   resolveCpusets(scenario, options.topology, orders);
-  orders.setNodes(options.topology.nodes);
-  orders.setLlcs(options.topology.llcs);
-  orders.setCoresPerLlc(options.topology.coresPerLlc);
-  orders.setThreadsPerCore(options.topology.threadsPerCore);
+  orders.setTopology(options.topology.toString());
   orders.setRunId(runId);
   if (!scheduler.hostPath.empty()) {
     auto it = orders.initScheduler();

@@ -4,6 +4,7 @@
 #include <kj/async-unix.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,9 +12,12 @@
 #include <chrono>
 
 #include "orchestrator/host.h"
+#include "orchestrator/kvm_probe.h"
+#include "orchestrator/performance.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/session.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
 #include "protocol/sparse.h"
@@ -29,6 +33,7 @@ uint64_t unixMs() {
 }
 
 uint32_t memoryMib(const RunOptions& options) {
+  if (const auto declared = options.topology.memoryMib()) return *declared;
   if (options.memoryMib != 0) return options.memoryMib;
   const uint32_t vcpus = options.topology.vcpus();
   return 512 + 64 * (vcpus > 8 ? vcpus - 8 : 0);
@@ -68,22 +73,13 @@ Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint3
 }
 
 // What is chosen before anything runs. Throws for an accelerator that is not there.
-std::string chooseAccelerator(const std::string& wanted, const std::string& probe) {
-  const bool kvm = kvmRunsLinux(probe);
+std::string chooseAccelerator(const std::string& wanted, const KvmVerdict& probe) {
+  const bool kvm = probe.kind == KvmKind::hardware;
   if (wanted == "kvm" && !kvm) {
-    throw Error(ExitCode::usage, "accelerator-missing", "/dev/kvm runs no Linux here: " + probe,
+    throw Error(ExitCode::usage, "accelerator-missing", "/dev/kvm runs no Linux here: " + probe.json(),
                 "run with --accel tcg or --accel auto");
   }
   return kvm && wanted != "tcg" ? "kvm" : "tcg";
-}
-
-std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info) {
-  std::vector<CpuidLeaf> leaves;
-  for (const auto leaf : info.getCpuid()) {
-    leaves.push_back({leaf.getFunction(), leaf.getIndex(), leaf.getIndexed(), leaf.getEax(), leaf.getEbx(),
-                      leaf.getEcx(), leaf.getEdx()});
-  }
-  return leaves;
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -95,6 +91,7 @@ struct Plan {
   Scheduler scheduler;
   CachedBase base;
   std::vector<CpuidLeaf> kvmCpuid;
+  PerformancePlan performance;
 };
 
 void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
@@ -124,6 +121,7 @@ BootRequest bootRequest(const RunOptions& options, const Plan& plan, std::span<c
   request.suffix = suffix;
   request.orders = orders;
   request.kvmCpuid = plan.kvmCpuid;
+  request.realTimeHints = plan.performance.host.has_value();
   return request;
 }
 
@@ -190,7 +188,12 @@ void writePhases(const Phases& phases, rpc::RunRecord::Builder record) {
 void keepRam(int ram, int file) {
   const uint64_t size = fileSize(ram);
   if (ftruncate(file, static_cast<off_t>(size)) != 0) throw errnoError("write-failed", "size ram.bin");
-  copySparse(ram, 0, file, 0, size);
+  struct stat status {};
+  if (fstat(ram, &status) == 0 && status.st_blksize > 4096) {  // huge pages: nothing to seek holes in
+    writeSparse(file, 0, Mapping(ram, 0, size, PROT_READ).bytes());
+  } else {
+    copySparse(ram, 0, file, 0, size);
+  }
 }
 
 void addFinding(rpc::RunRecord::Builder record, const Error& error) {
@@ -218,6 +221,7 @@ Sandbox orchestratorSandbox() {
   // The machine: memory objects are made, filled and mapped; the kernel image is read.
   sandbox.allow("memfd_create").allow("ftruncate").allow("pwrite64").allow("pread64").allow("lseek");
   sandbox.allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}}).allow("mmap", {{2, PROT_READ}});
+  sandbox.allow("mbind").allow("get_mempolicy");
   sandbox.allow("copy_file_range").allow("sendfile").allow("fadvise64").allow("fallocate");
   // The children: told to end, and waited for.
   sandbox.allow("kill")
@@ -241,14 +245,19 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   Phases phases(options.progress);
   Plan plan;
   record.setStartedUnixMs(unixMs());
+  plan.performance = planPerformance(options, uint64_t{memoryMib(options)} << 20);
   resolvePlan(options, phases, plan);
 
   phases.begin("start");
-  const std::string probe = probeKvm();
+  const KvmVerdict probe = probeKvm();
   const std::string accelerator = chooseAccelerator(options.accelerator, probe);
+  if (plan.performance.host && accelerator != "kvm") {
+    throw Error(ExitCode::usage, "performance-mode-needs-kvm", "/dev/kvm runs no Linux here: " + probe.json(),
+                "run without --performance-mode");
+  }
   record.setAccelerator(accelerator);
   readHostFacts(record.initHost());
-  record.getHost().setKvm(probe);
+  record.getHost().setKvm(probe.json());
   // From here on there is something to judge and to clean up: signals wait for the session.
   kj::UnixEventPort::captureSignal(SIGINT);
   kj::UnixEventPort::captureSignal(SIGTERM);
@@ -257,6 +266,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   describeRun(options, plan, pending, record);
   const Fd ramFile = options.keep ? openFile(pending.partialPath("ram.bin"), O_RDWR | O_CREAT, 0600) : Fd();
 
+  if (plan.performance.host) takeServicePlace(*plan.performance.host);
   auto io = kj::setupAsyncIo();
   Fd observe;
   MachineLink machine(*io.lowLevelProvider, toolPath(accelerator == "kvm" ? "ktstr-vmm" : "ktstr-vmm-tcg"),
@@ -278,7 +288,13 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
   Session session(io, machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
-  session.run(prepareMachine(request), plan.base.file.get(), orderBytes);
+  PreparedRam prepared = prepareMachine(request);
+  if (plan.performance.host) {
+    prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));
+  }
+  session.run(std::move(prepared), plan.base.file.get(), orderBytes,
+              [&](rpc::Placement::Builder placement) { writePlacement(plan.performance, placement); });
+  writePerformance(options, plan.performance, record.initPerformance());
 
   phases.begin("judge");
   judgeRun(session, plan, limits, record);

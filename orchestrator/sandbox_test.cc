@@ -15,6 +15,7 @@
 
 #include "orchestrator/run.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 
 namespace ktstr {

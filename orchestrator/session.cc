@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "orchestrator/tool.h"
+#include "protocol/call_error.h"
 #include "protocol/error.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
@@ -53,7 +54,9 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
   exit_.initRoot<rpc::ExitReason>();
 }
 
-void Session::run(PreparedRam prepared, int base, std::span<const std::byte> orders) {
+void Session::run(PreparedRam prepared, int base, std::span<const std::byte> orders,
+                  std::function<void(rpc::Placement::Builder)> place) {
+  place_ = std::move(place);
   prepared_ = std::move(prepared);
   Mapping mailbox(prepared_.mailbox.get(), 0, prepared_.mailboxBytes, PROT_READ | PROT_WRITE);
   guest_ = std::make_unique<GuestLink>(std::move(mailbox), orders, record_,
@@ -87,7 +90,7 @@ void Session::enter(RunPhase phase, const char* name, uint32_t limitMs) {
 }
 
 kj::Promise<void> Session::bootAndWait(int base) {
-  return machine_.boot(prepared_, base)
+  return machine_.boot(prepared_, base, place_)
       .then([this] { return machine_.console(); })
       .then([this](Fd console) {
         return machine_.doorbell().then([this, console = std::move(console)](Fd doorbell) mutable {

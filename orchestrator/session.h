@@ -40,8 +40,9 @@ class Session {
           PendingRecord& record, PhaseLimits limits, const Limits& assertions);
 
   // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
-  // lifecycle(). `base` is the initramfs base, borrowed.
-  void run(PreparedRam prepared, int base, std::span<const std::byte> orders);
+  // lifecycle(). `base` is the initramfs base, borrowed; `place` as of MachineLink::boot().
+  void run(PreparedRam prepared, int base, std::span<const std::byte> orders,
+           std::function<void(rpc::Placement::Builder)> place);
 
   // All valid after run(), as long as the session.
   const Lifecycle& lifecycle() const { return lifecycle_; }
@@ -69,6 +70,7 @@ class Session {
   PendingRecord& record_;
   PhaseLimits limits_;
   PreparedRam prepared_;
+  std::function<void(rpc::Placement::Builder)> place_;
   MonitorAnalysis analysis_;
   std::unique_ptr<GuestLink> guest_;
   std::unique_ptr<MonitorLink> monitor_;

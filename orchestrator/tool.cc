@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 
 namespace ktstr {

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -53,23 +52,6 @@ class Mapping {
 
 // Opens with O_CLOEXEC added. Throws Error "open-failed" naming the path and errno.
 Fd openFile(const std::string& path, int flags, mode_t mode = 0);
-
-// A memfd of `size` zero bytes with MFD_CLOEXEC | MFD_ALLOW_SEALING. Throws Error "memfd-failed".
-Fd makeMemfd(const char* name, uint64_t size);
-
-// Size in bytes by fstat. Throws Error "stat-failed".
-uint64_t fileSize(int fd);
-
-// Everything from offset 0 to the end, at most `limit` bytes. Throws Error "read-failed", "file-too-large".
-std::string readAll(int fd, size_t limit = size_t{1} << 30);
-std::string readFile(const std::string& path, size_t limit = size_t{1} << 30);
-
-// The file's content, or nothing if it does not exist or cannot be read.
-std::optional<std::string> readFileIfThere(const std::string& path, size_t limit = size_t{1} << 20);
-
-// Writes all of it, retrying on EINTR and short writes. Throws Error "write-failed" (ENOSPC: "disk-full").
-void writeAll(int fd, std::span<const std::byte> bytes);
-void writeAll(int fd, std::string_view bytes);
 
 // A pair of connected, close-on-exec stream sockets.
 std::pair<Fd, Fd> makeSocketPair();

@@ -21,9 +21,11 @@
 namespace ktstr::log {
 namespace {
 
+constexpr std::string_view kNames[] = {"debug", "info", "warn", "error"};  // of each Level
+
 struct Logger {
   std::string process = "ktstr";
-  Format format = Format::text;
+  bool json = false;
   std::shared_ptr<spdlog::logger> sink;
 };
 
@@ -38,36 +40,15 @@ std::string_view variable(const char* name) {
 }
 
 std::optional<Level> parseLevel(std::string_view name) {
-  if (name == "debug") return Level::debug;
-  if (name == "info") return Level::info;
-  if (name == "warn" || name.empty()) return Level::warn;
-  if (name == "error") return Level::error;
-  return std::nullopt;
-}
-
-std::optional<Format> parseFormat(std::string_view name) {
-  if (name == "text" || name.empty()) return Format::text;
-  if (name == "json") return Format::json;
+  if (name.empty()) return Level::warn;
+  for (const Level level : {Level::debug, Level::info, Level::warn, Level::error}) {
+    if (name == kNames[static_cast<size_t>(level)]) return level;
+  }
   return std::nullopt;
 }
 
 spdlog::level::level_enum toSpdlog(Level level) {
-  switch (level) {
-    case Level::debug:
-      return spdlog::level::debug;
-    case Level::info:
-      return spdlog::level::info;
-    case Level::warn:
-      return spdlog::level::warn;
-    case Level::error:
-      break;
-  }
-  return spdlog::level::err;
-}
-
-const char* levelName(Level level) {
-  static constexpr const char* names[] = {"debug", "info", "warn", "error"};
-  return names[static_cast<int>(level)];
+  return static_cast<spdlog::level::level_enum>(spdlog::level::debug + static_cast<int>(level));
 }
 
 // Messages may quote a guest's bytes: nothing of them may steer a terminal or fake a line.
@@ -92,19 +73,20 @@ void start(const char* process) {
   Logger& our = logger();
   our.process = process;
   const auto level = parseLevel(variable("KTSTR_LOG"));
-  const auto format = parseFormat(variable("KTSTR_LOG_FORMAT"));
-  our.format = format.value_or(Format::text);
+  const std::string_view format = variable("KTSTR_LOG_FORMAT");
+  our.json = format == "json";
   tzset();  // opens /etc/localtime now; a sandbox forbids it later
   auto formatter = std::make_unique<spdlog::pattern_formatter>(
-      our.format == Format::json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","pid":%P,%v})" : "%H:%M:%S.%e %^%v%$",
+      our.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","pid":%P,%v})" : "%H:%M:%S.%e %^%v%$",
       spdlog::pattern_time_type::utc);
   auto sink = std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>(
-      our.format == Format::json ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+      our.json ? spdlog::color_mode::never : spdlog::color_mode::automatic);
   our.sink = std::make_shared<spdlog::logger>(our.process, std::move(sink));
   our.sink->set_formatter(std::move(formatter));
   our.sink->set_level(toSpdlog(level.value_or(Level::warn)));
   if (!level) warn(text("KTSTR_LOG=", variable("KTSTR_LOG"), " is none of debug, info, warn, error"));
-  if (!format) warn(text("KTSTR_LOG_FORMAT=", variable("KTSTR_LOG_FORMAT"), " is neither text nor json"));
+  if (!our.json && format != "text" && !format.empty())
+    warn(text("KTSTR_LOG_FORMAT=", format, " is neither text nor json"));
 }
 
 void write(Level level, std::string_view message) {
@@ -112,10 +94,10 @@ void write(Level level, std::string_view message) {
   if (our.sink == nullptr) start("ktstr");
   const auto spdlogLevel = toSpdlog(level);
   if (!our.sink->should_log(spdlogLevel)) return;
-  const std::string line = our.format == Format::json
-                               ? text(R"("level":")", levelName(level), R"(","process":)",
-                                      jsonString(our.process), R"(,"message":)", jsonString(message))
-                               : text(levelName(level), ' ', our.process, ": ", printable(message));
+  const std::string_view name = kNames[static_cast<size_t>(level)];
+  const std::string line = our.json ? text(R"("level":")", name, R"(","process":)", jsonString(our.process),
+                                           R"(,"message":)", jsonString(message))
+                                    : text(name, ' ', our.process, ": ", printable(message));
   our.sink->log(spdlogLevel, spdlog::string_view_t(line.data(), line.size()));
 }
 

@@ -35,12 +35,11 @@ struct MemoryRegion {
 }
 
 struct CpuTopology {
-  # nodes, LLCs in all, cores per LLC, threads per core ("1n2l2c2t"). vCPUs = llcs * coresPerLlc * threadsPerCore;
-  # vCPU i has thread i % t, core (i / t) % c, LLC i / (t*c). llcs is a multiple of nodes.
-  nodes @0 :UInt32;
-  llcs @1 :UInt32;
-  coresPerLlc @2 :UInt32;
-  threadsPerCore @3 :UInt32;
+  # LLCs in all, cores per LLC, threads per core. vCPUs = llcs * coresPerLlc * threadsPerCore; vCPU i has thread
+  # i % t, core (i / t) % c, LLC i / (t*c). NUMA nodes are the business of the ACPI tables alone.
+  llcs @0 :UInt32;
+  coresPerLlc @1 :UInt32;
+  threadsPerCore @2 :UInt32;
 }
 
 struct VcpuState {
@@ -80,6 +79,20 @@ struct PreparedMachine {
   vcpus @3 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
   cpuid @4 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
   msrs @5 :List(Msr);                 # IA32_MISC_ENABLE (0x1a0) and IA32_MTRR_DEF_TYPE (0x2ff) alone; all vCPUs alike
+  placement @6 :Placement;
+}
+
+struct Placement {
+  # Where on the host vCPUs run, and what they do when they have nothing to do. For hardware accelerators; TCG refuses
+  # all but the defaults by name, except haltPoll, which means nothing there. Nothing is silently left out: boot() fails
+  # by name if the host refuses any of it, or says otherwise when it is read back.
+  cpus @0 :List(UInt16);   # the host CPU to which each vCPU's thread is pinned; empty: none is
+  priority @1 :UInt8;      # SCHED_FIFO priority of the vCPU threads, 1 to 98; 0: scheduled as the VMM is
+  keepIdle @2 :Bool;       # HLT and PAUSE do not leave the guest: an idle vCPU keeps its host CPU
+  haltPoll :union {        # how long KVM polls before a halted vCPU's thread sleeps
+    asHost @3 :Void;       # the kvm module's parameter
+    nanos @4 :UInt32;      # at most 1 s; 0: not at all
+  }
 }
 
 struct VmmInfo {
@@ -122,25 +135,24 @@ interface Vmm {
 }
 
 interface Machine {
-  # Held by the orchestrator. Dropping it, or disconnecting, stops the machine.
+  # Held by the orchestrator. Dropping it, or disconnecting, stops the machine. It runs once: a reset by the guest ends
+  # it, and there is none from outside; another VMM is there in milliseconds.
   start @0 ();
   # Once. Lets the boot vCPU run.
   stop @1 ();
   # Any number of times; returns when the machine is gone.
-  reset @2 ();
-  # Hard reset to the firmware entry; the caller must have prepared RAM again. Refused by name under KVM.
-  freeze @3 () -> (micros :UInt32);
+  freeze @2 () -> (micros :UInt32);
   # Stops all vCPUs; returns when all are parked, with the time it took. Counted: each freeze needs one thaw.
-  thaw @4 ();
-  wait @5 () -> (exit :ExitReason);
+  thaw @3 ();
+  wait @4 () -> (exit :ExitReason);
   # Returns when the machine has ended, however it ended. Any number of callers.
-  console @6 () -> (stream :Fd);
+  console @5 () -> (stream :Fd);
   # The host end of the first serial port: a stream socket. Once.
-  doorbell @7 () -> (stream :Fd);
+  doorbell @6 () -> (stream :Fd);
   # The host end of the second serial port: a stream socket, one byte per ring of the bell. Once.
-  observer @8 () -> (observer :Observer);
+  observer @7 () -> (observer :Observer);
   # A capability with less authority, to be passed on. Any number of times.
-  writeGate @9 (ranges :List(GpaRange), publish :Bool) -> (gate :WriteGate);
+  writeGate @8 (ranges :List(GpaRange), publish :Bool) -> (gate :WriteGate);
   # A gate that may write inside `ranges` (which must lie in RAM). With publish, connections to the gate socket
   # get this gate as their bootstrap object; until then they get one that refuses every write.
 }

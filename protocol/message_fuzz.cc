@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/report.capnp.h"
 #include "protocol/sample.capnp.h"

@@ -9,10 +9,10 @@ libraries += protocol json log sandbox rpc
 schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp protocol/sample.capnp \
   protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
-protocol.sources := protocol/error.cc protocol/fd.cc protocol/sparse.cc protocol/place.cc protocol/process.cc \
-  protocol/json_string.cc protocol/mailbox.cc
-protocol.tests := protocol/fd_test.cc protocol/sparse_test.cc protocol/place_test.cc protocol/process_test.cc \
-  protocol/mailbox_test.cc
+protocol.sources := protocol/error.cc protocol/fd.cc protocol/file.cc protocol/sparse.cc protocol/place.cc \
+  protocol/process.cc protocol/json_string.cc protocol/mailbox.cc
+protocol.tests := protocol/fd_test.cc protocol/file_test.cc protocol/sparse_test.cc protocol/place_test.cc \
+  protocol/process_test.cc protocol/mailbox_test.cc
 protocol.fuzz := protocol/mailbox_fuzz.cc
 protocol.packages := capnp-rpc nlohmann_json zlib
 
@@ -32,7 +32,7 @@ sandbox.packages := libseccomp
 sandbox.tests := protocol/sandbox_test.cc
 sandbox.test_needs := rpc
 
-rpc.sources := protocol/transport.cc
+rpc.sources := protocol/transport.cc protocol/socket.cc protocol/call_error.cc
 rpc.needs := log protocol
 rpc.packages := capnp-rpc
-rpc.tests := protocol/transport_test.cc
+rpc.tests := protocol/transport_test.cc protocol/socket_test.cc

@@ -74,6 +74,13 @@ struct MonitorSummary {
   opsNames @7 :List(Text);
   maxCostNs @8 :UInt32;
   meanCostNs @9 :UInt32;
+  vcpus @10 :List(VcpuTime);         # while the scenario ran; empty where the VMM does not tell
+}
+
+struct VcpuTime {
+  cpu @0 :UInt32;
+  hostShare @1 :Float64;             # of one host CPU, 0..1; an idle vCPU has little
+  starvedMs @2 :Float64;             # in which it wanted to run and the host hardly let it
 }
 
 struct HostFacts {
@@ -84,6 +91,23 @@ struct HostFacts {
   loadAverage @4 :Float64;
   kvm @5 :Text;          # what the tiny guest on /dev/kvm showed
   engine @6 :Text;
+}
+
+struct PerformanceFacts {
+  # What was done so that the host disturbs the machine less; each of it read back before the machine ran.
+  enum Mode {
+    ordinary @0;     # halt polling alone
+    performance @1;  # pinned and SCHED_FIFO vCPUs, bound and huge pages, no exits for HLT and PAUSE, KVM_HINTS_REALTIME
+    off @2;          # nothing (--no-perf-mode)
+  }
+  mode @0 :Mode;
+  haltPoll :union {
+    asHost @1 :Void;
+    nanos @2 :UInt32;
+  }
+  cpus @3 :List(UInt16);         # of each vCPU
+  serviceCpus @4 :List(UInt16);  # of the harness
+  nodes @5 :List(UInt32);        # host NUMA node of each guest node's memory
 }
 
 struct RunRecord {
@@ -108,5 +132,6 @@ struct RunRecord {
   monitorAttach @18 :Sample.Attached;
   monitor @19 :MonitorSummary;
   exit @20 :Machine.ExitReason;
+  performance @22 :PerformanceFacts;
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

@@ -10,11 +10,8 @@ struct GuestOrders {
   scenario @0 :import "scenario.capnp".Scenario;
   cpusets @1 :List(ResolvedCpuset);  # every cpuset of the scenario, resolved by the host, in use order
   scheduler @2 :SchedulerOrders;
-  nodes @3 :UInt32;
-  llcs @4 :UInt32;
-  coresPerLlc @5 :UInt32;
-  threadsPerCore @6 :UInt32;
-  runId @7 :Text;                    # must equal the image's /ktstr/run
+  topology @3 :Text;                 # as guest/topology.h writes it
+  runId @4 :Text;                    # must equal the image's /ktstr/run
 }
 
 struct ResolvedCpuset {
@@ -66,6 +63,17 @@ struct GuestFacts {
   uptimeMs @5 :UInt32;        # when init began
   llcCpulists @6 :List(Text); # what the kernel's sysfs says, per LLC in order of first CPU (index3/shared_cpu_list)
   nodeCpulists @7 :List(Text);
+  coreCpulists @8 :List(Text); # as llcCpulists (topology/thread_siblings_list)
+  packageIds @9 :List(UInt32); # of each online CPU (topology/physical_package_id)
+  coreIds @10 :List(UInt32);   # of each online CPU, within its package (topology/core_id)
+  nodes @11 :List(NodeFacts);  # node0, node1, ...
+  memoryTiers @12 :List(Text); # nodes of each tier, fastest first; empty where the kernel has no tiers
+}
+
+struct NodeFacts {
+  memTotalKib @0 :UInt64;        # what is left of its memory after boot
+  distances @1 :List(UInt32);    # to node0, node1, ...
+  initiators @2 :List(UInt32);   # the nodes that reach its memory best (access0/initiators); empty without HMAT
 }
 
 struct HistogramBucket {

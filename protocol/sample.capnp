@@ -50,6 +50,9 @@ struct Sample {
   jiffies @3 :UInt64;           # guest jiffies_64
   scx @4 :ScxSample;
   cpus @5 :List(CpuSample);
+  vcpuTimesAtNs @6 :UInt64;
+  # Host CLOCK_MONOTONIC when the VMM had told each vCPU's host CPU time, soon after atNs. 0: it did not, or not in
+  # time, and hostTimeNs has no meaning in this sample.
 }
 
 struct ScxSample {
@@ -71,6 +74,7 @@ struct CpuSample {
   scxFlags @8 :UInt32;          # enum scx_rq_flags
   localDsqDepth @9 :UInt32;     # scx_rq.local_dsq.nr
   torn @10 :Bool;               # two reads of the clock around the fields differed in all retries
+  hostTimeNs @11 :UInt64;       # host CPU time of the vCPU since its start; see Sample.vcpuTimesAtNs
 }
 
 enum EndKind {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -46,80 +47,52 @@ scmp_arg_cmp toSeccomp(const ArgumentRule& rule) {
 }
 
 // ---- KTSTR_SANDBOX=log
-// -------------------------------------------------------------------------------------
 
 // What the SIGSYS handler needs, made before the filter is there: in a signal handler nothing can be looked
 // up.
-struct Violation {
-  std::string process;
-  std::vector<std::string> names;  // by syscall number
-};
-Violation* violation = nullptr;
-thread_local const char* threadName = nullptr;  // of a thread with a sandbox of its own
+std::vector<std::string> syscallNames;
+thread_local const char* violator = nullptr;  // of a thread with a sandbox of its own
+std::string process;
 
-// A line put together without the heap.
-class Line {
- public:
-  void add(const char* string) {
-    while (*string != 0 && size_ < sizeof buffer_) buffer_[size_++] = *string++;
-  }
-  void addHex(uint64_t value) {
-    add("0x");
-    int shift = 60;
-    while (shift > 0 && value >> shift == 0) shift -= 4;
-    for (; shift >= 0; shift -= 4) {
-      const char digit[] = {"0123456789abcdef"[value >> shift & 15], 0};
-      add(digit);
-    }
-  }
-  void writeTo(int fd) const { (void)!write(fd, buffer_, size_); }
-
- private:
-  char buffer_[512];
-  size_t size_ = 0;
-};
-
-std::array<uint64_t, 6> argumentsOf(const mcontext_t& machine) {
+std::array<unsigned long long, 6> argumentsOf(const mcontext_t& machine) {
 #if defined(__x86_64__)
-  std::array<uint64_t, 6> arguments{};
-  constexpr int registers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
-  for (size_t i = 0; i < 6; ++i) arguments[i] = static_cast<uint64_t>(machine.gregs[registers[i]]);
-  return arguments;
+  const auto& r = machine.gregs;
+  const auto argument = [&r](int index) { return static_cast<unsigned long long>(r[index]); };
+  return {argument(REG_RDI), argument(REG_RSI), argument(REG_RDX),
+          argument(REG_R10), argument(REG_R8),  argument(REG_R9)};
 #else
-  return {machine.regs[0], machine.regs[1], machine.regs[2],
-          machine.regs[3], machine.regs[4], machine.regs[5]};
+  const auto& r = machine.regs;
+  return {r[0], r[1], r[2], r[3], r[4], r[5]};
 #endif
 }
 
+// glibc's snprintf() takes neither heap nor lock for these conversions.
 void onViolation(int, siginfo_t* info, void* context) {
   const auto number = static_cast<size_t>(info->si_syscall);
-  const bool known = number < violation->names.size() && !violation->names[number].empty();
-  Line line;
-  line.add(threadName != nullptr ? threadName : violation->process.c_str());
-  line.add(": seccomp: forbidden syscall ");
-  known ? line.add(violation->names[number].c_str()) : line.addHex(number);
-  const char* separator = "(";
-  for (const uint64_t argument : argumentsOf(static_cast<ucontext_t*>(context)->uc_mcontext)) {
-    line.add(separator);
-    line.addHex(argument);
-    separator = ", ";
-  }
-  line.add(")\n");
-  line.writeTo(2);
+  const auto a = argumentsOf(static_cast<ucontext_t*>(context)->uc_mcontext);
+  char line[512], unknown[32];
+  snprintf(unknown, sizeof unknown, "0x%zx", number);
+  const int size =
+      snprintf(line, sizeof line,
+               "%s: seccomp: forbidden syscall %s(0x%llx, 0x%llx, 0x%llx, 0x%llx, 0x%llx, 0x%llx)\n",
+               violator != nullptr ? violator : process.c_str(),
+               number < syscallNames.size() ? syscallNames[number].c_str() : unknown, a[0], a[1], a[2], a[3],
+               a[4], a[5]);
+  (void)!write(2, line, std::min(sizeof line - 1, static_cast<size_t>(size)));
   // SIGSYS is blocked here: one more violation kills, by SIGSYS.
   for (;;) syscall(0x7fff);
 }
 
-void reportViolations(const std::string& process) {
-  if (violation != nullptr) {  // a further filter, for this thread alone
-    threadName = strdup(process.c_str());
+void reportViolations(const std::string& name) {
+  if (!process.empty()) {  // a further filter, for this thread alone
+    violator = strdup(name.c_str());
     return;
   }
-  violation = new Violation{process, {}};
+  process = name;
   for (int number = 0; number < 1024; ++number) {
-    char* name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
-    violation->names.emplace_back(name != nullptr ? name : "");
-    free(name);
+    const std::unique_ptr<char, decltype(&free)> known(
+        seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number), free);
+    syscallNames.push_back(known ? known.get() : hex(static_cast<uint64_t>(number)));
   }
   struct sigaction action {};
   action.sa_sigaction = onViolation;

@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/process.h"
@@ -390,8 +391,8 @@ TEST(SandboxEventLoop, RunsCapnProtoOverConnectedSockets) {
 TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
   char name[] = "/tmp/ktstr-sandbox-XXXXXX";
   const std::string directory = mkdtemp(name);
-  ListenOptions options;
-  options.path = directory + "/test.sock";
+  AcceptOptions options;
+  const std::string path = directory + "/test.sock";
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   Fd listening(ends[0]), ready(ends[1]);
@@ -399,13 +400,13 @@ TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
     char byte;
     (void)!read(listening.get(), &byte, 1);
     auto io = kj::setupAsyncIo();
-    Connection connection(*io.lowLevelProvider, connectUnix(options.path), nullptr);
+    Connection connection(*io.lowLevelProvider, connectUnix(path), nullptr);
     auto machine = connection.bootstrap().castAs<rpc::Machine>();
     EXPECT_EQ(machine.freezeRequest().send().wait(io.waitScope).getMicros(), 42u);
   });
   const Outcome outcome = inChild(Mode::log, [&] {
     auto io = kj::setupAsyncIo();
-    Fd listener = listenUnix(options);
+    Fd listener = listenUnix(path, 0600);
     const int number = listener.get();
     auto paf = kj::newPromiseAndFulfiller<void>();
     rpc::Machine::Client machine = kj::heap<TestMachine>();
@@ -420,7 +421,7 @@ TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
   client.join();
   EXPECT_EQ(outcome.status, "killed by SIGSYS");
   EXPECT_THAT(outcome.stderrText, HasSubstr("forbidden syscall accept4"));
-  unlink(options.path.c_str());
+  unlink(path.c_str());
   rmdir(directory.c_str());
 }
 

@@ -11,6 +11,7 @@
 
 #include "protocol/error.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 namespace {

@@ -2,14 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <string_view>
 
 #include "protocol/error.h"
 #include "protocol/log.h"
@@ -30,57 +27,52 @@ constexpr unsigned wrapFlags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
                                kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                                kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
 
-void setNonBlocking(int fd) {
-  if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
-    throw errnoError("fcntl-failed", text("make descriptor ", fd, " non-blocking"));
-  }
-}
-
 kj::Own<kj::AsyncCapabilityStream> wrapSocket(kj::LowLevelAsyncIoProvider& io, Fd socket) {
   setNonBlocking(socket.get());
   setCloseOnExec(socket.get(), true);
   return io.wrapUnixSocketFd(socket.release(), wrapFlags);
 }
 
-sockaddr_un addressOf(const std::string& path, const char* errorName) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    throw Error(ExitCode::usage, errorName,
-                text("socket path ", path, " has ", path.size(), " bytes, 1 to ", sizeof address.sun_path - 1,
-                     " are possible"),
-                "use a directory with a shorter path");
+// ConnectionLimits::answersFirst.
+class AnswersFirst final : public capnp::MessageStream {
+ public:
+  explicit AnswersFirst(kj::AsyncCapabilityStream& stream) : messages_(stream) {}
+
+  kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> tryReadMessage(
+      kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options,
+      kj::ArrayPtr<capnp::word> scratch) override {
+    // If it failed reading will tell.
+    return written_.addBranch().catch_([](kj::Exception&&) {}).then([this, fds, options, scratch] {
+      return messages_.tryReadMessage(fds, options, scratch);
+    });
   }
-  memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
+  kj::Promise<void> writeMessage(kj::ArrayPtr<const int> fds,
+                                 kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) override {
+    written_ = messages_.writeMessage(fds, segments).fork();
+    return written_.addBranch();
+  }
+  kj::Promise<void> writeMessages(
+      kj::ArrayPtr<kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> all) override {
+    written_ = messages_.writeMessages(all).fork();
+    return written_.addBranch();
+  }
+  kj::Maybe<int> getSendBufferSize() override { return messages_.getSendBufferSize(); }
+  kj::Promise<void> end() override { return messages_.end(); }
 
-Fd makeSocket(const char* errorName) {
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) throw errnoError(errorName, "make a socket");
-  return socket;
-}
+ private:
+  capnp::AsyncCapabilityMessageStream messages_;
+  kj::ForkedPromise<void> written_ = kj::Promise<void>(kj::READY_NOW).fork();
+};
 
-// 0, or the errno of connect().
-int tryConnect(int socket, const sockaddr_un& address) {
-  int result;
-  do {
-    result = connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  } while (result != 0 && errno == EINTR);
-  return result == 0 ? 0 : errno;
-}
-
-// Whether `path` is a socket that nobody listens on any more.
-bool isStale(const std::string& path, const sockaddr_un& address) {
-  struct stat status {};
-  if (lstat(path.c_str(), &status) != 0) return errno == ENOENT;
-  return S_ISSOCK(status.st_mode) && tryConnect(makeSocket("listen-failed").get(), address) == ECONNREFUSED;
+kj::Own<capnp::MessageStream> messagesOn(kj::AsyncCapabilityStream& stream, const ConnectionLimits& limits) {
+  if (limits.answersFirst) return kj::heap<AnswersFirst>(stream);
+  return kj::heap<capnp::AsyncCapabilityMessageStream>(stream);
 }
 
 // One listener and the connections made through it.
 class Server final : private kj::TaskSet::ErrorHandler {
  public:
-  Server(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
+  Server(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
          std::function<capnp::Capability::Client(uid_t)> bootstrap, std::function<void()> gone)
       : io_(*io.lowLevelProvider),
         listener_(std::move(listener)),
@@ -101,7 +93,7 @@ class Server final : private kj::TaskSet::ErrorHandler {
       } else if (errno == EAGAIN) {
         return observer_.whenBecomesReadable().then([this] { return run(); });
       } else if (errno != EINTR && errno != ECONNABORTED) {
-        log::warn(text(options_.path, ": cannot accept a connection: ", strerror(errno)));
+        log::warn(text(options_.name, ": cannot accept a connection: ", strerror(errno)));
         return io_.getTimer().afterDelay(100 * kj::MILLISECONDS).then([this] { return run(); });
       }
     }
@@ -112,11 +104,11 @@ class Server final : private kj::TaskSet::ErrorHandler {
     const uid_t uid = peerUid(socket.get());
     const auto& allowed = options_.allowedUids;
     if (uid != ownUid_ && std::find(allowed.begin(), allowed.end(), uid) == allowed.end()) {
-      log::warn(text(options_.path, ": refused a connection from uid ", uid));
+      log::warn(text(options_.name, ": refused a connection from uid ", uid));
       return;
     }
     if (count_ == options_.maxConnections) {
-      log::warn(text(options_.path, ": refused a connection beyond the limit of ", count_));
+      log::warn(text(options_.name, ": refused a connection beyond the limit of ", count_));
       return;
     }
     auto connection = kj::heap<Connection>(io_, std::move(socket), bootstrap_(uid), limits_);
@@ -128,12 +120,12 @@ class Server final : private kj::TaskSet::ErrorHandler {
   }
 
   void taskFailed(kj::Exception&& exception) override {
-    log::warn(text(options_.path, ": connection failed: ", exception.getDescription().cStr()));
+    log::warn(text(options_.name, ": connection failed: ", exception.getDescription().cStr()));
   }
 
   kj::LowLevelAsyncIoProvider& io_;
   Fd listener_;
-  ListenOptions options_;
+  AcceptOptions options_;
   ConnectionLimits limits_;
   std::function<capnp::Capability::Client(uid_t)> bootstrap_;
   std::function<void()> gone_;
@@ -160,8 +152,8 @@ class FdServer final : public rpc::Fd::Server {
 Connection::Connection(kj::LowLevelAsyncIoProvider& io, Fd socket, capnp::Capability::Client bootstrap,
                        ConnectionLimits limits)
     : stream_(wrapSocket(io, std::move(socket))),
-      messages_(*stream_),
-      network_(messages_, limits.fdsPerMessage, capnp::rpc::twoparty::Side::SERVER, receiveOptions(limits)),
+      messages_(messagesOn(*stream_, limits)),
+      network_(*messages_, limits.fdsPerMessage, capnp::rpc::twoparty::Side::SERVER, receiveOptions(limits)),
       rpc_(capnp::makeRpcServer(network_, kj::mv(bootstrap))) {
   rpc_.setFlowLimit(limits.flowBytes / sizeof(capnp::word));
 }
@@ -177,60 +169,13 @@ kj::Promise<void> Connection::onDisconnect() {
   return network_.onDisconnect();
 }
 
-Fd listenUnix(const ListenOptions& options) {
-  const sockaddr_un address = addressOf(options.path, "listen-failed");
-  Fd socket = makeSocket("listen-failed");
-  fchmod(socket.get(), 0600);  // what bind() gives the file, until chmod() below
-  const auto bindTo = [&] {
-    return bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  };
-  bool bound = bindTo();
-  if (!bound && errno == EADDRINUSE) {
-    if (!isStale(options.path, address)) {
-      throw Error(ExitCode::infrastructure, "address-in-use",
-                  options.path + " is in use by another process or is no socket",
-                  "end that process or use another path");
-    }
-    unlink(options.path.c_str());
-    bound = bindTo();
-  }
-  if (!bound) throw errnoError("listen-failed", "bind " + options.path);
-  // Its starter may give the file to another user from bind() on; then chmod() is not ours to call.
-  const bool asBound = options.mode == 0600;
-  if ((!asBound && chmod(options.path.c_str(), options.mode) != 0) || listen(socket.get(), 16) != 0) {
-    const int number = errno;
-    unlink(options.path.c_str());
-    throw errnoError("listen-failed", "listen on " + options.path, {}, number);
-  }
-  return socket;
-}
-
-Fd connectUnix(const std::string& path) {
-  const sockaddr_un address = addressOf(path, "connect-failed");
-  Fd socket = makeSocket("connect-failed");
-  const int number = tryConnect(socket.get(), address);
-  if (number != 0) {
-    throw errnoError("connect-failed", "connect to " + path, "check that its process is running", number);
-  }
-  return socket;
-}
-
-kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
+kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
                         std::function<capnp::Capability::Client(uid_t)> bootstrap,
                         std::function<void()> gone) {
   auto server = kj::heap<Server>(io, std::move(listener), std::move(options), limits, std::move(bootstrap),
                                  std::move(gone));
   auto running = kj::evalLater([&running = *server] { return running.run(); });
   return running.attach(kj::mv(server));
-}
-
-uid_t peerUid(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-    throw errnoError("peer-unknown", text("SO_PEERCRED of descriptor ", socket));
-  }
-  return peer.uid;
 }
 
 kj::Promise<Fd> takeFd(capnp::Capability::Client capability) {
@@ -249,25 +194,6 @@ kj::Promise<Fd> takeFd(capnp::Capability::Client capability) {
 
 capnp::Capability::Client giveFd(Fd fd) {
   return kj::heap<FdServer>(std::move(fd));
-}
-
-void rethrowAsError(const kj::Exception& exception) {
-  std::string_view what(exception.getDescription().begin(), exception.getDescription().size());
-  for (const std::string_view prefix : {"remote exception: ", "std::exception: "}) {
-    while (what.starts_with(prefix)) what.remove_prefix(prefix.size());
-  }
-  const size_t colon = what.find(": ");
-  const std::string_view name = what.substr(0, colon);
-  const bool named =
-      colon != std::string_view::npos && colon > 0 &&
-      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string_view::npos;
-  if (named) {
-    throw Error(ExitCode::infrastructure, std::string(name), std::string(what.substr(colon + 2)));
-  }
-  if (exception.getType() == kj::Exception::Type::DISCONNECTED) {
-    throw Error(ExitCode::infrastructure, "peer-disconnected", std::string(what));
-  }
-  throw Error(ExitCode::infrastructure, "call-failed", std::string(what));
 }
 
 }  // namespace ktstr

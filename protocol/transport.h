@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "protocol/fd.h"
+#include "protocol/socket.h"
 
 namespace ktstr {
 
@@ -18,6 +19,10 @@ struct ConnectionLimits {
   unsigned fdsPerMessage = 1;          // descriptors accepted with one message; surplus ones are closed
   size_t flowBytes = size_t{1} << 20;  // bytes of calls in flight before reading from the peer pauses
   uint64_t messageWords = uint64_t{1} << 20;  // largest message, in 8-byte words
+  // For servers: while the peer does not read what it was sent, nothing more is read from it. Otherwise a
+  // peer that calls and never reads fills our memory with answers. If both ends do it they can wait for each
+  // other for ever.
+  bool answersFirst = false;
 };
 
 // One connection, our end. `bootstrap` is the whole authority the peer gets. Lives until either side closes.
@@ -33,33 +38,22 @@ class Connection {
 
  private:
   kj::Own<kj::AsyncCapabilityStream> stream_;
-  capnp::AsyncCapabilityMessageStream messages_;
+  kj::Own<capnp::MessageStream> messages_;
   capnp::TwoPartyVatNetwork network_;
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;
 };
 
-struct ListenOptions {
-  std::string path;
-  unsigned mode = 0600;
+struct AcceptOptions {
+  std::string name;                // of the socket, for the log
   std::vector<uid_t> allowedUids;  // by SO_PEERCRED, besides our own; others are closed at once and logged
   unsigned maxConnections = 16;    // further ones are closed at once and logged
 };
 
-// Binds and listens; replaces a stale socket file that nobody listens on. Throws Error "address-in-use",
-// "listen-failed". The caller unlinks the path at its end.
-Fd listenUnix(const ListenOptions& options);
-
-// Connects. Throws Error "connect-failed" naming the path and errno.
-Fd connectUnix(const std::string& path);
-
 // Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(its uid), keeps
 // it until it disconnects. `gone` is called after each disconnect.
-kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, ListenOptions options, ConnectionLimits limits,
+kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
                         std::function<capnp::Capability::Client(uid_t)> bootstrap,
                         std::function<void()> gone = {});
-
-// The uid of the peer of a connected Unix socket.
-uid_t peerUid(int socket);
 
 // Descriptor behind an Fd capability received from a peer, duplicated (the result is owned by the caller).
 // Fails with Error "no-descriptor" if the peer sent none.
@@ -71,10 +65,5 @@ kj::Promise<Fd> takeFd(capnp::Capability::Client capability);
 // So keep a reference of your own for as long as the connection lives, and hand out the same one again if
 // asked again.
 capnp::Capability::Client giveFd(Fd fd);
-
-// An Error thrown by a method arrives at its caller as a kj::Exception; turns it back into an Error of that
-// name, with the hint in the message and ExitCode::infrastructure. Others become "peer-disconnected" or
-// "call-failed".
-[[noreturn]] void rethrowAsError(const kj::Exception& exception);
 
 }  // namespace ktstr

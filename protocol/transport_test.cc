@@ -11,7 +11,9 @@
 #include <filesystem>
 #include <thread>
 
+#include "protocol/call_error.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/text.h"
@@ -53,7 +55,7 @@ class TestVmm final : public rpc::Vmm::Server {
   }
 };
 
-// Hands out one descriptor as console each time it is asked; reset() takes for ever.
+// Hands out one descriptor as console each time it is asked; thaw() takes for ever.
 class TestMachine final : public rpc::Machine::Server {
  public:
   explicit TestMachine(rpc::Fd::Client console) : console_(kj::mv(console)) {}
@@ -61,7 +63,7 @@ class TestMachine final : public rpc::Machine::Server {
     context.getResults().setStream(console_);
     return kj::READY_NOW;
   }
-  kj::Promise<void> reset(ResetContext) override { return kj::NEVER_DONE; }
+  kj::Promise<void> thaw(ThawContext) override { return kj::NEVER_DONE; }
 
  private:
   rpc::Fd::Client console_;
@@ -95,15 +97,6 @@ std::string errorOf(kj::Promise<T> promise, kj::WaitScope& wait) {
   return result;
 }
 
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 kj::Promise<void> importInto(rpc::Vmm::Client vmm, rpc::Fd::Client fd) {
   auto request = vmm.importMemoryRequest();
   request.setFd(fd);
@@ -126,7 +119,7 @@ TEST(ConnectionCalls, FailWhenThePeerGoes) {
                                      kj::heap<TestMachine>(kj::heap<PlainFd>()));
   Connection client(*io.lowLevelProvider, std::move(sockets.second), nothing());
   auto machine = client.bootstrap().castAs<rpc::Machine>();
-  auto pending = machine.resetRequest().send().ignoreResult();
+  auto pending = machine.thawRequest().send().ignoreResult();
   EXPECT_FALSE(pending.poll(io.waitScope));
   server = nullptr;
   EXPECT_THAT(errorOf(kj::mv(pending), io.waitScope), HasSubstr("peer-disconnected: "));
@@ -361,15 +354,15 @@ struct Served : testing::Test {
     char name[] = "/tmp/ktstr-transport-XXXXXX";
     directory = mkdtemp(name);
     chmod(directory.c_str(), 0755);
-    options.path = directory + "/test.sock";
-    options.mode = 0666;
+    path = directory + "/test.sock";
+    options.name = path;
     options.maxConnections = 2;
   }
   ~Served() noexcept override { std::filesystem::remove_all(directory); }
 
   void start() {
     running = serve(
-                  io, listenUnix(options), options, {.messageWords = 1 << 16},
+                  io, listenUnix(path, 0666), options, {.messageWords = 1 << 16},
                   [](uid_t) { return kj::heap<TestVmm>(); }, [this] { ++gone; })
                   .eagerlyEvaluate([](kj::Exception&& exception) { FAIL() << kj::str(exception).cStr(); });
   }
@@ -387,14 +380,15 @@ struct Served : testing::Test {
     });
   }
   void expectServed() {
-    Connection client(*io.lowLevelProvider, connectUnix(options.path), nothing());
+    Connection client(*io.lowLevelProvider, connectUnix(path), nothing());
     auto vmm = client.bootstrap().castAs<rpc::Vmm>();
     EXPECT_GT(vmm.infoRequest().send().wait(io.waitScope).getInfo().getEngine().size(), 0u);
   }
 
   kj::AsyncIoContext io = kj::setupAsyncIo();
   std::string directory;
-  ListenOptions options;
+  std::string path;
+  AcceptOptions options;
   int gone = 0;
   kj::Promise<void> running = kj::NEVER_DONE;
 };
@@ -402,7 +396,7 @@ struct Served : testing::Test {
 TEST_F(Served, ServesOneAfterTheOtherAndNoticesTheEnd) {
   start();
   struct stat status {};
-  ASSERT_EQ(stat(options.path.c_str(), &status), 0);
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0666u);
   const ptrdiff_t before = openDescriptors();
   for (int i = 1; i <= 5; ++i) {
@@ -414,9 +408,9 @@ TEST_F(Served, ServesOneAfterTheOtherAndNoticesTheEnd) {
 
 TEST_F(Served, RefusesConnectionsBeyondTheLimit) {
   start();
-  Fd first = connectUnix(options.path);
-  const Fd second = connectUnix(options.path);
-  const Fd third = connectUnix(options.path);
+  Fd first = connectUnix(path);
+  const Fd second = connectUnix(path);
+  const Fd third = connectUnix(path);
   testing::internal::CaptureStderr();
   log::start("test");
   expectClosed(third);
@@ -438,7 +432,7 @@ TEST_F(Served, RefusesOtherUsers) {
     if (pid == 0) {
       if (setuid(uid) != 0) _exit(9);
       char byte = 0;
-      const Fd socket = connectUnix(options.path);
+      const Fd socket = connectUnix(path);
       writeAll(connecting.get(), "c");
       _exit(read(socket.get(), &byte, 1) == 0 ? 0 : 1);  // until the server closes it
     }
@@ -469,7 +463,7 @@ TEST_F(Served, RefusesOtherUsers) {
 TEST_F(Served, SurvivesGarbage) {
   start();
   for (const unsigned seed : {0u, 1u, 0x7fu, 0xffu}) {
-    const Fd socket = connectUnix(options.path);
+    const Fd socket = connectUnix(path);
     std::string bytes(4096, static_cast<char>(seed));
     for (size_t i = 0; seed == 1 && i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 37);
     writeAll(socket.get(), bytes);
@@ -482,7 +476,7 @@ TEST_F(Served, SurvivesGarbage) {
 
 TEST_F(Served, DropsAPeerWhoseMessageIsTooLarge) {
   start();
-  const Fd socket = connectUnix(options.path);
+  const Fd socket = connectUnix(path);
   const uint32_t header[] = {0, (1 << 16) + 1};  // one segment, one word more than allowed
   writeAll(socket.get(), std::as_bytes(std::span(header)));
   expectClosed(socket);
@@ -492,44 +486,12 @@ TEST_F(Served, DropsAPeerWhoseMessageIsTooLarge) {
 TEST_F(Served, SurvivesAPeerThatStopsInAMessage) {
   start();
   {
-    const Fd socket = connectUnix(options.path);
+    const Fd socket = connectUnix(path);
     const uint32_t header[] = {0, 1 << 15};
     writeAll(socket.get(), std::as_bytes(std::span(header)));
   }
   turnUntil([&] { return gone == 1; });
   expectServed();
-}
-
-// ---- socket files
-// --------------------------------------------------------------------------------------------
-
-TEST_F(Served, ReplacesOnlyStaleSockets) {
-  Fd listener = listenUnix(options);
-  EXPECT_THAT(errorOf([&] { listenUnix(options); }), HasSubstr("address-in-use: " + options.path));
-  listener.reset();
-  listener = listenUnix(options);
-  EXPECT_NO_THROW(connectUnix(options.path));
-  options.path = directory + "/file";
-  openFile(options.path, O_CREAT | O_WRONLY, 0600);
-  EXPECT_THAT(errorOf([&] { listenUnix(options); }), HasSubstr("address-in-use: " + options.path));
-  EXPECT_TRUE(std::filesystem::exists(options.path));
-}
-
-TEST_F(Served, NamesPathAndReason) {
-  EXPECT_EQ(errorOf([&] { connectUnix(options.path); }),
-            "connect-failed: connect to " + options.path +
-                ": No such file or directory (check that its process is running)");
-  EXPECT_THAT(errorOf([] { connectUnix(std::string(108, 'x')); }),
-              HasSubstr("has 108 bytes, 1 to 107 are possible"));
-  options.path = directory + "/none/test.sock";
-  EXPECT_EQ(errorOf([&] { listenUnix(options); }),
-            "listen-failed: bind " + options.path + ": No such file or directory");
-}
-
-TEST(Peer, IsKnownByItsUid) {
-  const auto sockets = makeSocketPair();
-  EXPECT_EQ(peerUid(sockets.first.get()), geteuid());
-  EXPECT_THAT(errorOf([] { peerUid(-1); }), HasSubstr("peer-unknown"));
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 # System tests: whole runs through the built executables. One binary each, in build/test/system; what needs a /dev/kvm
 # that boots Linux in build/test/kvm (tests/tools/kvm-tests.sh).
-system_tests := system/usage system/run system/failure kvm/kvm
+system_tests := system/usage system/run system/topology system/failure kvm/kvm
 
 libraries += harness
-harness.sources := tests/system/harness.cc
+harness.sources := tests/system/harness.cc tests/system/topology_expectations.cc
+harness.packages := gtest
 harness.needs := topology json protocol
 
 define system_test_rules

@@ -26,18 +26,6 @@ void require(bool good, const std::string& field, uint64_t value, const std::str
   if (!good) invalid(field, text(value, " (", hex(value), ")"), must);
 }
 
-const char* kindName(RegionKind kind) {
-  switch (kind) {
-    case RegionKind::RAM:
-      return "ram";
-    case RegionKind::BASE:
-      return "base";
-    case RegionKind::MAILBOX:
-      return "mailbox";
-  }
-  return "unknown";
-}
-
 uint64_t toGpa(uint64_t linear) {
   return linear < kLowEnd ? linear : linear + (kHighStart - kLowEnd);
 }
@@ -53,12 +41,9 @@ void checkTopology(rpc::CpuTopology::Reader topology, CheckedMachine& machine) {
     require(value >= 1 && value <= kMaxVcpus, text("topology.", field), value, text("from 1 to ", kMaxVcpus));
     return value;
   };
-  machine.nodes = number("nodes", topology.getNodes());
   machine.llcs = number("llcs", topology.getLlcs());
   machine.coresPerLlc = number("coresPerLlc", topology.getCoresPerLlc());
   machine.threadsPerCore = number("threadsPerCore", topology.getThreadsPerCore());
-  require(machine.llcs % machine.nodes == 0, "topology.llcs", machine.llcs,
-          text("a multiple of topology.nodes = ", machine.nodes));
   const uint64_t vcpus = uint64_t{machine.llcs} * machine.coresPerLlc * machine.threadsPerCore;
   require(vcpus <= kMaxVcpus, "topology's number of vCPUs", vcpus, text("at most ", kMaxVcpus));
   machine.vcpus = static_cast<uint32_t>(vcpus);
@@ -81,14 +66,14 @@ void checkOrder(const std::string& field, const CheckedRegion& region,
                 const std::vector<CheckedRegion>& before) {
   if (before.empty()) {
     if (region.kind != RegionKind::RAM)
-      invalid(field + ".kind", kindName(region.kind), "ram (RAM comes first)");
+      invalid(field + ".kind", kj::str(region.kind).cStr(), "ram (RAM comes first)");
     return;
   }
   const CheckedRegion& last = before.back();
   const bool moreRam = region.kind == RegionKind::RAM;
   const bool ordered = moreRam ? last.kind == RegionKind::RAM && before.size() < 2 : region.kind > last.kind;
   if (!ordered) {
-    invalid(field + ".kind", text(kindName(region.kind), " after ", kindName(last.kind)),
+    invalid(field + ".kind", text(kj::str(region.kind).cStr(), " after ", kj::str(last.kind).cStr()),
             "in the order ram, ram above 4 GiB, base, mailbox");
   }
   for (const CheckedRegion& other : before) {
@@ -213,6 +198,23 @@ void checkMsrs(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
   }
 }
 
+void checkPlacement(rpc::Placement::Reader source, CheckedMachine& machine) {
+  const auto cpus = source.getCpus();
+  require(cpus.size() == 0 || cpus.size() == machine.vcpus, "placement.cpus' number", cpus.size(),
+          text("none or one per vCPU, ", machine.vcpus));
+  for (const uint16_t cpu : cpus) {
+    require(cpu < kMaxHostCpus, "placement.cpus", cpu, text("below ", kMaxHostCpus));
+    machine.placement.cpus.push_back(cpu);
+  }
+  machine.placement.priority = source.getPriority();
+  require(machine.placement.priority <= 98, "placement.priority", source.getPriority(), "at most 98");
+  machine.placement.keepIdle = source.getKeepIdle();
+  if (!source.getHaltPoll().isNanos()) return;
+  machine.placement.haltPollNanos = source.getHaltPoll().getNanos();
+  require(*machine.placement.haltPollNanos <= 1'000'000'000, "placement.haltPoll",
+          source.getHaltPoll().getNanos(), "at most 1 s");
+}
+
 }  // namespace
 
 uint64_t CheckedMachine::ramBytes() const {
@@ -237,6 +239,7 @@ CheckedMachine checkMachine(rpc::PreparedMachine::Reader source, std::span<const
   checkVcpus(source, machine);
   checkCpuid(source, machine);
   checkMsrs(source, machine);
+  checkPlacement(source.getPlacement(), machine);
   return machine;
 }
 

@@ -26,6 +26,7 @@ constexpr unsigned kMaxRegions = 8;
 constexpr unsigned kMaxCpuidEntries = 256;
 constexpr unsigned kMaxMsrs = 256;
 constexpr unsigned kMaxName = 64;
+constexpr unsigned kMaxHostCpus = 1024;  // CPU_SETSIZE
 
 // What the VMM found out about an imported memory object (vmm/guest_memory.h).
 struct MemoryFacts {
@@ -57,15 +58,24 @@ struct MsrEntry {
   uint64_t value;
 };
 
+// As rpc::Placement.
+struct Placement {
+  std::vector<uint16_t> cpus;  // none, or one per vCPU, each below kMaxHostCpus
+  uint8_t priority;
+  bool keepIdle;
+  std::optional<uint32_t> haltPollNanos;
+};
+
 // A machine all of whose numbers are good.
 struct CheckedMachine {
   std::string name;
-  uint32_t nodes, llcs, coresPerLlc, threadsPerCore, vcpus;
+  uint32_t llcs, coresPerLlc, threadsPerCore, vcpus;
   std::vector<CheckedRegion> regions;  // ram (one or two), then base, then mailbox
   std::vector<uint32_t> apicIds;       // one per vCPU, distinct
   BootState boot;
   std::vector<CpuidEntry> cpuid;  // no two alike
   std::vector<MsrEntry> msrs;     // of those that a preparer may set
+  Placement placement;
 
   uint64_t ramBytes() const;
   const CheckedRegion* find(rpc::RegionKind kind) const;  // the first of that kind, or null

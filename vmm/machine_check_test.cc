@@ -30,7 +30,6 @@ struct Sample {
   Sample() {
     machine.setName("sample");
     auto topology = machine.initTopology();
-    topology.setNodes(1);
     topology.setLlcs(2);
     topology.setCoresPerLlc(2);
     topology.setThreadsPerCore(1);
@@ -103,13 +102,11 @@ TEST(MachineCheck, Name) {
 }
 
 TEST(MachineCheck, Topology) {
-  EXPECT_INVALID("topology.nodes is 0", s.machine.getTopology().setNodes(0));
   EXPECT_INVALID("topology.llcs is 0", s.machine.getTopology().setLlcs(0));
   EXPECT_INVALID("topology.coresPerLlc is 0", s.machine.getTopology().setCoresPerLlc(0));
   EXPECT_INVALID("topology.threadsPerCore is 0", s.machine.getTopology().setThreadsPerCore(0));
   EXPECT_INVALID("topology.threadsPerCore", s.machine.getTopology().setThreadsPerCore(0xffffffff));
   EXPECT_INVALID("topology.llcs is 513", s.machine.getTopology().setLlcs(513));
-  EXPECT_INVALID("topology.llcs is 2 (0x2), must be a multiple", s.machine.getTopology().setNodes(3));
   EXPECT_INVALID("topology's number of vCPUs is 516", s.machine.getTopology().setCoresPerLlc(258));
   EXPECT_INVALID("vcpus' number is 4", s.machine.getTopology().setThreadsPerCore(2));
 }
@@ -185,8 +182,54 @@ TEST(MachineCheck, Vcpus) {
   EXPECT_INVALID("vcpus[0].cr3", s.vcpu(0).setCr3(2 * kGiB));
   EXPECT_INVALID("vcpus[0].gdtGpa", s.vcpu(0).setGdtGpa(2 * kGiB - 16));
   EXPECT_INVALID("vcpus[0].gdtLimit", s.vcpu(0).setGdtLimit(0x17));
+  EXPECT_INVALID("vcpus[0].gdtLimit", s.vcpu(0).setGdtLimit(0));
+  EXPECT_INVALID("vcpus' number is 5", s.machine.initVcpus(5));
+}
+
+TEST(MachineCheck, Cpuid) {
   EXPECT_INVALID("cpuid's number is 257", s.machine.initCpuid(257));
+  EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0x10000));
+  EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0x3fffffff));
+  EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0x40000100));
+  EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0x80010000));
+  EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0xffffffff));
+  EXPECT_INVALID("cpuid[0].index", s.machine.initCpuid(1)[0].setIndex(1));
+  EXPECT_INVALID("cpuid[1].function is 7", auto entries = s.machine.initCpuid(2); entries[0].setFunction(7);
+                 entries[1].setFunction(7));
+  EXPECT_INVALID(
+      "cpuid[2].function is 4", auto entries = s.machine.initCpuid(3); for (auto entry
+                                                                            : entries) {
+        entry.setFunction(4);
+        entry.setIndexed(true);
+      } entries[1]
+                                                                           .setIndex(1);
+      entries[2].setIndex(1));
+}
+
+TEST(MachineCheck, Msrs) {
   EXPECT_INVALID("msrs' number is 257", s.machine.initMsrs(257));
+  EXPECT_INVALID("msrs[0].index", s.machine.initMsrs(1)[0].setIndex(0));
+  EXPECT_INVALID("msrs[0].index", s.machine.initMsrs(1)[0].setIndex(0xc0000080));  // EFER
+  EXPECT_INVALID("msrs[1].index", auto msrs = s.machine.initMsrs(2); msrs[0].setIndex(0x1a0);
+                 msrs[1].setIndex(0x1b));  // IA32_APIC_BASE
+}
+
+TEST(MachineCheck, CpuidAndMsrsAreTakenOver) {
+  Sample sample;
+  auto cpuid = sample.machine.initCpuid(2);
+  for (unsigned i = 0; i < 2; ++i) {
+    cpuid[i].setFunction(0x8000001d);
+    cpuid[i].setIndexed(true);
+    cpuid[i].setIndex(i);
+  }
+  auto msr = sample.machine.initMsrs(1)[0];
+  msr.setIndex(0x2ff);
+  msr.setValue(0xc06);
+  const CheckedMachine machine = sample.check();
+  ASSERT_EQ(machine.cpuid.size(), 2u);
+  EXPECT_EQ(machine.cpuid[1].index, 1u);
+  ASSERT_EQ(machine.msrs.size(), 1u);
+  EXPECT_EQ(machine.msrs[0].value, 0xc06u);
 }
 
 }  // namespace

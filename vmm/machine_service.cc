@@ -74,7 +74,6 @@ class ObserverServer final : public rpc::Observer::Server {
       registers.setRip(values.rip);
       registers.setCr3(values.cr3);
       registers.setLstar(values.lstar);
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
@@ -84,7 +83,6 @@ class ObserverServer final : public rpc::Observer::Server {
       const std::vector<uint64_t> times = vmm_.engine().vcpuTimes();
       auto list = context.getResults().initNanos(static_cast<unsigned>(times.size()));
       for (unsigned i = 0; i < list.size(); ++i) list.set(i, times[i]);
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
@@ -111,7 +109,6 @@ class WriteGateServer final : public rpc::WriteGate::Server {
         throw;
       }
       log::info(text(describe(granted), ": wrote ", vmm::describe({params.getGpa(), bytes.size()})));
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
@@ -141,9 +138,6 @@ class MachineServer final : public rpc::Machine::Server {
     vmm_.engine().stop();
     return vmm_.engine().ended();
   }
-  kj::Promise<void> reset(ResetContext) override {
-    return answering([this] { return engine().reset(); });
-  }
   kj::Promise<void> freeze(FreezeContext context) override {
     return answering([this, context]() mutable {
       return engine().freeze().then(
@@ -163,13 +157,11 @@ class MachineServer final : public rpc::Machine::Server {
   kj::Promise<void> console(ConsoleContext context) override {
     return answering([this, context]() mutable {
       context.getResults().setStream(giveFd(vmm_.engine().takeConsole()).castAs<rpc::Fd>());
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
   kj::Promise<void> doorbell(DoorbellContext context) override {
     return answering([this, context]() mutable {
       context.getResults().setStream(giveFd(vmm_.engine().takeDoorbell()).castAs<rpc::Fd>());
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
   kj::Promise<void> observer(ObserverContext context) override {
@@ -184,7 +176,6 @@ class MachineServer final : public rpc::Machine::Server {
       vmm_.machine().memory.checkRanges(ranges);
       if (context.getParams().getPublish()) vmm_.published = ranges;
       context.getResults().setGate(kj::heap<WriteGateServer>(vmm_, "control", std::move(ranges)));
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
 

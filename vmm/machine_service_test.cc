@@ -7,60 +7,12 @@
 
 #include <cstring>
 
-#include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
-#include "vmm/test_client.h"
-
-extern "C" {
-extern const std::byte ktstr_probe[];
-extern const std::byte ktstr_probe_end[];
-}
+#include "vmm/test_fixture.h"
 
 namespace ktstr::vmm {
 namespace {
-
-template <typename Call>
-std::string errorOf(Call&& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
-#define EXPECT_ERROR(name, ...) EXPECT_EQ(errorOf([&] { __VA_ARGS__; }).substr(0, strlen(name)), name)
-
-class MachineTest : public testing::TestWithParam<const char*> {
- protected:
-  MachineTest() : ramView_(machine_.ram.get(), 0, machine_.ramBytes, PROT_READ), client_(GetParam()) {}
-  ~MachineTest() noexcept override {}
-
-  void SetUp() override {
-    if (!onKvm()) return;
-    if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
-  }
-  bool onKvm() const { return std::string_view(GetParam()) == "ktstr-vmm"; }
-
-  void start() {
-    vm_.emplace(client_.boot(machine_));
-    client_.takeDoorbell(*vm_);
-    client_.wait(vm_->startRequest().send());
-  }
-  uint64_t word(uint64_t gpa) {
-    return __atomic_load_n(reinterpret_cast<uint64_t*>(ramView_.data() + gpa), __ATOMIC_RELAXED);
-  }
-  void command(std::string_view bytes) {
-    client_.ring(bytes);
-    ASSERT_EQ(client_.hear(), 'k');
-  }
-  auto exitOf() { return client_.wait(vm_->waitRequest().send()); }
-
-  TestMachine machine_;
-  Mapping ramView_;
-  TestClient client_;
-  std::optional<rpc::Machine::Client> vm_;
-};
 
 TEST_P(MachineTest, NothingRunsBeforeStart) {
   auto vm = client_.boot(machine_);
@@ -207,22 +159,6 @@ TEST_P(MachineTest, GateWritesInsideItsRangesOnly) {
   EXPECT_ERROR("gate-range-invalid", grant(8, ~uint64_t{0}, false));
 }
 
-TEST_P(MachineTest, ResetEntersAgain) {
-  start();
-  ASSERT_TRUE(eventually(5000, [&] { return word(kFlatStarts) == 1; }));
-  if (onKvm()) {
-    EXPECT_ERROR("not-supported-by-kvm", client_.wait(vm_->resetRequest().send()));
-    return;
-  }
-  client_.wait(vm_->resetRequest().send());
-  EXPECT_TRUE(eventually(5000, [&] { return word(kFlatStarts) == 2; }));
-  client_.ring("e1");
-  EXPECT_EQ(client_.hear(), '2');
-  client_.ring("r");
-  EXPECT_EQ(exitOf().getExit().getKind(), rpc::ExitKind::RESET)
-      << "a reset by the guest still ends the machine";
-}
-
 TEST_P(MachineTest, GuestResetEndsTheMachine) {
   start();
   client_.ring("r");
@@ -244,21 +180,6 @@ TEST_P(MachineTest, TripleFaultIsAReset) {
   const bool interpreted = onKvm() && !kvmRunsLinux();
   EXPECT_EQ(answer.getExit().getKind(), interpreted ? rpc::ExitKind::ENGINE_FAILED : rpc::ExitKind::RESET)
       << detail;
-}
-
-TEST_P(MachineTest, ConsoleFloodLosesNothing) {
-  start();
-  auto answer = client_.wait(vm_->consoleRequest().send());
-  const Fd console = descriptorOf(client_, answer.getStream());
-  client_.ring("l");
-  size_t total = 0;
-  char bytes[4096];
-  while (total < 16384) {
-    const ssize_t got = read(console.get(), bytes, sizeof bytes);
-    ASSERT_GT(got, 0);
-    total += static_cast<size_t>(got);
-  }
-  EXPECT_EQ(client_.hear(), 'k');
 }
 
 TEST_P(MachineTest, StopEndsAndCanBeRepeated) {
@@ -297,28 +218,12 @@ TEST_P(MachineTest, TimeOfEachVcpuGrowsWhileItRuns) {
     EXPECT_EQ(answer.getNanos().size(), 1u);
     return answer.getNanos()[0];
   };
-  if (!onKvm()) {
-    EXPECT_ERROR("not-supported-by-tcg", nanos());
-    return;
-  }
   const uint64_t before = nanos();
   EXPECT_TRUE(eventually(5000, [&] { return nanos() > before + 1'000'000; }));
   client_.wait(vm_->freezeRequest().send());
   const uint64_t frozen = nanos();
   usleep(50000);
   EXPECT_LT(nanos(), frozen + 10'000'000);
-}
-
-// The guest by which /dev/kvm is judged (vmm/flat/probe.S) asks for nothing that a real CPU does not do.
-TEST_P(MachineTest, ProbeGuestFinishesOnACpuThatCanRunLinux) {
-  constexpr uint64_t load = 0x1000, step = 0x800;
-  machine_.entry = load + 0x10;
-  const std::string_view code(reinterpret_cast<const char*>(ktstr_probe),
-                              static_cast<size_t>(ktstr_probe_end - ktstr_probe));
-  ASSERT_EQ(pwrite(machine_.ram.get(), code.data(), code.size(), load), static_cast<ssize_t>(code.size()));
-  if (onKvm() && !kvmRunsLinux()) GTEST_SKIP() << "this /dev/kvm runs flat guests only";
-  start();
-  EXPECT_TRUE(eventually(5000, [&] { return (word(step) & 0xffffffff) == 6; })) << "steps: " << word(step);
 }
 
 TEST_P(MachineTest, BootsOnce) {
@@ -345,10 +250,7 @@ TEST_P(MachineTest, ForeignAndWrongMemoryIsRefused) {
   EXPECT_ERROR("no-descriptor", client_.wait(client_.vmm().importMemoryRequest().send()));
 }
 
-INSTANTIATE_TEST_SUITE_P(On, MachineTest, testing::Values("ktstr-vmm-tcg", "ktstr-vmm"),
-                         [](const auto& engine) {
-                           return std::string(engine.param) == "ktstr-vmm" ? "Kvm" : "Tcg";
-                         });
+KTSTR_ON_BOTH_ACCELERATORS(MachineTest);
 
 }  // namespace
 }  // namespace ktstr::vmm

@@ -1,14 +1,16 @@
 # vmmcore is what both VMMs link; vmmtcg adds QEMU, vmmkvm adds /dev/kvm.
 libraries += vmmcore vmmtcg vmmkvm vmmtest
 vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machine_service.cc vmm/vmm_service.cc \
-  vmm/serve.cc
+  vmm/options.cc vmm/serve.cc
+vmmcore.packages := CLI11
 vmmcore.needs := rpc sandbox log protocol
-vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc vmm/serve_test.cc
-vmmcore.test_needs := vmmtest vmmkvm
+vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc vmm/flat_guest_test.cc vmm/bad_input_test.cc \
+  vmm/serve_test.cc vmm/flood_test.cc
+vmmcore.test_needs := vmmtest
 vmmcore.fuzz := vmm/serve_fuzz.cc
 
 vmmtcg.sources := vmm/tcg/firmware.cc vmm/tcg/qemu_command.cc vmm/tcg/qemu_probe.cc vmm/tcg/qmp.cc vmm/tcg/warden.cc \
-  vmm/tcg/qemu_engine.cc vmm/tcg/sandbox.cc
+  vmm/tcg/vcpu_clocks.cc vmm/tcg/qemu_engine.cc vmm/tcg/sandbox.cc
 vmmtcg.objects := $(BUILD)/obj/vmm/tcg/stub/rom.o
 vmmtcg.needs := vmmcore
 vmmtcg.packages := capnp-json
@@ -17,12 +19,11 @@ vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc \
 vmmtcg.test_needs := vmmtest
 vmmtcg.fuzz := vmm/machine_check_fuzz.cc
 
-vmmkvm.sources := vmm/kvm/probe.cc vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/cpuid.cc \
+vmmkvm.sources := vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/cpuid.cc \
   vmm/kvm/kvm.cc vmm/kvm/vcpu_threads.cc vmm/kvm/kvm_engine.cc vmm/kvm/sandbox.cc
-vmmkvm.objects := $(BUILD)/obj/vmm/flat/probe_image.o
 vmmkvm.needs := vmmcore
-vmmkvm.tests := vmm/kvm/probe_test.cc vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc \
-  vmm/kvm/sandbox_test.cc vmm/kvm/lifecycle_test.cc vmm/kvm/privilege_test.cc vmm/kvm/units_test.cc
+vmmkvm.tests := vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc vmm/kvm/sandbox_test.cc \
+  vmm/kvm/placement_test.cc vmm/kvm/device_test.cc vmm/kvm/lifecycle_test.cc vmm/kvm/privilege_test.cc vmm/kvm/units_test.cc
 vmmkvm.test_needs := vmmtest
 
 vmmtest.sources := vmm/test_machine.cc vmm/test_client.cc vmm/test_users.cc vmm/test_sandbox.cc
@@ -59,8 +60,7 @@ $(BUILD)/obj/vmm/flat/%.bin: vmm/flat/%.S
 	ld -Ttext=$(flat.$*) -o $(@D)/$*.elf $(@D)/$*.o
 	objcopy -O binary -j .text $(@D)/$*.elf $@
 flat.guest := 0x100000
-flat.probe := 0x1000
 
 $(BUILD)/obj/vmm/flat/%_image.o: vmm/flat/%_image.S $(BUILD)/obj/vmm/flat/%.bin
 	$(CC) -c -Wa,-I$(@D) -o $@ $<
-.SECONDARY: $(BUILD)/obj/vmm/flat/guest.bin $(BUILD)/obj/vmm/flat/probe.bin
+.SECONDARY: $(BUILD)/obj/vmm/flat/guest.bin

@@ -4,7 +4,7 @@
 
 #include <kj/async.h>
 
-#include <utility>
+#include <type_traits>
 
 #include "protocol/error.h"
 
@@ -20,7 +20,13 @@ inline kj::Exception rpcException(const Error& error) {
 // Runs the body of a server method; an Error thrown in it or in its continuations fails the call by its name.
 template <typename Body>
 kj::Promise<void> answering(Body&& body) {
-  return kj::evalNow(std::forward<Body>(body)).catch_([](kj::Exception&& exception) -> kj::Promise<void> {
+  const auto run = [&body]() -> kj::Promise<void> {
+    if constexpr (!std::is_void_v<std::invoke_result_t<Body>>)
+      return body();
+    else
+      return body(), kj::READY_NOW;
+  };
+  return kj::evalNow(run).catch_([](kj::Exception&& exception) -> kj::Promise<void> {
     constexpr kj::StringPtr foreign =
         "std::exception: "_kj;  // how KJ presents exceptions that are not its own
     const kj::StringPtr description = exception.getDescription();

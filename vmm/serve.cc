@@ -1,20 +1,15 @@
 #include "vmm/serve.h"
 
 #include <fcntl.h>
-#include <pwd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
-#include <cstdio>
 #include <functional>
-#include <iostream>
 #include <memory>
 #include <sstream>
-#include <string_view>
 
 #include "protocol/error.h"
 #include "protocol/log.h"
@@ -24,68 +19,6 @@
 
 namespace ktstr::vmm {
 namespace {
-
-constexpr const char* kListenUsage =
-    "  --control-uid USER, --observe-uid USER, --gate-uid USER   may connect there, besides the VMM's own "
-    "user\n"
-    "  --allow-uid USER                                          all three; USER is a number or a name\n";
-
-unsigned parseNumber(std::string_view option, std::string_view value) {
-  unsigned number = 0;
-  const auto end = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (end.ec != std::errc() || end.ptr != value.data() + value.size()) {
-    throw Error(ExitCode::usage, "usage", text(option, " takes a number, got \"", value, "\""), "see --help");
-  }
-  return number;
-}
-
-// A connected Unix stream socket that we inherited.
-Fd inheritedSocket(std::string_view option, std::string_view value) {
-  Fd fd(static_cast<int>(parseNumber(option, value)));
-  int type = 0;
-  socklen_t size = sizeof type;
-  if (fd.get() < 3 || getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
-    const int number = fd.release();
-    throw Error(ExitCode::usage, "usage", text(option, " ", number, " is not a stream socket from 3 on"));
-  }
-  setCloseOnExec(fd.get(), true);
-  return fd;
-}
-
-// By /etc/passwd alone, where sysusers.d(5) puts its users: a VMM loads no name service modules.
-std::optional<uid_t> uidOf(const std::string& name) {
-  FILE* users = fopen("/etc/passwd", "re");
-  if (users == nullptr) return std::nullopt;
-  std::optional<uid_t> uid;
-  while (const passwd* user = uid ? nullptr : fgetpwent(users)) {
-    if (name == user->pw_name) uid = user->pw_uid;
-  }
-  fclose(users);
-  return uid;
-}
-
-// Names are for unit files, which cannot know the numbers that sysusers.d(5) gave.
-uid_t parseUser(std::string_view option, std::string_view value) {
-  if (!value.empty() && value.find_first_not_of("0123456789") == std::string_view::npos) {
-    return parseNumber(option, value);
-  }
-  if (const auto uid = uidOf(std::string(value))) return *uid;
-  throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", value, "\""),
-              "make it (systemd-sysusers) or give a number");
-}
-
-// False if it is no option that names a user who may connect.
-bool takeUser(ServeOptions& options, std::string_view option, std::string_view value) {
-  bool taken = false;
-  for (const auto& [name, uids] : {std::pair("--control-uid", &options.controlUids),
-                                   {"--observe-uid", &options.observeUids},
-                                   {"--gate-uid", &options.gateUids}}) {
-    if (option != name && option != "--allow-uid") continue;
-    uids->push_back(parseUser(option, value));
-    taken = true;
-  }
-  return taken;
-}
 
 std::string variable(const char* name) {
   const char* value = getenv(name);
@@ -119,7 +52,7 @@ void takeActivated(Listeners& listeners) {
     std::getline(names, name, ':');
     Listener* found = nullptr;
     for (Listener* listener : {&listeners.control, &listeners.observe, &listeners.gate}) {
-      if (listener->options.path == name && !listener->socket) found = listener;
+      if (listener->options.name == name && !listener->socket) found = listener;
     }
     if (found == nullptr || !isListening(fd)) {
       throw activationInvalid(text("LISTEN_FDNAMES is \"", names.str(), "\" and descriptor ", fd,
@@ -131,44 +64,6 @@ void takeActivated(Listeners& listeners) {
 }
 
 }  // namespace
-
-ServeOptions parseServeOptions(int argc, char** argv, const char* usage) {
-  ServeOptions options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view option = argv[i];
-    if (option == "--help") {
-      std::cout << usage << kListenUsage;
-      exit(0);
-    }
-    bool* flag = option == "--print-seccomp" ? &options.printSeccomp
-                 : option == "--probe"       ? &options.probe
-                 : option == "--activated"   ? &options.activated
-                                             : nullptr;
-    if (flag != nullptr) {
-      *flag = true;
-      continue;
-    }
-    if (i + 1 == argc)
-      throw Error(ExitCode::usage, "usage", text("unknown or incomplete option ", option), "see --help");
-    const std::string_view value = argv[++i];
-    if (option == "--control-fd")
-      options.control = inheritedSocket(option, value);
-    else if (option == "--observe-fd")
-      options.observe.push_back(inheritedSocket(option, value));
-    else if (option == "--gate-fd")
-      options.gate.push_back(inheritedSocket(option, value));
-    else if (option == "--dir")
-      options.directory = value;
-    else if (!takeUser(options, option, value))
-      throw Error(ExitCode::usage, "usage", text("unknown option ", option), "see --help");
-  }
-  const int ways = options.control.has_value() + !options.directory.empty() + options.activated;
-  if (!options.printSeccomp && !options.probe && ways != 1) {
-    throw Error(ExitCode::usage, "usage", "exactly one of --control-fd, --dir and --activated is needed",
-                "see --help");
-  }
-  return options;
-}
 
 std::vector<int> Listeners::sockets() const {
   if (!control.socket) return {};
@@ -193,21 +88,18 @@ Listeners claimDirectory(const ServeOptions& options) {
 }
 
 void listenIn(const ServeOptions& options, Listeners& listeners) {
-  if (options.directory.empty() && !options.activated) return;
-  const auto path = [&](const std::string& name) {
-    return options.activated ? name : options.directory + "/" + name + ".sock";
-  };
-  listeners.control.options = {path("control"), 0600, options.controlUids, 1};
-  listeners.observe.options = {path("observe"), 0660, options.observeUids, 16};
-  listeners.gate.options = {path("gate"), 0600, options.gateUids, 4};
+  listeners.control.options = {"control", options.controlUids, 1};
+  listeners.observe.options = {"observe", options.observeUids, 16};
+  listeners.gate.options = {"gate", options.gateUids, 4};
   if (options.activated) return takeActivated(listeners);
-  for (Listener* listener : {&listeners.control, &listeners.observe, &listeners.gate}) {
-    listener->socket = listenUnix(listener->options);
+  for (size_t i = 0; i < listeners.files.size(); ++i) {  // in this order
+    Listener* const all[] = {&listeners.control, &listeners.observe, &listeners.gate};
+    all[i]->socket = listenUnix(listeners.files[i], all[i] == &listeners.observe ? 0660 : 0600);
   }
 }
 
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners) {
-  constexpr ConnectionLimits limits;
+  constexpr ConnectionLimits limits{.answersFirst = true};
   auto gone = kj::newPromiseAndFulfiller<void>();
   std::vector<std::unique_ptr<Connection>> connections;
   std::vector<kj::Promise<void>> accepting;

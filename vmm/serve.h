@@ -1,41 +1,27 @@
-// The shell that both VMMs share: their options, their sockets, and serving them.
+// The shell that both VMMs share: their sockets, and serving them.
 #pragma once
 
 #include <kj/async-io.h>
 
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "protocol/fd.h"
 #include "protocol/transport.h"
+#include "vmm/options.h"
 #include "vmm/vmm.h"
 
 namespace ktstr::vmm {
 
-struct ServeOptions {
-  std::optional<Fd> control;  // connected sockets that were inherited ...
-  std::vector<Fd> observe, gate;
-  std::string directory;   // ... or where to listen
-  bool activated = false;  // ... or listening sockets were inherited, as sd_listen_fds(3) says
-  std::vector<uid_t> controlUids, observeUids, gateUids;  // who may connect besides our own
-  bool printSeccomp = false;
-  bool probe = false;
-};
-
-// The options of `usage`, which --help prints with those for listening (and exits with 0); probe is for who
-// says so there. Throws Error "usage", "user-unknown".
-ServeOptions parseServeOptions(int argc, char** argv, const char* usage);
-
 struct Listener {
-  ListenOptions options;
+  AcceptOptions options;
   Fd socket;
 };
 
 struct Listeners {
   Fd directory;  // locked
   Listener control, observe, gate;
-  std::vector<std::string> files;
+  std::vector<std::string> files;  // control.sock, observe.sock, gate.sock; none without a directory
 
   std::vector<int> sockets() const;  // those that are listened on
 };

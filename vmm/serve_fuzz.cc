@@ -25,7 +25,6 @@ class AnyMachine final : public Engine {
   kj::Promise<void> start() override { return kj::READY_NOW; }
   kj::Promise<uint32_t> freeze() override { return uint32_t{0}; }
   kj::Promise<void> thaw() override { return kj::READY_NOW; }
-  kj::Promise<void> reset() override { return kj::READY_NOW; }
   void stop() override {}
   VcpuRegisters registers(uint32_t) override { return {}; }
   std::vector<uint64_t> vcpuTimes() override { return {}; }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 extern char** environ;
@@ -32,8 +33,8 @@ const std::string& probeLine() {
   static const std::string line = [] {
     const Fd output = makeMemfd("probe", 0);
     SpawnOptions options;
-    options.executable = toolPath("ktstr-vmm");
-    options.arguments = {"--probe"};
+    options.executable = toolPath("ktstr-orchestrator");
+    options.arguments = {"probe"};
     options.standardOutput = output.get();
     spawn(options).wait();
     return readAll(output.get());

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "protocol/call_error.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/process.h"
 #include "protocol/transport.h"
@@ -61,7 +62,8 @@ class TestClient {
   Fd doorbell_;
 };
 
-// What `ktstr-vmm --probe` says: why no guest at all can run on this /dev/kvm, or ""; whether Linux can.
+// What `ktstr-orchestrator probe` says: why no guest at all can run on this /dev/kvm, or ""; whether Linux
+// can.
 std::string whyNoKvm();
 bool kvmRunsLinux();
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <span>
 
+#include "protocol/file.h"
 #include "vmm/machine_check.h"
 
 extern "C" {
@@ -65,7 +66,6 @@ TestMachine::~TestMachine() {
 void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   machine.setName("flat, test");
   auto topology = machine.initTopology();
-  topology.setNodes(1);
   topology.setLlcs(1);
   topology.setCoresPerLlc(vcpus);
   topology.setThreadsPerCore(1);
@@ -82,7 +82,7 @@ void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   for (unsigned i = 0; i < vcpus; ++i) all[i].setApicId(i);
   auto vcpu = all[0];
   vcpu.setRunnable(true);
-  vcpu.setRip(entry);
+  vcpu.setRip(kFlatEntry);
   vcpu.setRsi(kFlatBootParams);
   vcpu.setRsp(kStack);
   vcpu.setCr3(kPml4);

@@ -11,15 +11,14 @@ namespace ktstr::vmm {
 
 // Guest-physical addresses of what the guest and its host share, in RAM.
 constexpr uint64_t kFlatEntry = 0x100000, kFlatBaseGpa = 0x6000, kFlatMailboxGpa = 0x6008,
-                   kFlatCounter = 0x6010, kFlatStarts = 0x6018, kFlatRsi = 0x6020, kFlatBootParams = 0x7000,
-                   kFlatPageTables = 0x9000;
+                   kFlatCounter = 0x6010, kFlatStarts = 0x6018, kFlatRsi = 0x6020, kFlatInterrupts = 0x6028,
+                   kFlatApCounters = 0x6100, kFlatBootParams = 0x7000, kFlatPageTables = 0x9000;
 
 struct TestMachine {
   uint64_t ramBytes;
   uint32_t vcpus;              // the guest uses the first; the others wait for INIT and SIPI
   uint64_t baseBytes = 12288;  // an odd number of pages
   uint64_t mailboxBytes = 65536;
-  uint64_t entry = kFlatEntry;
   Fd ram, mailbox;
   std::string basePath;  // the file behind `base`; removed by the destructor
   Fd base;               // read-only

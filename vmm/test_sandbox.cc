@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 
 namespace ktstr::vmm {

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/transport.h"
 

@@ -29,10 +29,7 @@ class VmmServer final : public rpc::Vmm::Server {
 
  protected:
   kj::Promise<void> info(InfoContext context) override {
-    return answering([this, context]() mutable {
-      vmm_.engine().describe(context.getResults().initInfo());
-      return kj::Promise<void>(kj::READY_NOW);
-    });
+    return answering([this, context]() mutable { vmm_.engine().describe(context.getResults().initInfo()); });
   }
 
   kj::Promise<void> importMemory(ImportMemoryContext context) override {

@@ -13,11 +13,8 @@ namespace {
 
 // The host checked all this as well; orders that this agent understands in another way must not run.
 void checkOrders(rpc::GuestOrders::Reader orders) {
-  const Topology topology{orders.getNodes(), orders.getLlcs(), orders.getCoresPerLlc(),
-                          orders.getThreadsPerCore()};
   try {
-    checkTopology(topology);
-    validateScenario(orders.getScenario(), topology);
+    validateScenario(orders.getScenario(), parseTopology(orders.getTopology().cStr()));
   } catch (const Error& error) {
     throw Failure(FailureName::ORDERS_INVALID, error.what());
   }

@@ -65,10 +65,7 @@ class AgentTest : public ::testing::Test {
     write("run", "r1\n");
     write("complete", "");
     auto orders = message_->initRoot<rpc::GuestOrders>();
-    orders.setNodes(1);
-    orders.setLlcs(1);
-    orders.setCoresPerLlc(2);
-    orders.setThreadsPerCore(1);
+    orders.setTopology("1n1l2c1t");
     orders.setRunId("r1");
     setScenario(scenarioText);
   }
@@ -215,7 +212,7 @@ TEST_F(AgentTest, RefusesAnImageThatWasCutOff) {
 }
 
 TEST_F(AgentTest, RefusesOrdersItDoesNotUnderstand) {
-  orders().setLlcs(0);
+  orders().setTopology("1n0l1c1t");
   run();
   EXPECT_THAT(all(), HasSubstr(R"("name":"ordersInvalid")"));
 }

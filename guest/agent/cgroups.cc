@@ -10,6 +10,7 @@
 #include "guest/agent/failure.h"
 #include "guest/topology.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::agent {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "guest/agent/system.h"
+#include "protocol/file.h"
 
 namespace ktstr::agent {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "guest/agent/agent.h"
 #include "guest/agent/system.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 

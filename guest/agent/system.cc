@@ -15,6 +15,7 @@
 #include <charconv>
 
 #include "guest/agent/failure.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::agent {

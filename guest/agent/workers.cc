@@ -14,6 +14,7 @@
 #include "guest/scenario/validate.h"
 #include "guest/scenario/work_types.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 

@@ -6,15 +6,15 @@ namespace ktstr {
 
 namespace {
 
-// The firmware page: FACS at its start, then the PM1 event (status, enable) and control registers.
+// The firmware page: FACS at its start, then the PM1 event registers (status, enable).
 constexpr size_t pm1EventOffset = 0x100;
-constexpr size_t pm1ControlOffset = 0x104;
 constexpr size_t rsdpOffset = 0x1000;
 constexpr size_t tablesOffset = rsdpOffset + 0x40;
 
 constexpr uint64_t localApicGpa = 0xfee00000;
 constexpr uint64_t ioApicGpa = 0xfec00000;
 constexpr uint64_t hpetGpa = 0xfed00000;
+constexpr uint64_t pm1ControlPort = 0x604;
 constexpr uint32_t firstX2ApicId = 255;  // 255 is the xAPIC broadcast id: such CPUs need x2APIC entries
 
 // §5.2.3.2 Generic Address Structure.
@@ -24,11 +24,10 @@ void address(ByteWriter& table, Space space, unsigned bits, uint64_t at) {
   table.u8(static_cast<uint8_t>(space)).u8(bits).u8(0).u8(accessSize).u64(at);
 }
 
-// §5.2.10 Firmware ACPI Control Structure, and the registers behind it.
+// §5.2.10 Firmware ACPI Control Structure, and zeros for the registers behind it.
 std::vector<std::byte> buildFirmwarePage() {
   ByteWriter page;
   page.name("FACS", 4).u32(64).u32(0).u32(0).u32(0).u32(0).u64(0).u8(2);
-  page.padTo(pm1ControlOffset).u16(1);  // SCI_EN: already in ACPI mode
   return page.align(4096).take();
 }
 
@@ -48,8 +47,15 @@ std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt, LegacyClo
   fadt.u8(0xfe).u16(0).u8(5).u64(0).u64(dsdt);  // 128 RESET_VALUE, minor version, X_DSDT
   address(fadt, Space::memory, 32, firmwarePage + pm1EventOffset);  // 148 X_PM1a_EVT_BLK
   fadt.zeros(12);
-  address(fadt, Space::memory, 16, firmwarePage + pm1ControlOffset);  // 172 X_PM1a_CNT_BLK
+  address(fadt, Space::io, 16, pm1ControlPort);  // 172 X_PM1a_CNT_BLK
   return finishTable(fadt.padTo(276));
+}
+
+// Name (\_S5, Package () {0, 0, 0, 0}), §7.4.2 and, for the bytes, §20.2: the sleep type is the first.
+std::vector<std::byte> buildDsdt() {
+  ByteWriter dsdt = startTable("DSDT", 2);
+  dsdt.u8(0x08).name("_S5_", 4).u8(0x12).u8(6).u8(4).zeros(4);
+  return finishTable(std::move(dsdt));
 }
 
 // §5.2.12 Multiple APIC Description Table.
@@ -115,14 +121,14 @@ AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory
     blob.append(table);
     return at;
   };
-  const uint64_t dsdt = place(finishTable(startTable("DSDT", 2)));
+  const uint64_t dsdt = place(buildDsdt());
   listed.push_back(place(buildFadt(address, dsdt, clocks)));
   listed.push_back(place(buildMadt(topology)));
   if (clocks == LegacyClocks::present) listed.push_back(place(buildHpet()));
   if (topology.nodes > 1) {
     listed.push_back(place(buildSrat(topology, memory)));
-    listed.push_back(place(buildSlit(topology.nodes)));
-    listed.push_back(place(buildHmat(topology.nodes)));
+    listed.push_back(place(buildSlit(topology)));
+    listed.push_back(place(buildHmat(topology)));
   }
   ByteWriter xsdt = startTable("XSDT", 1);
   for (const uint64_t table : listed) xsdt.u64(table);

@@ -1,9 +1,10 @@
 // The ACPI tables of a machine: enough for Linux to find CPUs, NUMA nodes, interrupt overrides and the HPET
 // without a complaint. ACPI 6.5 chapter and table numbers are noted at each builder.
 //
-// The blob starts with a page of firmware state (FACS and the PM1 registers, which are plain memory here:
-// nothing raises an SCI, so that a register which remembers what was written to it is all that Linux needs),
-// then RSDP, XSDT and the tables.
+// The blob starts with a page of firmware state (FACS and the PM1 event registers, which are plain memory
+// here: nothing raises an SCI, so that a register which remembers what was written to it is all that Linux
+// needs), then RSDP, XSDT and the tables. The PM1 control register is port 0x604 of every VMM, which powers
+// the machine off when SLP_EN is written with the sleep type of S5, zero.
 #pragma once
 
 #include <cstddef>

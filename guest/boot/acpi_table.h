@@ -24,7 +24,7 @@ std::vector<std::byte> finishTable(ByteWriter table);
 
 // SRAT, SLIT, HMAT: acpi_numa.cc.
 std::vector<std::byte> buildSrat(const Topology& topology, std::span<const NodeRange> memory);
-std::vector<std::byte> buildSlit(uint32_t nodes);
-std::vector<std::byte> buildHmat(uint32_t nodes);
+std::vector<std::byte> buildSlit(const Topology& topology);
+std::vector<std::byte> buildHmat(const Topology& topology);
 
 }  // namespace ktstr

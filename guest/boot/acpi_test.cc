@@ -18,7 +18,7 @@ class Tables {
  public:
   explicit Tables(const Topology& topology, uint64_t memory = gib)
       : plan_(planMemory(memory, mib, mib, mib)),
-        nodes_(splitOverNodes(plan_, topology.nodes)),
+        nodes_(splitOverNodes(plan_, topology)),
         acpi_(buildAcpi(topology, nodes_, acpiGpa)) {
     const Bytes rsdp = at(acpi_.rsdpGpa).first(36);
     EXPECT_EQ(textAt(rsdp, 0, 8), "RSD PTR ");
@@ -88,10 +88,19 @@ TEST(Acpi, fadtPointsToFirmwareAndResetsByKeyboardController) {
   EXPECT_EQ(numberAt<uint8_t>(fadt, 116), 1);                 // I/O space
   EXPECT_EQ(numberAt<uint64_t>(fadt, 120), 0x64u);
   EXPECT_EQ(numberAt<uint8_t>(fadt, 128), 0xfe);
-  const auto control = numberAt<uint64_t>(fadt, 176);        // X_PM1a_CNT_BLK
-  EXPECT_EQ(numberAt<uint16_t>(tables.at(control), 0), 1);   // SCI_EN
   EXPECT_LT(numberAt<uint64_t>(fadt, 152), acpiGpa + 4096);  // X_PM1a_EVT_BLK: in the NVS page
   EXPECT_EQ(numberAt<uint64_t>(tables["HPET"], 44), 0xfed00000u);
+}
+
+TEST(Acpi, sleepStateS5IsPortOfPowerOff) {
+  const Tables tables(Topology{});
+  const Bytes fadt = tables["FACP"];
+  EXPECT_EQ(numberAt<uint8_t>(fadt, 172), 1);  // X_PM1a_CNT_BLK: I/O space
+  EXPECT_EQ(numberAt<uint64_t>(fadt, 176), 0x604u);
+  EXPECT_EQ(numberAt<uint8_t>(fadt, 89), 2);  // PM1_CNT_LEN
+  const Bytes dsdt = tables.table(numberAt<uint64_t>(fadt, 140), "DSDT");
+  EXPECT_EQ(textAt(dsdt, 36, 9), std::string("\x08_S5_\x12\x06\x04\0", 9));
+  EXPECT_EQ(dsdt.size(), 36u + 12);
 }
 
 TEST(Acpi, madtListsCpusIoApicAndOverrides) {
@@ -148,32 +157,86 @@ TEST(Acpi, sratGivesCpusAndMemoryToNodes) {
   EXPECT_THAT(memory[1], ElementsAre(Range{1536 * mib, 512 * mib}, Range{4 * gib, gib + 2 * mib}));
 }
 
-TEST(Acpi, slitAndHmatGiveDistances) {
-  const Tables tables(parseTopology("2n2l1c1t"));
-  const Bytes slit = tables["SLIT"];
-  EXPECT_EQ(numberAt<uint64_t>(slit, 36), 2u);
-  EXPECT_THAT((std::vector<int>{numberAt<uint8_t>(slit, 44), numberAt<uint8_t>(slit, 45),
-                                numberAt<uint8_t>(slit, 46), numberAt<uint8_t>(slit, 47)}),
-              ElementsAre(10, 20, 20, 10));
-  const Bytes hmat = tables["HMAT"];
-  size_t offset = 40;
-  for (uint32_t node = 0; node < 2; node++, offset += 40) {
-    EXPECT_EQ(numberAt<uint32_t>(hmat, offset + 4), 40u);
-    EXPECT_EQ(numberAt<uint32_t>(hmat, offset + 12), node);
-    EXPECT_EQ(numberAt<uint32_t>(hmat, offset + 16), node);
+// Nodes that have nothing in common, one of them across the hole.
+TEST(Acpi, sratFollowsDeclaredNodes) {
+  const Topology topology = parseTopology("1l256M,2l2048M,0l512M,2c1t");
+  const Tables tables(topology, 2816 * mib);
+  std::vector<uint32_t> nodesOfCpus;
+  std::vector<std::pair<uint32_t, Range>> memory;
+  for (const Bytes entry : structures(tables["SRAT"], 48)) {
+    if (numberAt<uint8_t>(entry, 0) == 2) {
+      nodesOfCpus.push_back(numberAt<uint32_t>(entry, 4));
+    } else {
+      memory.push_back(
+          {numberAt<uint32_t>(entry, 2), {numberAt<uint64_t>(entry, 8), numberAt<uint64_t>(entry, 16)}});
+    }
   }
-  for (const auto& [type, unit, local, remote] : {std::tuple{0, 100000, 1, 2}, {3, 10240, 5, 2}}) {
-    ASSERT_EQ(numberAt<uint16_t>(hmat, offset), 1);
-    EXPECT_EQ(numberAt<uint8_t>(hmat, offset + 9), type);
-    EXPECT_EQ(numberAt<uint64_t>(hmat, offset + 24), static_cast<uint64_t>(unit));
-    const size_t entries = offset + 32 + 2 * 2 * 4;
-    EXPECT_EQ(numberAt<uint16_t>(hmat, entries), local);
-    EXPECT_EQ(numberAt<uint16_t>(hmat, entries + 2), remote);
-    EXPECT_EQ(numberAt<uint16_t>(hmat, entries + 6), local);
-    EXPECT_EQ(numberAt<uint32_t>(hmat, offset + 4), 56u);
-    offset += 56;
+  EXPECT_THAT(nodesOfCpus, ElementsAre(0, 0, 1, 1, 1, 1));
+  const auto behind = 2 * mib;  // base and mailbox
+  EXPECT_THAT(memory,
+              ElementsAre(std::pair(0u, Range{0, 256 * mib}), std::pair(1u, Range{256 * mib, 1792 * mib}),
+                          std::pair(1u, Range{4 * gib, 256 * mib}),
+                          std::pair(2u, Range{4 * gib + 256 * mib, 512 * mib + behind})));
+}
+
+TEST(Acpi, slitGivesDistances) {
+  const auto slitOf = [](const char* topology) {
+    const Tables tables(parseTopology(topology));
+    const Bytes slit = tables["SLIT"];
+    const auto nodes = numberAt<uint64_t>(slit, 36);
+    EXPECT_EQ(slit.size(), 44 + nodes * nodes);
+    std::vector<int> entries;
+    for (size_t i = 44; i < slit.size(); i++) entries.push_back(numberAt<uint8_t>(slit, i));
+    return entries;
+  };
+  EXPECT_THAT(slitOf("2n2l1c1t"), ElementsAre(10, 20, 20, 10));
+  EXPECT_THAT(slitOf("1l512M,1l256M,0l256M,1c1t,1-2:28,0-2:32"),
+              ElementsAre(10, 20, 32, 20, 10, 28, 32, 28, 10));
+}
+
+// What HMAT says of each target: its initiator; and latency in ns and bandwidth in MB/s by initiator.
+struct Attributes {
+  std::vector<uint32_t> initiators;
+  std::map<int, std::map<std::pair<uint32_t, uint32_t>, uint64_t>> figures;  // by type, (initiator, target)
+};
+
+Attributes readHmat(Bytes hmat) {
+  Attributes found;
+  for (size_t at = 40; at < hmat.size(); at += numberAt<uint32_t>(hmat, at + 4)) {
+    if (numberAt<uint16_t>(hmat, at) == 0) {
+      EXPECT_EQ(numberAt<uint32_t>(hmat, at + 4), 40u);
+      EXPECT_EQ(numberAt<uint16_t>(hmat, at + 8), 1);  // the initiator is valid
+      EXPECT_EQ(numberAt<uint32_t>(hmat, at + 16), found.initiators.size());
+      found.initiators.push_back(numberAt<uint32_t>(hmat, at + 12));
+      continue;
+    }
+    EXPECT_EQ(numberAt<uint16_t>(hmat, at), 1);
+    const int type = numberAt<uint8_t>(hmat, at + 9);
+    const auto rows = numberAt<uint32_t>(hmat, at + 12), columns = numberAt<uint32_t>(hmat, at + 16);
+    EXPECT_EQ(numberAt<uint32_t>(hmat, at + 4), 32 + 4 * (rows + columns) + 2 * rows * columns);
+    const size_t targets = at + 32 + 4 * rows, entries = targets + 4 * columns;
+    for (uint32_t i = 0; i < rows * columns; i++) {
+      const std::pair pair(numberAt<uint32_t>(hmat, at + 32 + 4 * (i / columns)),
+                           numberAt<uint32_t>(hmat, targets + 4 * (i % columns)));
+      found.figures[type][pair] =
+          numberAt<uint16_t>(hmat, entries + 2 * i) * numberAt<uint64_t>(hmat, at + 24);
+    }
   }
-  EXPECT_EQ(offset, hmat.size());
+  return found;
+}
+
+TEST(Acpi, hmatMakesFarAndMemoryOnlyNodesSlower) {
+  const Tables tables(parseTopology("1l512M,1l256M,0l256M,1c1t,0-2:40,1-2:30"));
+  Attributes attributes = readHmat(tables["HMAT"]);
+  EXPECT_THAT(attributes.initiators, ElementsAre(0, 1, 1)) << "of node 2 the nearest with CPUs";
+  using testing::Pair;
+  EXPECT_THAT(attributes.figures[0],
+              ElementsAre(Pair(Pair(0, 0), 100'000), Pair(Pair(0, 1), 200'000), Pair(Pair(0, 2), 1'200'000),
+                          Pair(Pair(1, 0), 200'000), Pair(Pair(1, 1), 100'000), Pair(Pair(1, 2), 900'000)));
+  EXPECT_THAT(attributes.figures[3],
+              ElementsAre(Pair(Pair(0, 0), 51200), Pair(Pair(0, 1), 25600), Pair(Pair(0, 2), 5120),
+                          Pair(Pair(1, 0), 25600), Pair(Pair(1, 1), 51200), Pair(Pair(1, 2), 6826)));
+  EXPECT_EQ(attributes.figures.size(), 2u);
 }
 
 }  // namespace

@@ -185,13 +185,22 @@ void describeForAmd(Table& table, const Shape& shape, std::span<const CpuidLeaf>
   if (extended.eax >= 0x80000026) addLevels(table, 0x80000026, shape, 4);
 }
 
+void describeHypervisor(Table& table, const Topology& topology, bool realTimeHints) {
+  const auto leaf = table.find({0x40000001, 0});
+  if (leaf == table.end()) return;
+  setBit(leaf->second.edx, 0, realTimeHints);
+  if (topology.apicId(topology.vcpus() - 1) > 254) setBit(leaf->second.eax, 15, true);
+}
+
 }  // namespace
 
-std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const CpuidLeaf> supported) {
+std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const CpuidLeaf> supported,
+                                    bool realTimeHints) {
   checkTopology(topology);
   Table table = takeSupported(supported);
   const Shape shape(topology);
   describeForAll(table, shape);
+  describeHypervisor(table, topology, realTimeHints);
   if (isAmd(table.at({0, 0}))) {
     describeForAmd(table, shape, supported);
   } else {

@@ -43,12 +43,15 @@ inline constexpr size_t maxCpuidLeaves = 256;  // KVM_MAX_CPUID_ENTRIES
 //   by the topology  HTT and, on AMD, CmpLegacy
 // Cache sizes are the host's where it tells them; on AMD leaf 0x80000006 no longer names an L3, as Linux
 // would take LLCs from it on some CPUs. KVM's own leaves from 0x40000000 on are kept: without kvm-clock the
-// guest would have to calibrate its time stamp counter.
+// guest would have to calibrate its time stamp counter. In 0x40000001 (Documentation/virt/kvm/x86/cpuid.rst)
+//   KVM_HINTS_REALTIME           as `realTimeHints`: vCPUs are never preempted for long
+//   KVM_FEATURE_MSI_EXT_DEST_ID  set with an APIC id above 254: without it Linux leaves out the CPUs beyond
 //
 // Throws Error
 //   "topology-invalid"  as checkTopology()
 //   "cpuid-invalid"     (ExitCode::infrastructure) `supported` lacks a leaf that every x86-64 host has, is of
 //                       another vendor, or makes more than maxCpuidLeaves
-std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const CpuidLeaf> supported);
+std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const CpuidLeaf> supported,
+                                    bool realTimeHints = false);
 
 }  // namespace ktstr

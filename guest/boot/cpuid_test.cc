@@ -313,5 +313,15 @@ TEST(Cpuid, refusesWhatNoHostOffers) {
   EXPECT_THROW(machineCpuid(Topology{.nodes = 1, .llcs = 0}, newIntel()), Error);
 }
 
+TEST(Cpuid, tellsOfRealTimeAndOfLargeApicIds) {
+  const Table plain = machineCpuid(Topology{}, newIntel());
+  EXPECT_EQ(find(plain, 0x40000001)->edx & 1, 0u);
+  EXPECT_EQ(find(plain, 0x40000001)->eax >> 15 & 1, find(newIntel(), 0x40000001)->eax >> 15 & 1);
+  EXPECT_EQ(find(machineCpuid(Topology{}, newIntel(), true), 0x40000001)->edx & 1, 1u);
+  const Topology wide = parseTopology("1n5l5c5t");
+  EXPECT_GT(wide.apicId(wide.vcpus() - 1), 254u);
+  EXPECT_EQ(find(machineCpuid(wide, newIntel()), 0x40000001)->eax >> 15 & 1, 1u);
+}
+
 }  // namespace
 }  // namespace ktstr

@@ -7,6 +7,7 @@
 #include "cache/kernel_image.h"
 #include "guest/boot/memory_plan.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/sparse.h"
 #include "protocol/text.h"
 

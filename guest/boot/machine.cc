@@ -13,6 +13,7 @@
 #include "guest/boot/page_tables.h"
 #include "guest/boot/tsc.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/mailbox.h"
 #include "protocol/sparse.h"
 #include "protocol/text.h"
@@ -47,6 +48,8 @@ std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, 
   }
   line +=
       text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
+  // KVM's I/O APIC reaches 8-bit APIC ids alone: with larger ones its lines stay on the first vCPUs.
+  if (request.topology.apicId(request.topology.vcpus() - 1) > 254) line += " irqaffinity=0";
   if (!request.extraCommandLine.empty()) line += " " + request.extraCommandLine;
   if (line.size() <= commandLineMax && line.find('\0') == std::string::npos) return line;
   throw Error(
@@ -61,7 +64,7 @@ bool hasWord(const std::string& line, std::string_view word) {
 
 void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
                     const std::string& commandLine) {
-  const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology.nodes);
+  const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology);
   const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa,
                                     request.kvmCpuid.empty() ? LegacyClocks::present : LegacyClocks::absent);
   if (acpiGpa + acpi.bytes.size() > acpiEnd) {
@@ -89,14 +92,31 @@ Fd makeMailbox(const BootRequest& request) {
   return fd;
 }
 
+std::vector<NodeRam> nodeRamOf(const MemoryPlan& plan, const Topology& topology) {
+  std::vector<NodeRam> parts;
+  for (const NodeRange& piece : splitOverNodes(plan, topology)) {
+    const uint64_t offset = offsetOf(piece.range.gpa);
+    if (offset < plan.ramBytes) {
+      parts.push_back({piece.node, offset, std::min(piece.range.size, plan.ramBytes - offset)});
+    }
+  }
+  return parts;
+}
+
 }  // namespace
 
 PreparedRam prepareMachine(const BootRequest& request) {
   const TscMeter tsc;
   checkTopology(request.topology);
+  const auto invalid = [](const std::string& reason) {
+    throw Error(ExitCode::infrastructure, "boot-request-invalid", reason);
+  };
   if (request.suffix.size() > suffixBytes) {
-    throw Error(ExitCode::infrastructure, "boot-request-invalid",
-                text("suffix of ", request.suffix.size(), " bytes, more than ", suffixBytes));
+    invalid(text("suffix of ", request.suffix.size(), " bytes, more than ", suffixBytes));
+  }
+  const uint64_t declared = request.topology.memoryMib().value_or(0) * mib;
+  if (declared != 0 && declared != request.memoryBytes) {
+    invalid(text(request.memoryBytes, " bytes of memory for nodes with ", declared));
   }
   const uint64_t baseBytes = fileSize(request.baseFd);
   const MemoryPlan plan =
@@ -110,7 +130,7 @@ PreparedRam prepareMachine(const BootRequest& request) {
   writeSparse(machine.ram.get(), plan.ramBytes - suffixBytes, request.suffix);
   machine.mailbox = makeMailbox(request);
   const bool onKvm = !request.kvmCpuid.empty();
-  if (onKvm) machine.cpuid = machineCpuid(request.topology, request.kvmCpuid);
+  if (onKvm) machine.cpuid = machineCpuid(request.topology, request.kvmCpuid, request.realTimeHints);
   const uint64_t tscKilohertz = onKvm ? 0 : request.tscKilohertz ? *request.tscKilohertz : tsc.kilohertz();
   machine.commandLine = makeCommandLine(request, plan, tscKilohertz);
   writeLowMemory(machine.ram.get(), request, plan, kernel, machine.commandLine);
@@ -120,6 +140,7 @@ PreparedRam prepareMachine(const BootRequest& request) {
   machine.baseBytes = baseBytes;
   machine.mailboxBytes = request.mailboxBytes;
   machine.regions = plan.regions;
+  machine.nodeRam = nodeRamOf(plan, request.topology);
   machine.mailboxGpa = plan.mailbox.gpa;
   machine.entry = kernel.entry();
   return machine;
@@ -127,7 +148,6 @@ PreparedRam prepareMachine(const BootRequest& request) {
 
 void PreparedRam::describe(rpc::PreparedMachine::Builder machine) const {
   auto shape = machine.initTopology();
-  shape.setNodes(topology.nodes);
   shape.setLlcs(topology.llcs);
   shape.setCoresPerLlc(topology.coresPerLlc);
   shape.setThreadsPerCore(topology.threadsPerCore);

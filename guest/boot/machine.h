@@ -31,8 +31,9 @@ namespace ktstr {
 
 struct BootRequest {
   Topology topology;
-  uint64_t memoryBytes = 0;  // rounded up to 2 MiB; at least 256 MiB
-  int kernelFd = -1;         // vmlinux ELF or bzImage; borrowed
+  uint64_t memoryBytes =
+      0;              // rounded up to 2 MiB; at least 256 MiB; what the nodes have, if they are declared
+  int kernelFd = -1;  // vmlinux ELF or bzImage; borrowed
   // Enter a bzImage through its own 64-bit entry, so that it decompresses and places itself (full KASLR,
   // slower). Otherwise its payload is extracted here: keep the extracted vmlinux and pass that.
   bool throughBzImage = false;
@@ -49,6 +50,7 @@ struct BootRequest {
   // HPET. Otherwise the machine gets a table by its topology, and the clock of kvm-clock instead of
   // tscKilohertz.
   std::vector<CpuidLeaf> kvmCpuid;
+  bool realTimeHints = false;        // under KVM: tell the guest that its vCPUs are never preempted
   CopyHelper* copyHelper = nullptr;  // fills memory in three quarters of the time; borrowed; for one machine
 };
 
@@ -60,6 +62,12 @@ struct Region {
   uint64_t offset;
 };
 
+// [offset, offset + size) of the RAM descriptor belongs to a NUMA node of the guest.
+struct NodeRam {
+  uint32_t node;
+  uint64_t offset, size;  // multiples of 2 MiB
+};
+
 struct PreparedRam {
   Topology topology;
   Fd ram;                  // memfd, unsealed
@@ -68,6 +76,7 @@ struct PreparedRam {
   uint64_t baseBytes = 0;  // size of the base region
   uint64_t mailboxBytes = 0;
   std::vector<Region> regions;  // ram (one or two), base, mailbox: ascending gpa
+  std::vector<NodeRam> nodeRam;
   uint64_t mailboxGpa = 0;
   uint64_t entry = 0;  // rip of the boot vCPU
   std::string commandLine;
@@ -85,8 +94,10 @@ struct PreparedRam {
 //   "topology-invalid"      as checkTopology()
 //   "memory-too-small"      below 256 MiB, or kernel and image do not fit; names what is needed
 //   "kernel-image-..."      as cache/kernel_image.h: neither vmlinux nor bzImage, damaged, or for another
-//   machine "command-line-too-long" over 2047 bytes "boot-request-invalid"  base, suffix or mailbox sizes out
-//   of the limits above
+//   machine
+//   "command-line-too-long" over 2047 bytes
+//   "boot-request-invalid"  base, suffix or mailbox sizes out of the limits above, or memory that is not the
+//                           declared nodes'
 PreparedRam prepareMachine(const BootRequest& request);
 
 }  // namespace ktstr

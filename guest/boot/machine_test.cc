@@ -12,6 +12,7 @@
 #include "guest/boot/test_bytes.h"
 #include "guest/boot/tsc.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/mailbox.h"
 #include "protocol/sparse.h"
 
@@ -179,6 +180,7 @@ TEST_F(Machine, refusesRequestsByName) {
   EXPECT_EQ(with([&] { request_.topology.llcs = 0; }), "topology-invalid");
   EXPECT_EQ(with([&] { request_.memoryBytes = 255 * mib; }), "memory-too-small");
   EXPECT_EQ(with([&] { request_.topology = {1, 512, 1, 1}; }), "memory-too-small");
+  EXPECT_EQ(with([&] { request_.topology = parseTopology("1l512M,0l2M,1c1t"); }), "boot-request-invalid");
   EXPECT_EQ(with([&] { request_.extraCommandLine = std::string(2048, 'x'); }), "command-line-too-long");
   EXPECT_EQ(with([&] { request_.throughBzImage = true; }), "kernel-image-invalid");
   const std::string large(4097, 'x');

@@ -65,15 +65,17 @@ MemoryPlan planMemory(uint64_t memoryBytes, uint64_t baseBytes, uint64_t baseLen
   return plan;
 }
 
-std::vector<NodeRange> splitOverNodes(const MemoryPlan& plan, uint32_t nodes) {
-  const uint64_t part = plan.ramBytes / memoryUnit / nodes * memoryUnit;
+std::vector<NodeRange> splitOverNodes(const MemoryPlan& plan, const Topology& topology) {
+  const uint64_t part = plan.ramBytes / memoryUnit / topology.nodes * memoryUnit;
   const Region& last = plan.regions.back();
-  const uint64_t end = plan.ramBytes + (last.gpa + last.size - (plan.initrd.gpa + suffixBytes));
+  const uint64_t allEnd = plan.ramBytes + (last.gpa + last.size - (plan.initrd.gpa + suffixBytes));
   std::vector<NodeRange> ranges;
-  for (uint32_t node = 0; node < nodes; node++) {
-    for (const Range& piece : pieces(part * node, node + 1 == nodes ? end : part * (node + 1))) {
-      ranges.push_back({node, piece});
-    }
+  uint64_t begin = 0;
+  for (uint32_t node = 0; node < topology.nodes; node++) {
+    const uint64_t share = topology.shapes.empty() ? part : topology.shapes[node].memoryMib * mib;
+    const uint64_t end = node + 1 == topology.nodes ? allEnd : begin + share;
+    for (const Range& piece : pieces(begin, end)) ranges.push_back({node, piece});
+    begin = end;
   }
   return ranges;
 }

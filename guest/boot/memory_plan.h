@@ -35,6 +35,11 @@ constexpr uint64_t gpaOf(uint64_t offset) {
   return offset < lowRamEnd ? offset : offset - lowRamEnd + highRamStart;
 }
 
+// The other way round; only for a GPA that is one of memory.
+constexpr uint64_t offsetOf(uint64_t gpa) {
+  return gpa < lowRamEnd ? gpa : gpa - highRamStart + lowRamEnd;
+}
+
 struct Range {
   uint64_t gpa;
   uint64_t size;
@@ -63,9 +68,9 @@ struct MemoryPlan {
 // Throws Error "memory-too-small", "boot-request-invalid".
 MemoryPlan planMemory(uint64_t memoryBytes, uint64_t baseBytes, uint64_t baseLength, uint64_t mailboxBytes);
 
-// RAM of each node in ascending order: equal parts in units of 2 MiB, the last node also takes the remainder,
-// base and mailbox.
-std::vector<NodeRange> splitOverNodes(const MemoryPlan& plan, uint32_t nodes);
+// RAM of each node in ascending order, in units of 2 MiB: what is declared, or equal parts. The last node
+// also takes the remainder, base and mailbox. A node across the hole has two pieces.
+std::vector<NodeRange> splitOverNodes(const MemoryPlan& plan, const Topology& topology);
 
 // `acpiTablesSize` bytes of tables from acpiGpa, the first page of which is firmware's (ACPI NVS).
 std::vector<E820Entry> e820Map(const MemoryPlan& plan, uint64_t acpiTablesSize);

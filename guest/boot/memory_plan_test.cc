@@ -25,6 +25,14 @@ std::vector<std::pair<Range, E820Type>> e820Of(const MemoryPlan& plan) {
   return map;
 }
 
+std::vector<std::pair<uint32_t, Range>> nodesOf(const MemoryPlan& plan, const char* topology) {
+  std::vector<std::pair<uint32_t, Range>> found;
+  for (const NodeRange& piece : splitOverNodes(plan, parseTopology(topology))) {
+    found.push_back({piece.node, piece.range});
+  }
+  return found;
+}
+
 template <typename Call>
 std::string errorOf(Call call) {
   try {
@@ -90,10 +98,27 @@ TEST(MemoryPlan, initrdNeverStraddlesTheHole) {
 
 TEST(MemoryPlan, nodesShareEvenlyAndTheLastTakesTheRest) {
   const MemoryPlan plan = planMemory(256 * mib, base, base, mailbox);
-  std::vector<std::pair<uint32_t, Range>> found;
-  for (const NodeRange& piece : splitOverNodes(plan, 3)) found.push_back({piece.node, piece.range});
-  EXPECT_THAT(found, ElementsAre(std::pair(0u, Range{0, 84 * mib}), std::pair(1u, Range{84 * mib, 84 * mib}),
-                                 std::pair(2u, Range{168 * mib, 88 * mib + base + mailbox})));
+  EXPECT_THAT(nodesOf(plan, "3n3l1c1t"),
+              ElementsAre(std::pair(0u, Range{0, 84 * mib}), std::pair(1u, Range{84 * mib, 84 * mib}),
+                          std::pair(2u, Range{168 * mib, 88 * mib + base + mailbox})));
+}
+
+TEST(MemoryPlan, declaredNodesHaveWhatTheyDeclare) {
+  EXPECT_THAT(nodesOf(planMemory(300 * mib, base, base, mailbox), "1l42M,1l256M,0l2M,1c1t"),
+              ElementsAre(std::pair(0u, Range{0, 42 * mib}), std::pair(1u, Range{42 * mib, 256 * mib}),
+                          std::pair(2u, Range{298 * mib, 2 * mib + base + mailbox})));
+  EXPECT_THAT(
+      nodesOf(planMemory(3 * gib, base, base, mailbox), "1l2048M,1l1024M,1c1t"),
+      ElementsAre(std::pair(0u, Range{0, 2 * gib}), std::pair(1u, Range{4 * gib, gib + base + mailbox})));
+  EXPECT_THAT(nodesOf(planMemory(3 * gib, base, base, mailbox), "1l2560M,1l512M,1c1t"),
+              ElementsAre(std::pair(0u, Range{0, 2 * gib}), std::pair(0u, Range{4 * gib, 512 * mib}),
+                          std::pair(1u, Range{4 * gib + 512 * mib, 512 * mib + base + mailbox})));
+}
+
+TEST(MemoryPlan, theLastNodeTakesWhatKeepsTheInitrdOffTheHole) {
+  EXPECT_THAT(nodesOf(planMemory(2 * gib - 2 * mib, base, base, mailbox), "1l1024M,1l1022M,1c1t"),
+              ElementsAre(std::pair(0u, Range{0, gib}), std::pair(1u, Range{gib, gib}),
+                          std::pair(1u, Range{4 * gib, 2 * mib + base + mailbox})));
 }
 
 TEST(MemoryPlan, refusesWhatCannotBe) {

@@ -4,6 +4,7 @@
 
 #include "guest/image/image_plan.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 

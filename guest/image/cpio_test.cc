@@ -12,6 +12,7 @@
 #include "guest/image/test_cpio.h"
 #include "guest/image/test_files.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 
 namespace ktstr {

@@ -12,6 +12,7 @@
 #include "guest/image/cpio.h"
 #include "guest/image/elf_closure.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {

@@ -4,6 +4,7 @@
 #include "guest/image/image_plan.h"
 #include "guest/image/lz4_legacy.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {

@@ -9,6 +9,7 @@
 #include "guest/image/test_cpio.h"
 #include "guest/image/test_files.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 namespace {

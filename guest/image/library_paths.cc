@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-#include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 

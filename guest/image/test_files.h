@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr {
 

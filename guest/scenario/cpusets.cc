@@ -93,6 +93,9 @@ std::optional<Cpus> resolveCpuset(rpc::CpusetSpec::Reader spec, const Topology& 
         refuse(text("numa: node ", spec.getNuma(), " does not exist; ",
                     available(topology, "nodes", topology.nodes)));
       }
+      if (topology.memoryOnly(spec.getNuma())) {
+        refuse(text("numa: node ", spec.getNuma(), " of ", topology.toString(), " has no CPU"));
+      }
       return topology.cpusOfNode(spec.getNuma());
     case rpc::CpusetSpec::RANGE:
       return resolveRange(spec.getRange(), topology);

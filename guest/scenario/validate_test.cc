@@ -8,7 +8,7 @@
 
 #include "guest/scenario/work_types.h"
 #include "protocol/error.h"
-#include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 
 namespace ktstr {
@@ -198,6 +198,16 @@ TEST(ResolveTest, FollowsTheSchema) {
   EXPECT_EQ(resolved(R"({"overlap":{"index":1,"of":4,"fraction":0.5}})"), "2-9");
   EXPECT_EQ(resolved(R"({"overlap":{"index":0,"of":4,"fraction":1}})"), "0-7");
   EXPECT_EQ(resolved(R"({"exact":[9,1]})"), "1,9");
+  EXPECT_EQ(resolved(R"({"numa":1})", parseTopology("1l256M,2l256M,0l256M,2c1t")), "2-5");
+}
+
+TEST(ResolveTest, RefusesANodeWithoutCpus) {
+  try {
+    resolved(R"({"numa":1})", parseTopology("1l256M,0l256M,1c1t"));
+    ADD_FAILURE() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.message(), "numa: node 1 of 1l256M,0l256M,1c1t has no CPU");
+  }
 }
 
 TEST(ResolveTest, ListsCpusetsInTheOrderOfUse) {

@@ -10,6 +10,7 @@
 #include "guest/scenario/work_types.h"
 #include "guest/work/wait.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 namespace ktstr::work {
 namespace {

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::work {
 namespace {

@@ -1,14 +1,23 @@
 // Whole runs on KVM: real kernels, ktstr-vmm on the real /dev/kvm. Where /dev/kvm cannot boot Linux, `make
 // check-kvm` runs this inside the nested bed (tests/tools/nested-bed.sh).
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <ostream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "guest/topology.h"
+#include "protocol/file.h"
 #include "tests/system/harness.h"
+#include "tests/system/topology_expectations.h"
 
 namespace ktstr::testing {
 namespace {
@@ -25,7 +34,7 @@ void PrintTo(const Case& test, std::ostream* out) {
 
 // Why Linux cannot run on /dev/kvm here, or nothing.
 std::optional<std::string> whyNoKvm() {
-  static const std::string line = ktstr({"--probe"}, {.program = "ktstr-vmm"}).out;
+  static const std::string line = ktstr({"probe"}).out;
   if (line.find("\"kvm\":\"hardware\"") != std::string::npos) return std::nullopt;
   return "/dev/kvm boots no Linux here (make check-kvm makes one that does): " + line;
 }
@@ -53,15 +62,8 @@ TEST_P(Kvm, BootsAndSeesTheDeclaredTopology) {
   const Record record(result.out);
   EXPECT_STREQ(record->getAccelerator().cStr(), "kvm");
   EXPECT_NE(record->getVerdict().getOutcome(), rpc::Outcome::INFRASTRUCTURE) << record.findings();
-  EXPECT_EQ(record->getGuest().getCpusOnline(), topology.vcpus()) << record.findings();
-  ASSERT_EQ(record->getGuest().getLlcCpulists().size(), topology.llcs);
-  for (uint32_t llc = 0; llc < topology.llcs; llc++) {
-    EXPECT_EQ(record->getGuest().getLlcCpulists()[llc].cStr(), cpuList(topology.cpusOfLlc(llc)));
-  }
-  ASSERT_EQ(record->getGuest().getNodeCpulists().size(), topology.nodes);
-  for (uint32_t node = 0; node < topology.nodes; node++) {
-    EXPECT_EQ(record->getGuest().getNodeCpulists()[node].cStr(), cpuList(topology.cpusOfNode(node)));
-  }
+  ASSERT_EQ(record->getGuest().getCpusOnline(), topology.vcpus()) << record.findings();
+  expectFacts(topology, record->getMemoryMib(), record->getGuest());
   // The monitor found the kernel in the memory of a VM whose engine it has never met.
   EXPECT_STREQ(record->getMonitorAttach().getRelease().cStr(), record->getGuest().getRelease().cStr());
   EXPECT_GT(record->getMonitor().getValidSamples(), 0u);
@@ -75,6 +77,97 @@ INSTANTIATE_TEST_SUITE_P(Debian, Kvm,
                                            Case{"V618Vcpus1", "debian:6.18", "1n1l1c1t"},
                                            Case{"V618Vcpus4", "debian:6.18", "1n2l1c2t"}),
                          [](const auto& test) { return std::string(test.param.name); });
+
+class TopologyOnKvm : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(TopologyOnKvm, IsWhatTheGuestSees) {
+  KTSTR_NEED_KVM();
+  KTSTR_NEED_KERNEL("debian:7.3");
+  KTSTR_NEED_PATIENCE(GetParam());
+  expectGuestSees(GetParam(), "kvm");
+}
+
+INSTANTIATE_TEST_SUITE_P(Proven, TopologyOnKvm, ::testing::ValuesIn(provenTopologies),
+                         [](const auto& test) { return nameOfTopology(test.param); });
+
+TEST(KvmRun, PowerOffInTheGuestEndsTheMachine) {
+  KTSTR_NEED_KVM();
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const Result result =
+      run("basic", {"--topology", "1n1l1c1t", "--scheduler", "busybox", "--", "poweroff", "-f"});
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_EQ(record->getExit().getKind(), rpc::ExitKind::POWER_OFF) << record.findings();
+}
+
+// Threads of the process, by /proc, that run under SCHED_FIFO with that priority.
+std::vector<pid_t> realTimeThreads(pid_t process, int priority) {
+  std::vector<pid_t> threads;
+  std::error_code gone;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task", gone)) {
+    const pid_t thread = atoi(task.path().filename().c_str());
+    sched_param parameters{};
+    if (sched_getscheduler(thread) == SCHED_FIFO && sched_getparam(thread, &parameters) == 0 &&
+        parameters.sched_priority == priority) {
+      threads.push_back(thread);
+    }
+  }
+  return threads;
+}
+
+std::optional<pid_t> childNamed(const std::string& name) {
+  for (const std::string& line : descendants()) {  // "PID COMM"
+    if (line.substr(line.find(' ') + 1) == name) return atoi(line.c_str());
+  }
+  return std::nullopt;
+}
+
+std::string lineOf(const std::string& content, const std::string& start) {
+  const size_t at = content.find(start);
+  return at == std::string::npos ? "" : content.substr(at, content.find('\n', at) - at);
+}
+
+TEST(KvmRun, PerformanceModeIsWhatTheHostSees) {
+  KTSTR_NEED_KVM();
+  KTSTR_NEED_KERNEL("debian:7.3");
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one CPU: none is left for the harness";
+  const std::string pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+  const std::string before = readFileIfThere(pool).value_or("0\n");
+  std::ofstream(pool) << 256 << std::flush;
+  if (atoi(readFileIfThere(pool).value_or("0").c_str()) < 256)
+    GTEST_SKIP() << "no 256 huge pages can be made here";
+  Background running({"run", scenario("basic"), "--accel", "kvm", "--performance-mode", "--topology",
+                      "1n1l1c1t", "--memory", "448M", "--duration", "1s", "--format", "jsonl",
+                      "--boot-timeout", "180s"});
+  std::vector<pid_t> vcpus;
+  std::optional<pid_t> vmm;
+  for (int tries = 0; tries < 600 && vcpus.empty(); ++tries) {
+    vmm = childNamed("ktstr-vmm");
+    if (vmm) vcpus = realTimeThreads(*vmm, 1);
+    usleep(50'000);
+  }
+  ASSERT_FALSE(vcpus.empty()) << running.wait(1).err;
+  cpu_set_t where;
+  ASSERT_EQ(sched_getaffinity(vcpus.front(), sizeof where, &where), 0);
+  EXPECT_EQ(realTimeThreads(*vmm, 2).size(), 1u) << "the thread that serves goes first";
+  const std::string smaps = readFileIfThere("/proc/" + std::to_string(*vmm) + "/smaps", 1 << 24).value_or("");
+  EXPECT_EQ(lineOf(smaps.substr(std::min(smaps.size(), smaps.find("ktstr-ram"))), "KernelPageSize:"),
+            "KernelPageSize:     2048 kB");
+  const Result result = running.wait(240);
+  std::ofstream(pool) << before << std::flush;
+
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  EXPECT_NE(record->getVerdict().getOutcome(), rpc::Outcome::INFRASTRUCTURE) << record.findings();
+  const auto facts = record->getPerformance();
+  EXPECT_EQ(facts.getMode(), rpc::PerformanceFacts::Mode::PERFORMANCE);
+  EXPECT_TRUE(facts.getHaltPoll().isAsHost());
+  ASSERT_EQ(facts.getCpus().size(), 1u);
+  EXPECT_EQ(CPU_COUNT(&where), 1);
+  EXPECT_TRUE(CPU_ISSET(facts.getCpus()[0], &where));
+  EXPECT_EQ(facts.getServiceCpus().size() + 1, std::thread::hardware_concurrency());
+}
 
 TEST(KvmRun, SchedExtSchedulerIsAttachedAndSeen) {
   KTSTR_NEED_KVM();

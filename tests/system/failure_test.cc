@@ -1,6 +1,7 @@
 // Every failure has its name, soon after the fact, and leaves nothing behind.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -8,12 +9,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <ostream>
 #include <thread>
 
-#include "protocol/fd.h"
+#include "protocol/file.h"
+#include "protocol/text.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -145,6 +149,120 @@ TEST(Failure, KilledOrchestratorLeavesNoProcess) {
   prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+// Whether a run that keeps its records below `state` has started its scenario.
+bool scenarioStarts(const std::string& state) {
+  for (int i = 0; i < 3000; i++) {
+    std::error_code changing;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(state, changing)) {
+      if (entry.path().filename() == "events.jsonl" &&
+          readFile(entry.path()).find("scenarioStarted") != std::string::npos)
+        return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+// The record of a run whose verdict must be that the host starved it.
+Record starvedRecord(Background& run) {
+  const Result result = run.wait(60);
+  EXPECT_FALSE(result.out.empty()) << result.err;
+  Record record(result.out);
+  EXPECT_TRUE(record.hasFinding("host-starved")) << record.findings();
+  EXPECT_NE(record.findings().find("the host gave vCPU "), std::string::npos) << record.findings();
+  EXPECT_EQ(record->getVerdict().getOutcome(), rpc::Outcome::INCONCLUSIVE) << record.findings();
+  EXPECT_EQ(result.exitCode, 3);
+  EXPECT_TRUE(descendants().empty());
+  return record;
+}
+
+// The VMM's engine is not run by the host for three seconds: whoever waited that long did not wait for the
+// scheduler.
+TEST(Failure, HostThatDoesNotRunTheMachineIsNamedAndNotTheScheduler) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  for (const std::string scheduler : {"", "scx_simple"}) {
+    if (!scheduler.empty() && whyNoScheduler(scheduler)) continue;
+    const TemporaryDirectory state;
+    std::vector<std::string> words = {"run", scenario("basic"), "--format", "jsonl", "--duration",
+                                      "5s",  "--topology",      "1n1l2c1t"};
+    if (!scheduler.empty()) words.insert(words.end(), {"--scheduler", scheduler});
+    Background run(words, {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+    ASSERT_TRUE(scenarioStarts(state.path()));
+    const pid_t engine = findDescendant("qemu-system-x86");
+    ASSERT_GT(engine, 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    kill(engine, SIGSTOP);
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    kill(engine, SIGCONT);
+    starvedRecord(run);
+  }
+}
+
+pid_t findThread(pid_t process, const std::string& name) {
+  for (const auto& task : std::filesystem::directory_iterator(text("/proc/", process, "/task"))) {
+    if (readFile(task.path() / "comm").starts_with(name)) return std::stoi(task.path().filename());
+  }
+  return -1;
+}
+
+// Processes that keep one CPU busy, so that a thread of class SCHED_IDLE on it hardly runs.
+class BusyCpu {
+ public:
+  explicit BusyCpu(size_t cpu) {
+    CPU_ZERO(&cpus_);
+    CPU_SET(cpu, &cpus_);
+    for (pid_t& hog : hogs_) {
+      hog = fork();
+      if (hog != 0) continue;
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      sched_setaffinity(0, sizeof cpus_, &cpus_);
+      for (volatile unsigned turns = 0;;) turns = turns + 1;
+    }
+  }
+  ~BusyCpu() {
+    for (const pid_t hog : hogs_) {
+      kill(hog, SIGKILL);
+      waitpid(hog, nullptr, 0);
+    }
+  }
+  bool starve(pid_t thread) const {
+    const sched_param none{};
+    return sched_setaffinity(thread, sizeof cpus_, &cpus_) == 0 &&
+           sched_setscheduler(thread, SCHED_IDLE, &none) == 0;
+  }
+
+ private:
+  cpu_set_t cpus_;
+  pid_t hogs_[2];
+};
+
+// One vCPU of two gets next to nothing; the other waits for its locks and answers, well fed.
+TEST(Failure, HostThatStarvesOneVcpuIsNamedWithTheVcpuAndNotTheScheduler) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory state;
+  Background run(
+      {"run", scenario("basic"), "--format", "jsonl", "--duration", "5s", "--topology", "1n1l2c1t"},
+      {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  ASSERT_TRUE(scenarioStarts(state.path()));
+  const pid_t vcpu = findThread(findDescendant("qemu-system-x86"), "CPU 1/TCG");
+  ASSERT_GT(vcpu, 0);
+  cpu_set_t ours;
+  ASSERT_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+  size_t cpu = 0;
+  while (!CPU_ISSET(cpu, &ours)) ++cpu;
+  {
+    const BusyCpu busy(cpu);
+    ASSERT_TRUE(busy.starve(vcpu)) << strerror(errno);
+    std::this_thread::sleep_for(std::chrono::seconds(4));
+  }
+  const sched_param none{};
+  sched_setscheduler(vcpu, SCHED_OTHER, &none);
+  const Record record = starvedRecord(run);
+  const auto vcpus = record->getMonitor().getVcpus();
+  ASSERT_EQ(vcpus.size(), 2u);
+  EXPECT_GT(vcpus[1].getStarvedMs(), 2000) << record.findings();
+}
+
 // A process of a run that is killed, and what the verdict must call it.
 using Victim = std::pair<const char*, const char*>;
 
@@ -185,6 +303,23 @@ INSTANTIATE_TEST_SUITE_P(Of, Kill,
                                            Victim{"ktstr-vmm-tcg", "vmm-killed"},
                                            Victim{"ktstr-monitor", "monitor-died"}),
                          killName);
+
+// What is stopped answers nobody: the run ends by its own limits, and ends what is stopped.
+TEST(Failure, StoppedVmmHoldsNoRun) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory state;
+  Background run({"run", scenario("basic"), "--format", "jsonl", "--duration", "500ms"},
+                 {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
+  ASSERT_GT(findDescendant("qemu-system-x86"), 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // past the look at QEMU's version
+  const pid_t vmm = findDescendant("ktstr-vmm-tcg");
+  ASSERT_GT(vmm, 0);
+  kill(vmm, SIGSTOP);
+  const Result result = run.wait(90);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  EXPECT_NE(result.exitCode, 0) << Record(result.out).findings();
+  EXPECT_TRUE(descendants().empty());
+}
 
 // A signal, and how many seconds into the run it comes.
 using Signal = std::tuple<int, double>;

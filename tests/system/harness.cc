@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 
 namespace ktstr::testing {

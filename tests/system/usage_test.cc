@@ -9,6 +9,7 @@
 #include <ostream>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -49,22 +50,45 @@ TEST(FrontEnd, UnknownCommandIsRefused) {
   expectRefused(ktstr({"frobnicate"}), 2, "unknown-command", "ktstr help");
 }
 
+TEST(FrontEnd, ProbeEndsBySayingWhetherKvmRunsLinux) {
+  const Result result = ktstr({"probe"});
+  const bool hardware = result.out.starts_with("{\"kvm\":\"hardware\",\"detail\":\"");
+  EXPECT_EQ(result.exitCode, hardware ? 0 : 5) << result.out;
+  EXPECT_TRUE(result.out.ends_with("\"}\n")) << result.out;
+  EXPECT_EQ(result.err, "");
+}
+
+// What bash offers for `ktstr WORDS`, completing the last of them.
+std::string completedByBash(const std::string& words) {
+  const std::string command = "bash -c '. <(" + binary("ktstr") + " completions bash); COMP_WORDS=(ktstr " +
+                              words + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _ktstr; " +
+                              "printf \"%s\\n\" \"${COMPREPLY[@]}\"' 2>&1";
+  FILE* output = popen(command.c_str(), "r");
+  std::string offered = readAll(fileno(output));
+  pclose(output);
+  return offered;
+}
+
 TEST(FrontEnd, CompletionsAreForShellsThatExist) {
   EXPECT_NE(ktstr({"completions", "bash"}).out.find("complete"), std::string::npos);
+  EXPECT_EQ(completedByBash("pr"), "probe\n");
+  EXPECT_EQ(completedByBash("run --accel t"), "tcg\n");
   EXPECT_NE(ktstr({"completions", "zsh"}).out.find("compdef"), std::string::npos);
   EXPECT_NE(ktstr({"completions", "fish"}).out.find("complete -c ktstr"), std::string::npos);
   expectRefused(ktstr({"completions", "tcsh"}), 2, "unknown-shell");
 }
 
 TEST(Usage, TopologiesThatMeanNothing) {
-  for (const char* topology :
-       {"0n1l1c1t", "1n0l1c1t", "1n1l0c1t", "2n3l1c1t", "1n64l64c2t", "1n1l1c", "two", "", "1n1l1c1t1"}) {
+  for (const char* topology : {"0n1l1c1t", "1n0l1c1t", "1n1l0c1t", "2n3l1c1t", "1n64l64c2t", "1n1l1c", "two",
+                               "", "1n1l1c1t1", "0l256M,1c1t", "1l256M,0l3M,1c1t", "2n2l1c1t,0-1:9"}) {
     expectRefused(ktstr(runWith({"--topology", topology})), 2, "topology-invalid");
   }
 }
 
 TEST(Usage, MemoryAndDurationThatMeanNothing) {
   expectRefused(ktstr(runWith({"--memory", "lots"})), 2, "memory-invalid");
+  expectRefused(ktstr(runWith({"--topology", "1l256M,0l256M,1c1t", "--memory", "1G"})), 2, "memory-invalid",
+                "512 MiB in all");
   expectRefused(ktstr(runWith({"--duration", "2h"})), 2, "duration-invalid");
 }
 

@@ -71,12 +71,12 @@ vmlinux=$("$ktstr" kernel path $kernel vmlinux)
 make_initrd
 
 host_line
-if "$bin/ktstr-vmm" --probe > /dev/null; then
+if "$ktstr" probe > /dev/null; then
   echo "on the host's /dev/kvm"
   write_program "" "$vmlinux" "$here/../scenarios/basic.json" "$work/initrd.cpio"
   sh "$work/program" > "$work/out"
 else
-  echo "in the nested bed: $("$bin/ktstr-vmm" --probe || true)"
+  echo "in the nested bed: $("$ktstr" probe || true)"
   run_in_bed | tr -d '\r' > "$work/out"
 fi
 if ! grep -q '^ktstr {' "$work/out" || grep '^microvm ' "$work/out" | grep -qv ' 0$'; then

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs a program on a /dev/kvm that can boot Linux, on a machine that has none: inside L1, a Linux on QEMU's TCG with
 # SVM, whose kvm-amd nests.
-#   nested-bed.sh [--file HOST_PATH[=GUEST_PATH]]... [--memory MIB] [--timeout S] -- PROGRAM [ARGS...]
+#   nested-bed.sh [--file HOST_PATH[=GUEST_PATH]]... [--memory MIB] [--cpus N] [--timeout S] -- PROGRAM [ARGS...]
 # L1's root is an initramfs of busybox, PROGRAM and each --file (a file or a directory), at their own absolute paths
 # unless GUEST_PATH says otherwise, with the shared libraries they need. PROGRAM runs there as root, in /, without
 # input, with HOME, PATH and the variables named KTSTR_*. Its output comes out here as it is produced, stdout and
@@ -13,6 +13,7 @@ spec=debian:7.3
 modules="irqbypass kvm kvm-amd"
 bring_up=120   # seconds that L1 may take to start PROGRAM; some 6 on an idle machine
 memory=2048
+cpus=1
 timeout=600
 files=()
 bin=${KTSTR_BIN_DIR:-$(dirname "$0")/../../build/bin}
@@ -21,7 +22,7 @@ work=""; qemu=""; reader=""
 fail() { echo "nested-bed: $*" >&2; exit 4; }
 usage() {
   echo "nested-bed: $*" >&2
-  echo "usage: nested-bed.sh [--file HOST_PATH[=GUEST_PATH]]... [--memory MIB] [--timeout S] -- PROGRAM [ARGS...]" >&2
+  echo "usage: nested-bed.sh [--file HOST_PATH[=GUEST_PATH]]... [--memory MIB] [--cpus N] [--timeout S] -- PROGRAM [ARGS...]" >&2
   exit 2
 }
 number() { [[ "$2" =~ ^[1-9][0-9]{0,6}$ ]] || usage "$1 takes a number, not \"$2\""; }
@@ -177,7 +178,7 @@ start_l1() {
   reader=$!
   SECONDS=0
   # Should we be killed, QEMU is. One CPU: with two, nested guests stalled at times.
-  setpriv --pdeathsig KILL "${KTSTR_QEMU:-qemu-system-x86_64}" -M q35 -accel tcg,thread=multi -cpu max,+svm -smp 1 \
+  setpriv --pdeathsig KILL "${KTSTR_QEMU:-qemu-system-x86_64}" -M q35 -accel tcg,thread=multi -cpu max,+svm -smp "$cpus" \
     -m "$memory" -nodefaults -no-user-config -display none -no-reboot \
     -chardev stdio,id=output,signal=off -serial file:"$work/console" -serial chardev:output -serial file:"$work/steps" \
     -kernel "$vmlinux" -initrd "$work/initramfs" \
@@ -238,6 +239,7 @@ while [ $# != 0 ] && [ "$1" != -- ]; do
   case "$1" in
     --file) files+=("$(realpath -s "${2%%=*}")$([[ "$2" != *=* ]] || echo "=${2#*=}")") ;;
     --memory) number "$1" "$2"; memory=$2 ;;
+    --cpus) number "$1" "$2"; cpus=$2 ;;
     --timeout) number "$1" "$2"; timeout=$2 ;;
     *) usage "what is \"$1\"?" ;;
   esac

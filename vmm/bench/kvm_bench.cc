@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 

@@ -20,6 +20,7 @@ using rpc::RegionKind;
 // Three pages at the top of the 32-bit space that KVM needs on some Intel CPUs; no slot is there.
 constexpr uint64_t kIdentityMapGpa = 0xfffbc000, kTssGpa = 0xfffbd000;
 constexpr uint32_t kLstar = 0xc0000082;
+constexpr int kKeptExits = KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE;
 
 struct Capability {
   int number;
@@ -33,7 +34,13 @@ constexpr Capability kNeeded[] = {{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
                                   {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
                                   {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
                                   {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
-                                  {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"}};
+                                  {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+                                  {KVM_CAP_X2APIC_API, "KVM_CAP_X2APIC_API"},
+                                  {KVM_CAP_HALT_POLL, "KVM_CAP_HALT_POLL"}};
+
+int extension(int kvm, int capability) {
+  return KTSTR_KVM(kvm, KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability));
+}
 
 Fd openDevice() {
   Fd fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
@@ -79,18 +86,36 @@ kvm_segment systemSegment(uint8_t type) {  // TR must be a busy TSS to enter, LD
   return s;
 }
 
-// KVM's own interrupt controllers reach no APIC id above 254.
 void checkVcpus(const Kvm& kvm, const CheckedMachine& machine) {
   if (machine.vcpus > kvm.maxVcpus) {
     throw Error(ExitCode::usage, "too-many-vcpus",
                 text(machine.vcpus, " vCPUs; this KVM takes ", kvm.maxVcpus));
   }
   const uint32_t largest = *std::max_element(machine.apicIds.begin(), machine.apicIds.end());
-  if (largest > 254) {
+  if (largest >= kvm.maxVcpuId) {
     throw Error(ExitCode::usage, "apic-id-too-large",
-                text("the topology needs APIC id ", largest, ", more than 254"),
+                text("the topology needs APIC id ", largest, "; this KVM takes ids below ", kvm.maxVcpuId),
                 "ask for fewer vCPUs, or run with --accel tcg");
   }
+}
+
+void enable(int vm, uint32_t capability, uint64_t argument) {
+  kvm_enable_cap request{};
+  request.cap = capability;
+  request.args[0] = argument;
+  KTSTR_KVM(vm, KVM_ENABLE_CAP, &request);
+}
+
+// Before there are vCPUs.
+void applyPlacement(int vm, const Kvm& kvm, const Placement& placement) {
+  if (placement.haltPollNanos) enable(vm, KVM_CAP_HALT_POLL, *placement.haltPollNanos);
+  if (!placement.keepIdle) return;
+  if (!kvm.keepsIdle) {
+    throw Error(ExitCode::usage, "exits-not-suppressible",
+                "this KVM cannot keep HLT and PAUSE in the guest (KVM_CAP_X86_DISABLE_EXITS)",
+                "run without performance mode; the kernel may refuse because of mitigate_smt_rsb or nesting");
+  }
+  enable(vm, KVM_CAP_X86_DISABLE_EXITS, kKeptExits);
 }
 
 // A VM without memory and vCPUs.
@@ -102,6 +127,9 @@ Fd makeVm(int kvm) {
   kvm_pit_config pit{};
   pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
   KTSTR_KVM(vm.get(), KVM_CREATE_PIT2, &pit);
+  // APIC ids beyond 254 are reached by x2APIC messages with 32-bit destinations. KVM's I/O APIC has 8 bits,
+  // so such a machine keeps its two lines on the first vCPUs (guest/boot).
+  enable(vm.get(), KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
   return vm;
 }
 
@@ -116,13 +144,13 @@ Kvm Kvm::open() {
                 text("KVM API version ", version, ", not ", KVM_API_VERSION));
   }
   for (const Capability& capability : kNeeded) {
-    if (KTSTR_KVM(fd, KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability.number)) > 0) continue;
+    if (extension(fd, capability.number) > 0) continue;
     throw Error(ExitCode::infrastructure, "kvm-incapable", text("this KVM has no ", capability.name),
                 "run on another kernel, or with --accel tcg");
   }
-  kvm.maxVcpus =
-      std::min(kMaxVcpus, static_cast<uint32_t>(KTSTR_KVM(fd, KVM_CHECK_EXTENSION,
-                                                          static_cast<unsigned long>(KVM_CAP_MAX_VCPUS))));
+  kvm.maxVcpus = std::min(kMaxVcpus, static_cast<uint32_t>(extension(fd, KVM_CAP_MAX_VCPUS)));
+  kvm.maxVcpuId = std::max(kvm.maxVcpus, static_cast<uint32_t>(extension(fd, KVM_CAP_MAX_VCPU_ID)));
+  kvm.keepsIdle = (extension(fd, KVM_CAP_X86_DISABLE_EXITS) & kKeptExits) == kKeptExits;
   kvm.runBytes = static_cast<size_t>(KTSTR_KVM(fd, KVM_GET_VCPU_MMAP_SIZE, 0ul));
   kvm.cpuid = supportedCpuid(fd);
   kvm.vm = makeVm(fd);
@@ -204,6 +232,7 @@ Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std
   checkVcpus(kvm, machine);
   fd_ = std::move(kvm.vm);
   const int vm = fd_.get();
+  applyPlacement(vm, kvm, machine.placement);
   uint32_t slot = 0;
   for (const CheckedRegion& region : machine.regions) {
     kvm_userspace_memory_region target{slot++, 0, region.gpa, region.size, 0};

@@ -19,7 +19,9 @@ struct Kvm {
   Fd fd;
   Fd vm;
   uint32_t maxVcpus = 0;
+  uint32_t maxVcpuId = 0;         // exclusive
   size_t runBytes = 0;            // of a vCPU's shared page
+  bool keepsIdle = false;         // can keep HLT and PAUSE in the guest
   std::vector<CpuidEntry> cpuid;  // what a guest may be told: KVM_GET_SUPPORTED_CPUID
 
   // Throws Error "kvm-missing", "kvm-no-permission", "kvm-incapable" naming the capability, "kvm-failed".

@@ -86,7 +86,7 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
                                     channels_.consoleInterrupt.get(), channels_.doorbellInterrupt.get(),
                                     channels_.wake.get()};
   threads_ =
-      std::make_unique<VcpuThreads>(vm_->vcpus(), ports_, channels_.wake.get(),
+      std::make_unique<VcpuThreads>(vm_->vcpus(), ports_, channels_.wake.get(), machine.placement,
                                     [descriptors](int vcpu) { vcpuSandbox(vcpu, descriptors).lockDown(); });
   watching_ = watch().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
   auto parked = kj::newPromiseAndFulfiller<void>();
@@ -94,15 +94,16 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
   auto late = io_.provider->getTimer().afterDelay(20 * kj::SECONDS).then([]() -> kj::Promise<void> {
     return rpcException("engine-failed: the vCPU threads were not ready within 20 s");
   });
-  return parked.promise.exclusiveJoin(kj::mv(late)).then([this] {
+  return parked.promise.exclusiveJoin(kj::mv(late)).then([this]() -> kj::Promise<void> {
     const auto end = end_ ? end_ : threads_->end();
-    if (end) throw Error(ExitCode::infrastructure, "engine-failed", end->detail);
+    if (end) return rpcException(end->detail.c_str());  // an Error of a thread's, by its name
     afterLaunch_();
     pumping_ =
         kj::joinPromises(
             kj::arr(pump(console_, *consoleObserver_, true), pump(console_, *consoleObserver_, false),
                     pump(doorbell_, *doorbellObserver_, true), pump(doorbell_, *doorbellObserver_, false)))
             .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
+    return kj::READY_NOW;
   });
 }
 
@@ -182,11 +183,6 @@ kj::Promise<void> KvmEngine::thaw() {
   if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
   if (--freezes_ == 0 && started_) threads_->go();
   return kj::READY_NOW;
-}
-
-kj::Promise<void> KvmEngine::reset() {
-  throw Error(ExitCode::infrastructure, "not-supported-by-kvm",
-              "a machine on KVM cannot be reset from outside", "boot a new one");
 }
 
 void KvmEngine::stop() {

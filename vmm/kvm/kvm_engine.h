@@ -38,7 +38,6 @@ class KvmEngine final : public Engine {
   kj::Promise<void> start() override;
   kj::Promise<uint32_t> freeze() override;
   kj::Promise<void> thaw() override;
-  kj::Promise<void> reset() override;
   void stop() override;
   VcpuRegisters registers(uint32_t vcpu) override;
   std::vector<uint64_t> vcpuTimes() override;

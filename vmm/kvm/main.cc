@@ -1,44 +1,21 @@
-// ktstr-vmm: the Vmm interface on /dev/kvm, and the only program that opens it. See usage() for how to start
-// it.
+// ktstr-vmm: the Vmm interface on /dev/kvm, and the only program that opens it.
 #include <kj/async-io.h>
 #include <signal.h>
-#include <unistd.h>
 
-#include <iomanip>
 #include <iostream>
-#include <sstream>
 #include <variant>
 
 #include "protocol/error.h"
 #include "protocol/log.h"
 #include "vmm/kvm/kvm_engine.h"
-#include "vmm/kvm/probe.h"
 #include "vmm/kvm/sandbox.h"
 #include "vmm/serve.h"
 
 namespace ktstr::vmm {
 namespace {
 
-constexpr const char* kUsage =
-    "usage: ktstr-vmm --control-fd N [--observe-fd N]... [--gate-fd N]...   connected sockets it inherits\n"
-    "       ktstr-vmm --dir DIR [OPTION USER]...       listens on control.sock, observe.sock, gate.sock "
-    "there\n"
-    "       ktstr-vmm --activated [OPTION USER]...     on the sockets of a service manager, "
-    "sd_listen_fds(3)\n"
-    "       ktstr-vmm --probe                          one line of JSON: what /dev/kvm is good for\n"
-    "       ktstr-vmm --print-seccomp                  the filters, by role\n"
-    "It runs one machine and ends with its (first) control connection.\n";
-
-int probe() {
-  KvmProbe probe;
-  kvmProbeSandbox().dropPrivileges().lockDown();
-  const KvmVerdict verdict = probe.run();
-  std::ostringstream line;
-  line << "{\"kvm\":\"" << kvmKindName(verdict.kind) << "\",\"detail\":" << std::quoted(verdict.detail)
-       << "}\n";
-  writeAll(STDOUT_FILENO, line.str());
-  return static_cast<int>(verdict.kind == KvmKind::hardware ? ExitCode::pass : ExitCode::skipped);
-}
+constexpr const char* kName = "ktstr-vmm";
+constexpr const char* kAbout = "The Vmm interface on /dev/kvm: the only program of ktstr that opens it.";
 
 int printSeccomp() {
   const auto print = [](const char* role, const Sandbox& sandbox) {
@@ -48,7 +25,6 @@ int printSeccomp() {
   print("setting up", setUpSandbox({-1}));
   print("serving", servingSandbox({-1}));
   print("vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1}));
-  print("probing", kvmProbeSandbox());
   return 0;
 }
 
@@ -62,9 +38,8 @@ std::variant<Kvm, Error> tryOpenKvm() {
 }
 
 int run(int argc, char** argv) {
-  ServeOptions options = parseServeOptions(argc, argv, kUsage);
+  ServeOptions options = parseServeOptions(kName, kAbout, argc, argv);
   if (options.printSeccomp) return printSeccomp();
-  if (options.probe) return probe();
   signal(SIGPIPE, SIG_IGN);
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
@@ -85,5 +60,5 @@ int run(int argc, char** argv) {
 }  // namespace ktstr::vmm
 
 int main(int argc, char** argv) {
-  return ktstr::vmm::vmmMain("ktstr-vmm", argc, argv, ktstr::vmm::run);
+  return ktstr::vmm::vmmMain(ktstr::vmm::kName, argc, argv, ktstr::vmm::run);
 }

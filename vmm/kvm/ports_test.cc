@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::vmm {
 namespace {

@@ -17,6 +17,7 @@ namespace {
 // Of a VM that is there already (Kvm::open()).
 constexpr unsigned long kSetUpIoctls[] = {KVM_SET_USER_MEMORY_REGION,
                                           KVM_CREATE_VCPU,
+                                          KVM_ENABLE_CAP,
                                           kSetCpuid2,
                                           kSetMsrs,
                                           KVM_GET_SREGS,
@@ -38,20 +39,20 @@ void allowServing(Sandbox& sandbox, const std::vector<int>& listeners) {
 
 }  // namespace
 
-void allowKvmSetUp(Sandbox& sandbox) {
+Sandbox setUpSandbox(const std::vector<int>& listeners) {
+  Sandbox sandbox("ktstr-vmm");
+  allowServing(sandbox, listeners);
   for (const unsigned long number : kSetUpIoctls) sandbox.allow("ioctl", {{1, number}});
   for (const unsigned long number : kVcpuIoctls) sandbox.allow("ioctl", {{1, number}});
   // RAM, mailbox, vCPU pages
   sandbox.allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}});
-}
-
-Sandbox setUpSandbox(const std::vector<int>& listeners) {
-  Sandbox sandbox("ktstr-vmm");
-  allowServing(sandbox, listeners);
-  allowKvmSetUp(sandbox);
   sandbox.allow("mmap", {{2, PROT_READ}, {3, MAP_SHARED}});  // base
   // Threads, and what they lock themselves down with.
   sandbox.refuse("clone3", ENOSYS).allow("clone", {{0, kThreadFlags}});
+  for (const char* name : {"sched_setaffinity", "sched_getaffinity", "sched_setscheduler",
+                           "sched_getscheduler", "sched_getparam"}) {
+    sandbox.allow(name, {{0, 0}});  // of the thread itself
+  }
   sandbox.allow("set_robust_list").allow("rseq").allow("sigaltstack");
   sandbox.allow("mmap", {{2, PROT_NONE}}).allow("mprotect", {{2, PROT_READ | PROT_WRITE}});  // stacks
   sandbox.allow("seccomp").allow("prctl", {{0, PR_SET_NO_NEW_PRIVS}}).allow("prctl", {{0, PR_SET_SECCOMP}});
@@ -79,7 +80,6 @@ Sandbox vcpuSandbox(int vcpu, const VcpuDescriptors& descriptors) {
   }
   sandbox.allowHeap().allow("munmap").allow("madvise").allow("brk").allow("futex");
   sandbox.allow("rt_sigreturn").allow("rt_sigprocmask").allow("exit").allow("clock_gettime");
-  sandbox.allow("tgkill", {{0, static_cast<uint64_t>(getpid())}});  // kicks the others when the machine ends
   return sandbox.thisThreadOnly();
 }
 

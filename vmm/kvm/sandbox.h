@@ -7,9 +7,6 @@
 
 namespace ktstr::vmm {
 
-// What making a machine of a VM takes: KVM's ioctls by number, shared mappings.
-void allowKvmSetUp(Sandbox& sandbox);
-
 // While it waits for its machine and makes it: KVM's set-up ioctls by number, threads, mappings of memory
 // objects.
 Sandbox setUpSandbox(const std::vector<int>& listeners);

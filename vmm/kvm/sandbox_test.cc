@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "vmm/test_sandbox.h"
 
 namespace ktstr::vmm {

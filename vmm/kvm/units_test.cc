@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "protocol/file.h"
 #include "protocol/process.h"
 
 namespace ktstr::vmm {

@@ -1,13 +1,17 @@
 #include "vmm/kvm/vcpu_threads.h"
 
+#include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <system_error>
 
+#include "protocol/error.h"
 #include "protocol/text.h"
 
 namespace ktstr::vmm {
@@ -24,18 +28,36 @@ void prepareThreads() {
   struct sigaction action {};
   action.sa_handler = [](int) {};
   sigaction(kKick, &action, nullptr);
+  mallopt(M_ARENA_MAX, 1);
   std::thread([] {}).join();
 }
 
-VcpuThreads::VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, std::function<void(int)> confine)
-    : vcpus_(vcpus), ports_(ports), wake_(wake), confine_(std::move(confine)), seats_(vcpus.size()) {
-  const std::lock_guard lock(mutex_);  // no thread looks at the others before all are there
-  for (size_t i = 0; i < vcpus_.size(); ++i) {
-    threads_.emplace_back([this, i] { live(i); });
+VcpuThreads::VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, Placement placement,
+                         std::function<void(int)> confine)
+    : vcpus_(vcpus),
+      ports_(ports),
+      wake_(wake),
+      placement_(std::move(placement)),
+      confine_(std::move(confine)),
+      seats_(vcpus.size()) {
+  std::unique_lock lock(mutex_);  // no thread looks at the others before all are there
+  try {
+    for (size_t i = 0; i < vcpus_.size(); ++i) threads_.emplace_back([this, i] { live(i); });
+  } catch (const std::system_error& e) {
+    ending_ = true;
+    lock.unlock();
+    join();
+    throw Error(ExitCode::infrastructure, "thread-failed",
+                text("make the thread of vCPU ", threads_.size(), " of ", vcpus_.size(), ": ", e.what()),
+                "raise the limits on processes and memory, or ask for fewer vCPUs");
   }
 }
 
 VcpuThreads::~VcpuThreads() {
+  join();
+}
+
+void VcpuThreads::join() {
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -66,8 +88,7 @@ void VcpuThreads::kick() {
   for (size_t i = 0; i < vcpus_.size(); ++i) {
     vcpus_[i].run().immediate_exit = 1;
     const bool inGuest = !seats_[i].parked && !seats_[i].ended;
-    const pthread_t thread = threads_[i].native_handle();
-    if (inGuest && pthread_equal(thread, pthread_self()) == 0) pthread_kill(thread, kKick);
+    if (inGuest) pthread_kill(threads_[i].native_handle(), kKick);
   }
 }
 
@@ -123,6 +144,7 @@ void VcpuThreads::notify() {
 
 void VcpuThreads::live(size_t index) {
   try {
+    takePlace(index);
     confine_(vcpus_[index].fd());
     while (park(index)) runUntilHeld(index);
   } catch (const std::exception& e) {
@@ -131,6 +153,28 @@ void VcpuThreads::live(size_t index) {
   const std::lock_guard lock(mutex_);
   seats_[index].ended = true;
   notify();
+}
+
+void VcpuThreads::takePlace(size_t index) const {
+  if (!placement_.cpus.empty()) {
+    cpu_set_t wanted, got;
+    CPU_ZERO(&wanted);
+    CPU_SET(placement_.cpus[index], &wanted);
+    if (sched_setaffinity(0, sizeof wanted, &wanted) != 0 || sched_getaffinity(0, sizeof got, &got) != 0 ||
+        CPU_EQUAL(&wanted, &got) == 0) {
+      throw errnoError("pinning-refused", text("pin vCPU ", index, " to CPU ", placement_.cpus[index]),
+                       "let the VMM's cpuset have that CPU");
+    }
+  }
+  if (placement_.priority != 0) {
+    const sched_param wanted{placement_.priority};
+    sched_param got{};
+    if (sched_setscheduler(0, SCHED_FIFO, &wanted) != 0 || sched_getscheduler(0) != SCHED_FIFO ||
+        sched_getparam(0, &got) != 0 || got.sched_priority != wanted.sched_priority) {
+      throw errnoError("realtime-refused", text("make vCPU ", index, " SCHED_FIFO ", wanted.sched_priority),
+                       "start the VMM with that limit (ulimit -r, LimitRTPRIO=) or a higher priority");
+    }
+  }
 }
 
 bool VcpuThreads::park(size_t index) {
@@ -208,7 +252,7 @@ void VcpuThreads::handleExit(size_t index) {
 }
 
 // The first reason stands. `index` names the vCPU whose registers are evidence; none if it is the number of
-// vCPUs.
+// vCPUs. The other threads are ended by whom notify() wakes: no vCPU thread sends signals.
 void VcpuThreads::finish(ExitKind kind, const std::string& what, size_t index) {
   std::string detail = what;
   if (index < vcpus_.size()) detail += text("; vCPU ", index, ": ", vcpus_[index].dump());
@@ -217,8 +261,7 @@ void VcpuThreads::finish(ExitKind kind, const std::string& what, size_t index) {
   if (!end_) end_ = EngineEnd{kind, detail};
   ending_ = true;
   running_ = false;
-  kick();
-  released_.notify_all();
+  for (Vcpu& vcpu : vcpus_) vcpu.run().immediate_exit = 1;
   notify();
 }
 

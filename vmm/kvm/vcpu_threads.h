@@ -16,15 +16,19 @@
 
 namespace ktstr::vmm {
 
-// Once, before the process locks itself down: the handler of the signal that interrupts KVM_RUN, and what
-// glibc sets up with a process's first thread.
+// Once, before the process locks itself down: the handler of the signal that interrupts KVM_RUN, what glibc
+// sets up with a process's first thread, and one heap for all threads: for its ninth, glibc would read the
+// number of CPUs from sysfs (malloc/arena.c, arena_get2()).
 void prepareThreads();
 
 class VcpuThreads {
  public:
-  // Makes the threads; each calls `confine` with its vCPU's descriptor first and then waits. Whenever all are
-  // parked, one has ended the machine, or all have ended, `wake` (an eventfd) becomes readable.
-  VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, std::function<void(int vcpu)> confine);
+  // Makes the threads; each takes its place on the host, calls `confine` with its vCPU's descriptor, and
+  // waits. A refused place ends the machine: "pinning-refused: ...", "realtime-refused: ...". Whenever all
+  // are parked, one has ended the machine, or all have ended, `wake` (an eventfd) becomes readable. Throws
+  // Error "thread-failed".
+  VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, Placement placement,
+              std::function<void(int vcpu)> confine);
   ~VcpuThreads();  // all must have ended
   VcpuThreads(const VcpuThreads&) = delete;
   VcpuThreads& operator=(const VcpuThreads&) = delete;
@@ -52,17 +56,20 @@ class VcpuThreads {
   };
 
   void live(size_t index);
+  void takePlace(size_t index) const;
   bool park(size_t index);  // returns false when it is time to end
   void runUntilHeld(size_t index);
   void handleExit(size_t index);
   void handleIo(kvm_run& run);
   void finish(rpc::ExitKind kind, const std::string& what, size_t index);
   void kick();
+  void join();
   void notify();
 
   std::vector<Vcpu>& vcpus_;
   Ports& ports_;
   int wake_;
+  Placement placement_;
   std::function<void(int)> confine_;
 
   mutable std::mutex mutex_;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::vmm {
 namespace {

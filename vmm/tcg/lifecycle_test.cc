@@ -12,6 +12,7 @@
 #include <cstdlib>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 

@@ -1,4 +1,4 @@
-// ktstr-vmm-tcg: the Vmm interface on a QEMU child. See usage() for how to start it.
+// ktstr-vmm-tcg: the Vmm interface on a QEMU child.
 #include <kj/async-io.h>
 #include <signal.h>
 
@@ -15,16 +15,9 @@
 namespace ktstr::vmm {
 namespace {
 
-constexpr const char* kUsage =
-    "usage: ktstr-vmm-tcg --control-fd N [--observe-fd N]... [--gate-fd N]...   connected sockets it "
-    "inherits\n"
-    "       ktstr-vmm-tcg --dir DIR [OPTION USER]...     listens on control.sock, observe.sock, gate.sock "
-    "there\n"
-    "       ktstr-vmm-tcg --activated [OPTION USER]...   on the sockets of a service manager, "
-    "sd_listen_fds(3)\n"
-    "       ktstr-vmm-tcg --print-seccomp\n"
-    "It runs one machine and ends with its (first) control connection. KTSTR_QEMU names another QEMU (>= "
-    "10).\n";
+constexpr const char* kName = "ktstr-vmm-tcg";
+constexpr const char* kAbout =
+    "The Vmm interface on a child of QEMU (>= 10; KTSTR_QEMU names another than the one of PATH).";
 
 std::variant<QemuProgram, Error> tryFindQemu() {
   try {
@@ -36,7 +29,7 @@ std::variant<QemuProgram, Error> tryFindQemu() {
 }
 
 int run(int argc, char** argv) {
-  ServeOptions options = parseServeOptions(argc, argv, kUsage);
+  ServeOptions options = parseServeOptions(kName, kAbout, argc, argv);
   if (options.printSeccomp) {
     for (const std::string& line : tcgSandbox(-1, {-1}).describe()) std::cout << line << '\n';
     return 0;
@@ -63,5 +56,5 @@ int run(int argc, char** argv) {
 }  // namespace ktstr::vmm
 
 int main(int argc, char** argv) {
-  return ktstr::vmm::vmmMain("ktstr-vmm-tcg", argc, argv, ktstr::vmm::run);
+  return ktstr::vmm::vmmMain(ktstr::vmm::kName, argc, argv, ktstr::vmm::run);
 }

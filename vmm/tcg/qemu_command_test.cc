@@ -22,7 +22,6 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 CheckedMachine machineOf(uint32_t llcs, uint32_t cores, uint32_t threads, uint64_t baseBytes = 8192) {
   CheckedMachine machine{};
   machine.name = "a,b";
-  machine.nodes = 1;
   machine.llcs = llcs;
   machine.coresPerLlc = cores;
   machine.threadsPerCore = threads;

@@ -7,12 +7,14 @@
 #include <cstring>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 #include "vmm/rpc_error.h"
 #include "vmm/tcg/firmware.h"
 #include "vmm/tcg/qemu_command.h"
+#include "vmm/tcg/vcpu_clocks.h"
 
 namespace ktstr::vmm {
 namespace {
@@ -61,7 +63,7 @@ QemuEngine::QemuEngine(kj::AsyncIoContext& io, std::variant<QemuProgram, Error> 
       qemu_(std::move(qemu)),
       channels_(std::move(channels)),
       wardenFd_(warden.get()),
-      warden_(io.lowLevelProvider->wrapSocketFd(warden.release(), kWrapFlags)),
+      warden_(io.lowLevelProvider->wrapUnixSocketFd(warden.release(), kWrapFlags)),
       standardError_(io.lowLevelProvider->wrapInputFd(channels_.standardError.first.release(), kWrapFlags)),
       ended_(nullptr) {
   ended_ = watch()
@@ -84,6 +86,12 @@ void QemuEngine::describe(rpc::VmmInfo::Builder info) const {
 
 kj::Promise<void> QemuEngine::launch(const CheckedMachine& machine, const MachineMemory& memory, std::byte*) {
   qemu();
+  const Placement& place = machine.placement;
+  if (!place.cpus.empty() || place.priority != 0 || place.keepIdle) {
+    throw Error(ExitCode::usage, "not-supported-by-tcg", "QEMU's vCPU threads cannot be placed under TCG",
+                "run without performance mode");
+  }
+  vcpus_ = machine.vcpus;
   std::vector<std::string> arguments = qemuArguments(machine);
   std::vector<std::pair<int, int>> descriptors{{memory.ram.get(), qemufd::ram}};
   if (memory.base) descriptors.emplace_back(memory.base.get(), qemufd::base);
@@ -112,7 +120,8 @@ kj::Promise<void> QemuEngine::startQemu(std::vector<std::string> arguments,
                    .then([](std::string status) -> kj::Promise<void> {
                      if (status == "prelaunch") return kj::READY_NOW;
                      return rpcException(text("QEMU is ", status, " before its start").c_str());
-                   });
+                   })
+                   .then([this] { return askForClocks(); });
   auto late = io_.provider->getTimer().afterDelay(limit).then([limit]() -> kj::Promise<void> {
     return rpcException(text("QEMU was not ready within ", limit / kj::SECONDS, " s").c_str());
   });
@@ -123,6 +132,10 @@ kj::Promise<void> QemuEngine::startQemu(std::vector<std::string> arguments,
                   text(exception.getDescription().cStr(), "; ", end_->detail));
     });
   });
+}
+
+kj::Promise<void> QemuEngine::askForClocks() {
+  return warden_->write(&kAskForClocks, 1).then([this] { return kj::mv(clocksTold_.promise); });
 }
 
 kj::Promise<std::string> QemuEngine::command(const std::string& name, const std::string& arguments) {
@@ -153,15 +166,6 @@ kj::Promise<void> QemuEngine::thaw() {
   return command("cont").ignoreResult();
 }
 
-kj::Promise<void> QemuEngine::reset() {
-  // -no-reboot would make QEMU exit.
-  auto whileRebooting = command("set-action", R"({"reboot":"reset"})").ignoreResult();
-  auto reset = command("system_reset").ignoreResult();
-  auto status = command("query-status").ignoreResult();  // answered after the main loop has done the reset
-  auto after = command("set-action", R"({"reboot":"shutdown"})").ignoreResult();
-  return kj::joinPromises(kj::arr(kj::mv(whileRebooting), kj::mv(reset), kj::mv(status), kj::mv(after)));
-}
-
 void QemuEngine::stop() {
   if (stopped_ || end_) return;
   stopped_ = true;
@@ -173,19 +177,29 @@ VcpuRegisters QemuEngine::registers(uint32_t) {
 }
 
 std::vector<uint64_t> QemuEngine::vcpuTimes() {
-  throw unsupported("vcpuTimes");
+  if (clocks_.empty() || clocks_.size() != vcpus_) throw unsupported("vcpuTimes");
+  std::vector<uint64_t> times;
+  for (const Fd& clock : clocks_) times.push_back(readVcpuClock(clock.get()));
+  return times;
 }
 
 kj::Promise<void> QemuEngine::watch() {
-  return warden_->tryRead(&report_, sizeof report_, sizeof report_)
-      .then([this](size_t got) -> kj::Promise<void> {
-        if (got < sizeof report_) return kj::READY_NOW;
-        if (report_.kind != WardenReport::started) {
-          final_ = report_;
-          return kj::READY_NOW;
+  return warden_
+      ->tryReadWithFds(&report_, sizeof report_, sizeof report_, reportFds_.data(), reportFds_.size())
+      .then([this](kj::AsyncCapabilityStream::ReadResult got) -> kj::Promise<void> {
+        if (got.byteCount < sizeof report_) return kj::READY_NOW;
+        switch (report_.kind) {
+          case WardenReport::started:
+            log::info(text("QEMU runs as process ", report_.value));
+            return watch();
+          case WardenReport::clocks:
+            for (size_t i = 0; i < got.capCount; ++i) clocks_.emplace_back(reportFds_[i].release());
+            clocksTold_.fulfiller->fulfill();
+            return watch();
+          default:
+            final_ = report_;
+            return kj::READY_NOW;
         }
-        log::info(text("QEMU runs as process ", report_.value));
-        return watch();
       });
 }
 

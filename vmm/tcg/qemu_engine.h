@@ -2,7 +2,9 @@
 #pragma once
 
 #include <kj/async-io.h>
+#include <kj/io.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,7 +45,6 @@ class QemuEngine final : public Engine {
   kj::Promise<void> start() override;
   kj::Promise<uint32_t> freeze() override;
   kj::Promise<void> thaw() override;
-  kj::Promise<void> reset() override;
   void stop() override;
   VcpuRegisters registers(uint32_t vcpu) override;
   std::vector<uint64_t> vcpuTimes() override;
@@ -59,6 +60,7 @@ class QemuEngine final : public Engine {
   // instruction.
   kj::Promise<void> startQemu(std::vector<std::string> arguments,
                               std::vector<std::pair<int, int>> descriptors, kj::Duration limit);
+  kj::Promise<void> askForClocks();
   kj::Promise<void> watch();
   kj::Promise<void> drain();
   kj::Promise<void> readLastWords();
@@ -70,11 +72,15 @@ class QemuEngine final : public Engine {
   std::variant<QemuProgram, Error> qemu_;
   EngineChannels channels_;
   int wardenFd_;
-  kj::Own<kj::AsyncIoStream> warden_;
+  kj::Own<kj::AsyncCapabilityStream> warden_;
   kj::Own<kj::AsyncInputStream> standardError_;
   kj::Maybe<kj::Own<Qmp>> qmp_;
   kj::Promise<void> lastWordsRead_ = kj::READY_NOW;
   WardenReport report_{};
+  std::array<kj::AutoCloseFd, kMaxClocks> reportFds_;
+  uint32_t vcpus_ = 0;
+  std::vector<Fd> clocks_;  // by vCPU; none where its time cannot be told
+  kj::PromiseFulfillerPair<void> clocksTold_ = kj::newPromiseAndFulfiller<void>();
   std::optional<WardenReport> final_;  // the warden's last report; absent when it died
   std::string lastWords_;
   char chunk_[1024];

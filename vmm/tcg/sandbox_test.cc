@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "protocol/fd.h"
+#include "protocol/file.h"
 #include "vmm/guest_memory.h"
 #include "vmm/test_sandbox.h"
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include "protocol/process.h"
 #include "protocol/sandbox.h"
 #include "protocol/text.h"
+#include "vmm/tcg/vcpu_clocks.h"
 
 namespace ktstr::vmm {
 namespace {
@@ -74,6 +76,31 @@ void tell(int socket, WardenReport::Kind kind, int32_t value, const std::string&
   (void)!send(socket, &report, sizeof report, MSG_NOSIGNAL);
 }
 
+void tellClocks(int socket, const std::vector<Fd>& clocks) {
+  WardenReport report{};
+  report.kind = WardenReport::clocks;
+  std::array<int, kMaxClocks> fds{};
+  const size_t count = clocks.size() <= kMaxClocks ? clocks.size() : 0;
+  std::transform(clocks.begin(), clocks.begin() + static_cast<ptrdiff_t>(count), fds.begin(),
+                 [](const Fd& fd) { return fd.get(); });
+  report.value = static_cast<int32_t>(count);
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
+  iovec part{&report, sizeof report};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (count > 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
+    memcpy(CMSG_DATA(rights), fds.data(), sizeof(int) * count);
+  }
+  (void)!sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
 Child launch(const std::string& qemuPath, const Received& request) {
   SpawnOptions options;
   options.executable = qemuPath;
@@ -98,7 +125,8 @@ void confine() {
   }
 }
 
-// Filters are inherited over exec, so the warden locks itself down only after QEMU runs.
+// Filters are inherited over exec, so the warden locks itself down only after QEMU runs, and opens no file
+// then.
 void lockDown() {
   Sandbox("ktstr-vmm-tcg warden")
       .allowBasics()
@@ -114,6 +142,15 @@ void lockDown() {
       .allow("unlink")
       .allow("close")
       .lockDown();
+}
+
+// Until QEMU is there with all its threads, has ended, or the VMM is gone.
+void awaitEngine(int socket, const Child& qemu) {
+  pollfd events[2] = {{socket, POLLIN, 0}, {qemu.pidfd(), POLLIN, 0}};
+  while (poll(events, 2, -1) < 0) continue;
+  char asked = 0;
+  if (recv(socket, &asked, sizeof asked, MSG_DONTWAIT) != 1 || asked != kAskForClocks) return;
+  tellClocks(socket, openVcpuClocks(qemu.pid()));
 }
 
 // Until QEMU has ended or the VMM is gone; QEMU has ended then. Returns its wait status.
@@ -138,8 +175,9 @@ void serveVmm(int socket, const std::string& qemuPath) {
     return;
   }
   request.reset();
-  lockDown();
   tell(socket, WardenReport::started, qemu.pid());
+  awaitEngine(socket, qemu);
+  lockDown();
   const int status = guardEngine(socket, qemu);
   tell(socket, WardenReport::ended, status);
 }

@@ -19,10 +19,11 @@ struct LaunchRequest {
   int standardError = -1;
 };
 
-// What the warden tells the VMM: started or failed once, then ended once.
+// What the warden tells the VMM: started or failed once; then clocks once, if asked; then ended once.
 struct WardenReport {
-  enum Kind : uint32_t { started, failed, ended } kind;
-  int32_t value;   // started: QEMU's pid; ended: its wait status
+  enum Kind : uint32_t { started, failed, clocks, ended } kind;
+  int32_t
+      value;  // started: QEMU's pid; ended: its wait status; clocks: how many come with it (vcpu_clocks.h)
   char text[248];  // failed: why
 };
 
@@ -33,5 +34,10 @@ Fd startWarden(const std::string& qemuPath, const std::vector<std::string>& sock
 
 // Sends the one request; the descriptors stay ours. Throws Error "warden-failed".
 void sendLaunch(int warden, const LaunchRequest& request);
+
+// One byte more, when QEMU's vCPU threads exist and before they run: the warden answers with their clocks,
+// and locks itself down, which it can do only now because opening files is not for it afterwards.
+inline constexpr char kAskForClocks = 'c';
+inline constexpr size_t kMaxClocks = 16;
 
 }  // namespace ktstr::vmm

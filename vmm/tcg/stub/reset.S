@@ -1,6 +1,6 @@
 # The firmware of a ktstr machine under an emulator: 64 KiB mapped just below 4 GiB. It does what KVM_SET_REGS does
 # under KVM: puts the boot vCPU into the state of PreparedMachine.vcpus[0] and jumps. Other vCPUs wait for INIT/SIPI
-# and never run it. The parameter block is filled in by vmm/tcg/firmware.h in a copy of this image.
+# and never run it. It also makes port 0x604 the power switch that it is under KVM. The parameter block is filled in by vmm/tcg/firmware.h in a copy of this image.
 #
 #   reset vector (real mode, CS base 0xffff0000) -> 32-bit protected mode -> PAE, CR3, long mode -> rip
 
@@ -35,6 +35,18 @@ protected:
     movl    %eax, %ds
     movl    %eax, %es
     movl    %eax, %ss
+    movw    $0xcf8, %dx     # ICH9's LPC bridge is PCI device 00:1f.0
+    movl    $0x8000f840, %eax
+    outl    %eax, %dx
+    movw    $0xcfc, %dx
+    movl    $0x601, %eax
+    outl    %eax, %dx       # PMBASE: PM1a_CNT is at 0x604
+    movw    $0xcf8, %dx
+    movl    $0x8000f844, %eax
+    outl    %eax, %dx
+    movw    $0xcfc, %dx
+    movb    $0x80, %al
+    outb    %al, %dx        # ACPI_CNTL: ACPI_EN
     movl    %cr4, %eax
     orl     $0x20, %eax     # PAE
     movl    %eax, %cr4

@@ -1,20 +1,19 @@
-# The guest of vmm/kvm/probe.h, loaded at 0x1000 and entered at 0x1010 in 64-bit mode with identity-mapped memory: does
-# what a kernel does at its start, counting its steps at STEP; out to 0x11 when done; then counts RCX down to 0 and outs
-# to 0x12.
+# The guest of orchestrator/kvm_probe.h, at BASE and entered there as a kernel is (protocol/machine.capnp, VcpuState):
+# does what a kernel does at its start, counting its steps at STEPS, and then loops for ever, counting at LOOPS. A step
+# that fails powers the machine off. Nothing here needs a linker: addresses are absolute or relative to RIP.
 
-    .set    STEP, 0x800
-    .set    STACK, 0x1000
+    .set    BASE, 0x100000
+    .set    STEPS, 0x1000
+    .set    LOOPS, 0x1008
+    .set    IDT, 0x2000
     .set    LSTAR, 0xc0000082
-    .set    IDT, 0x8000
+    .set    POWER_OFF, 0x604
 
-    .text
-    .globl  _start
-_start:
-    .org    0x10
+    .section .rodata
+    .globl  ktstr_probe_guest, ktstr_probe_guest_end
+    .balign 16
+ktstr_probe_guest:
     .code64
-    movl    $STACK, %esp
-    xorl    %ebx, %ebx
-
     lgdt    gdt_pointer(%rip)           # 1: own GDT, reloaded segments
     pushq   $0x10
     leaq    1f(%rip), %rax
@@ -23,7 +22,7 @@ _start:
 1:  movl    $0x18, %eax
     movl    %eax, %ds
     movl    %eax, %ss
-    incl    STEP
+    incl    STEPS
 
     movl    $LSTAR, %ecx                # 2: MSRs keep their values
     movl    $0x12345678, %eax
@@ -36,21 +35,21 @@ _start:
     jne     fail
     cmpl    $0xffff8000, %edx
     jne     fail
-    incl    STEP
+    incl    STEPS
 
     movq    %cr3, %rax                  # 3: page tables, TLB, CR4
     movq    %rax, %cr3
     movq    %cr4, %rax
     orq     $0x80, %rax                 # PGE
     movq    %rax, %cr4
-    invlpg  0x100000
-    incl    STEP
+    invlpg  BASE
+    incl    STEPS
 
     xorl    %eax, %eax                  # 4: CPUID says something
     cpuid
     testl   %eax, %eax
     jz      fail
-    incl    STEP
+    incl    STEPS
 
     lidt    idt_pointer(%rip)           # 5: exceptions reach a handler and return
     movl    $IDT + 3 * 16, %edi
@@ -65,7 +64,7 @@ _start:
     int3
     cmpl    $1, %ebx
     jne     fail
-    incl    STEP
+    incl    STEPS
 
     swapgs                              # 6: per-CPU base, interrupt flag
     pushfq
@@ -73,15 +72,19 @@ _start:
     sti
     cli
     rdtsc
-    incl    STEP
+    incl    STEPS
 
-    outb    %al, $0x11
-    movl    COUNT, %ecx
-2:  decl    %ecx
-    jnz     2b
-    outb    %al, $0x12
+2:  movl    $1000, %ecx
+3:  decl    %ecx
+    jnz     3b
+    addq    $1000, LOOPS
+    jmp     2b
+
 fail:
-    hlt
+    movw    $POWER_OFF, %dx
+    movw    $0x2000, %ax
+    outw    %ax, %dx
+    jmp     fail
 
 handler:
     incl    %ebx
@@ -94,9 +97,10 @@ gdt:
     .quad   0x00cf92000000ffff
 gdt_pointer:
     .word   gdt_pointer - gdt - 1
-    .quad   gdt
+    .quad   BASE + (gdt - ktstr_probe_guest)
 idt_pointer:
     .word   0xfff
     .quad   IDT
+ktstr_probe_guest_end:
 
-    .set    COUNT, 0x808
+    .section .note.GNU-stack, "", @progbits

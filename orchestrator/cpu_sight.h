@@ -1,0 +1,41 @@
+// What of one CPU is compared from sample to sample, and the two predicates on it: did the CPU stall, and did
+// the host let its vCPU run. Nothing else decides either.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "protocol/sample.capnp.h"
+
+namespace ktstr {
+
+struct CpuSight {
+  bool readable = false;  // valid and not torn
+  uint32_t nrRunning = 0;
+  uint64_t clock = 0;
+  bool idle = false;          // the idle task was on it: its vCPU halts, whatever waits in the runqueue
+  uint64_t hostTimeNs = 0;    // host CPU time of its vCPU
+  uint64_t hostTimeAtNs = 0;  // host clock of that; 0: not known
+  bool starved = false;       // starvedBetween() the sight before and this one; not told by the sample
+};
+CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu);
+
+// Both readable and with a task to run.
+bool busyBetween(const CpuSight& before, const CpuSight& now);
+
+// A stall: busy in both, and a clock that is known (not 0) and the same.
+bool stalledBetween(const CpuSight& before, const CpuSight& now);
+
+// A vCPU that wants to run and gets less than this share of a host CPU is starved by the host. A tenth is 10
+// ms in a period of the monitor's, a timer tick at the slowest HZ there is (100), so a CPU that is fed and
+// stands still for Limits::sustainedSamples has missed five ticks at least, twelve at HZ=250. A vCPU of an
+// overcommitted host (four busy ones on a CPU) is fed by this measure.
+inline constexpr double starvedBelowShare = 0.1;
+
+// Whether the host starved the CPU's vCPU between two samples. Nothing: its host time is not known in one of
+// them. False where it had nothing to run, or was idle in either: it halts by its own choice, and if work
+// waits for it then nobody has woken it. But a vCPU that was starved before is so until it is fed or has
+// nothing to run: woken, it would need the host to leave idle.
+std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now);
+
+}  // namespace ktstr

@@ -1,0 +1,89 @@
+#include "orchestrator/huge_memory.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "protocol/error.h"
+#include "protocol/file.h"
+
+namespace ktstr {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+std::string errorOf(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// Makes room for `pages` more while it lives, if it may.
+class Pool {
+ public:
+  explicit Pool(uint64_t pages) : before_(readFileIfThere(kPool).value_or("0")) {
+    const uint64_t free = freeHugePages();
+    if (free < pages)
+      std::ofstream(kPool) << strtoull(before_.c_str(), nullptr, 10) + pages - free << std::flush;
+  }
+  ~Pool() { std::ofstream(kPool) << before_ << std::flush; }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+ private:
+  std::string before_;
+};
+
+TEST(HugePages, HoldTheContentAndAreOfThatSize) {
+  const Pool pool(4);
+  if (freeHugePages() < 4) GTEST_SKIP() << "no huge pages of 2 MiB here, and none can be made";
+  const Fd ram = makeMemfd("ram", 4 * hugePageBytes);
+  ASSERT_EQ(pwrite(ram.get(), "first", 5, 4096), 5);
+  ASSERT_EQ(pwrite(ram.get(), "last", 4, static_cast<off_t>(4 * hugePageBytes) - 4), 4);
+  const Fd huge = moveToHugePages(ram.get(), {{0, 4 * hugePageBytes, 0}});
+  struct stat status {};
+  ASSERT_EQ(fstat(huge.get(), &status), 0);
+  EXPECT_EQ(status.st_blksize, static_cast<blksize_t>(hugePageBytes));
+  EXPECT_EQ(status.st_size, static_cast<off_t>(4 * hugePageBytes));
+  EXPECT_EQ(fcntl(huge.get(), F_GET_SEALS), 0) << "still to be sealed";
+  const Mapping mapping(huge.get(), 0, 4 * hugePageBytes, PROT_READ);
+  EXPECT_EQ(memcmp(mapping.data() + 4096, "first", 5), 0);
+  EXPECT_EQ(memcmp(mapping.data() + 4 * hugePageBytes - 4, "last", 4), 0);
+  EXPECT_EQ(mapping.data()[hugePageBytes], std::byte{0});
+}
+
+TEST(HugePages, AreMissedByNameWithTheCommandThatMakesThem) {
+  const std::string message = errorOf([] { checkHugePages((freeHugePages() + 7) * hugePageBytes); });
+  EXPECT_THAT(message, HasSubstr("hugepages-too-few: guest RAM needs "));
+  EXPECT_THAT(message, HasSubstr("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+  EXPECT_EQ(errorOf([] { checkHugePages(freeHugePages() * hugePageBytes); }), "no error");
+  const uint64_t pages = freeHugePages() + 1;
+  const Fd ram = makeMemfd("ram", pages * hugePageBytes);
+  EXPECT_THAT(errorOf([&] {
+                moveToHugePages(ram.get(), {{0, pages * hugePageBytes, 0}});
+              }),
+              HasSubstr("hugepages-too-few"));
+}
+
+TEST(HugePages, AreRefusedOnANodeThatIsNotThere) {
+  const Pool pool(1);
+  if (freeHugePages() < 1) GTEST_SKIP() << "no huge pages of 2 MiB here, and none can be made";
+  const Fd ram = makeMemfd("ram", hugePageBytes);
+  EXPECT_THAT(errorOf([&] {
+                moveToHugePages(ram.get(), {{0, hugePageBytes, 900}});
+              }),
+              HasSubstr("memory-not-bound"));
+}
+
+}  // namespace
+}  // namespace ktstr

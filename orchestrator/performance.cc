@@ -1,0 +1,95 @@
+#include "orchestrator/performance.h"
+
+#include <sched.h>
+
+#include <cstdlib>
+
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+bool switchedOff(const RunOptions& options) {
+  const char* variable = getenv("KTSTR_NO_PERF_MODE");
+  return options.noPerformanceMode || (variable != nullptr && *variable != 0);
+}
+
+uint32_t usableCpus() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    throw errnoError("host-unreadable", "read our affinity");
+  return static_cast<uint32_t>(CPU_COUNT(&allowed));
+}
+
+}  // namespace
+
+PerformancePlan planPerformance(const RunOptions& options, uint64_t memoryBytes) {
+  PerformancePlan plan;
+  const bool off = switchedOff(options);
+  if (options.performanceMode && off) {
+    throw Error(ExitCode::usage, "performance-mode-conflict",
+                options.noPerformanceMode ? "--performance-mode and --no-perf-mode exclude each other"
+                                          : "--performance-mode, but KTSTR_NO_PERF_MODE is set",
+                "choose one");
+  }
+  if (options.performanceMode) {
+    plan.host = planHost(options.topology, readHostCpus());
+    checkHugePages(memoryBytes);
+  } else if (!off) {
+    plan.haltPollNanos = options.topology.vcpus() > usableCpus() ? 0 : haltPollNanos;
+  }
+  return plan;
+}
+
+void takeServicePlace(const HostPlan& plan) {
+  cpu_set_t wanted, got;
+  CPU_ZERO(&wanted);
+  for (const uint16_t cpu : plan.service) CPU_SET(cpu, &wanted);
+  if (sched_setaffinity(0, sizeof wanted, &wanted) != 0 || sched_getaffinity(0, sizeof got, &got) != 0 ||
+      CPU_EQUAL(&wanted, &got) == 0) {
+    throw errnoError("pinning-refused", "keep the harness off the vCPUs' CPUs",
+                     "let its cpuset have them, or run without performance mode");
+  }
+  const sched_param fifo{harnessPriority};
+  sched_param read{};
+  if (sched_setscheduler(0, SCHED_FIFO, &fifo) != 0 || sched_getscheduler(0) != SCHED_FIFO ||
+      sched_getparam(0, &read) != 0 || read.sched_priority != harnessPriority) {
+    throw errnoError("realtime-refused", text("run under SCHED_FIFO ", unsigned{harnessPriority}),
+                     text("run as root or with CAP_SYS_NICE, or allow it: ulimit -r ",
+                          unsigned{harnessPriority}, ", or without performance mode"));
+  }
+}
+
+std::vector<NodeMemory> memoryPlacement(const PreparedRam& prepared, const HostPlan& plan) {
+  std::vector<NodeMemory> placement;
+  for (const NodeRam& part : prepared.nodeRam) {
+    placement.push_back({part.offset, part.size, plan.nodes.at(part.node)});
+  }
+  return placement;
+}
+
+void writePlacement(const PerformancePlan& plan, rpc::Placement::Builder placement) {
+  if (plan.haltPollNanos) placement.getHaltPoll().setNanos(*plan.haltPollNanos);
+  if (!plan.host) return;
+  auto cpus = placement.initCpus(static_cast<unsigned>(plan.host->vcpus.size()));
+  for (unsigned i = 0; i < cpus.size(); ++i) cpus.set(i, plan.host->vcpus[i]);
+  placement.setPriority(vcpuPriority);
+  placement.setKeepIdle(true);
+}
+
+void writePerformance(const RunOptions& options, const PerformancePlan& plan,
+                      rpc::PerformanceFacts::Builder facts) {
+  using Mode = rpc::PerformanceFacts::Mode;
+  facts.setMode(plan.host ? Mode::PERFORMANCE : switchedOff(options) ? Mode::OFF : Mode::ORDINARY);
+  if (plan.haltPollNanos) facts.getHaltPoll().setNanos(*plan.haltPollNanos);
+  if (!plan.host) return;
+  const auto list = [](const auto& from, auto to) {
+    for (unsigned i = 0; i < to.size(); ++i) to.set(i, from[i]);
+  };
+  list(plan.host->vcpus, facts.initCpus(static_cast<unsigned>(plan.host->vcpus.size())));
+  list(plan.host->service, facts.initServiceCpus(static_cast<unsigned>(plan.host->service.size())));
+  list(plan.host->nodes, facts.initNodes(static_cast<unsigned>(plan.host->nodes.size())));
+}
+
+}  // namespace ktstr

@@ -1,0 +1,226 @@
+// What a client can get wrong, and what the host can lack, on a real VMM over its sockets: refused by name,
+// and the VMM lives on.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "protocol/file.h"
+#include "protocol/text.h"
+#include "vmm/test_fixture.h"
+
+namespace ktstr::vmm {
+namespace {
+
+using testing::StartsWith;
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+Fd memfdWithout(unsigned flags, uint64_t size) {
+  Fd fd(memfd_create("test", (MFD_CLOEXEC | MFD_ALLOW_SEALING) & ~flags));
+  EXPECT_EQ(ftruncate(fd.get(), static_cast<off_t>(size)), 0);
+  return fd;
+}
+Fd sealed(int seals, uint64_t size) {
+  Fd fd = makeMemfd("test", size);
+  EXPECT_EQ(fcntl(fd.get(), F_ADD_SEALS, seals), 0);
+  return fd;
+}
+Fd readOnly(uint64_t size) {
+  const Fd fd = makeMemfd("test", size);
+  return openFile(text("/proc/self/fd/", fd.get()), O_RDONLY);
+}
+Fd regularFile(uint64_t size) {
+  char path[] = "/tmp/ktstr-vmm-test-XXXXXX";
+  Fd fd(mkostemp(path, O_CLOEXEC));
+  unlink(path);
+  EXPECT_EQ(ftruncate(fd.get(), static_cast<off_t>(size)), 0);
+  return fd;
+}
+
+class BadInput : public MachineTest {
+ protected:
+  using MachineTest::MachineTest;
+  using Request = capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults>;
+
+  // The error for a boot request that was spoilt.
+  std::string bootError(const std::function<void(Request&)>& spoil) {
+    Request request = client_.bootRequest(machine_);
+    spoil(request);
+    return errorOf([&] { client_.wait(request.send()); });
+  }
+  void expectUsable() {
+    start();
+    expectAlive();
+  }
+  void limitAddressSpace(rlim_t bytes) {
+    const rlimit limit{bytes, RLIM_INFINITY};
+    ASSERT_EQ(prlimit(client_.process().pid(), RLIMIT_AS, &limit, nullptr), 0);
+  }
+  // Bytes of address space that the VMM has.
+  uint64_t addressSpace() {
+    const std::string pages = readFile(text("/proc/", client_.process().pid(), "/statm"));
+    return std::stoull(pages) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  }
+};
+
+TEST_P(BadInput, WrongMemoryObjectsAreRefused) {
+  struct Case {
+    unsigned region;
+    std::function<Fd()> make;
+    const char* error;
+  };
+  const uint64_t ram = machine_.ramBytes, base = machine_.baseBytes, mailbox = machine_.mailboxBytes;
+  for (const Case& wrong : std::initializer_list<Case>{
+           {0, [&] { return makeMemfd("test", ram - 4096); }, "regions[0].size"},
+           {0, [&] { return makeMemfd("test", 0); }, "regions[0].size"},
+           {0, [&] { return regularFile(ram); }, "regions[0].memory"},
+           {0, [&] { return memfdWithout(MFD_ALLOW_SEALING, ram); }, "regions[0].memory's seals"},
+           {0, [&] { return sealed(F_SEAL_SEAL, ram); }, "regions[0].memory's seals"},
+           {0, [&] { return sealed(F_SEAL_WRITE, ram); }, "regions[0].memory's seals"},
+           {0, [&] { return sealed(F_SEAL_FUTURE_WRITE, ram); }, "regions[0].memory's seals"},
+           {0, [&] { return readOnly(ram); }, "regions[0].memory is a descriptor not open for writing"},
+           {1, [&] { return openFile(machine_.basePath, O_RDWR); },
+            "regions[1].memory is a descriptor open for writing"},
+           {1, [&] { return readOnly(base - 4096); }, "regions[1].size"},
+           {2, [&] { return makeMemfd("test", mailbox - 4096); }, "regions[2].size"},
+           {2, [&] { return regularFile(mailbox); }, "regions[2].memory"},
+           {2, [&] { return readOnly(mailbox); }, "regions[2].memory is a descriptor not open for writing"},
+       }) {
+    EXPECT_THAT(bootError([&](Request& request) {
+                  request.getMachine().getRegions()[wrong.region].setMemory(client_.import(wrong.make()));
+                }),
+                StartsWith(text("machine-invalid: ", wrong.error)));
+  }
+  expectUsable();
+}
+
+TEST_P(BadInput, MemoryOfOtherRegionsAndOfOthersIsRefused) {
+  class Foreign final : public rpc::Memory::Server {};
+  EXPECT_THAT(bootError([](Request& request) {
+                auto regions = request.getMachine().getRegions();
+                regions[2].setMemory(regions[0].getMemory());
+              }),
+              StartsWith("machine-invalid: regions[2].memory is shared with another region"));
+  EXPECT_THAT(bootError([](Request& request) {
+                request.getMachine().getRegions()[0].setMemory(kj::heap<Foreign>());
+              }),
+              StartsWith("memory-invalid: a region's memory was not imported into this VMM"));
+  expectUsable();
+}
+
+TEST_P(BadInput, WrongNumbersAreRefused) {
+  using Spoil = void (*)(rpc::PreparedMachine::Builder);
+  const std::pair<const char*, Spoil> cases[] = {
+      {"regions[1].gpa", [](auto m) { m.getRegions()[1].setGpa(0); }},  // overlaps RAM
+      {"regions[1].gpa", [](auto m) { m.getRegions()[1].setGpa(m.getRegions()[1].getGpa() + 1); }},
+      {"regions[0].size", [](auto m) { m.getRegions()[0].setSize(kMiB + 1); }},
+      {"regions[0].offset", [](auto m) { m.getRegions()[0].setOffset(4096); }},
+      {"regions' number", [](auto m) { m.initRegions(9); }},
+      {"vcpus' number", [](auto m) { m.initVcpus(0); }},
+      {"vcpus' number", [](auto m) { m.initVcpus(2); }},
+      {"vcpus' number", [](auto m) { m.initVcpus(100'000); }},
+      {"topology.coresPerLlc", [](auto m) { m.getTopology().setCoresPerLlc(0xffffffff); }},
+      {"vcpus[0].rip", [](auto m) { m.getVcpus()[0].setRip(~uint64_t{0}); }},
+      {"cpuid's number", [](auto m) { m.initCpuid(257); }},
+      {"msrs[0].index", [](auto m) { m.initMsrs(1)[0].setIndex(0xc0000080); }},  // EFER
+      {"name's length", [](auto m) { m.setName(std::string(65, 'x')); }},
+  };
+  for (const auto& wrong : cases) {
+    EXPECT_THAT(bootError([&](Request& request) { wrong.second(request.getMachine()); }),
+                StartsWith(text("machine-invalid: ", wrong.first)));
+  }
+  expectUsable();
+}
+
+TEST_P(BadInput, ApicIdThatTheEngineCannotGiveIsRefused) {
+  const std::string error =
+      bootError([](Request& request) { request.getMachine().getVcpus()[0].setApicId(0x7fffffff); });
+  EXPECT_THAT(error,
+              StartsWith(onKvm() ? "apic-id-too-large: " : "machine-invalid: vcpus[0].apicId is 2147483647"));
+  EXPECT_GT(client_.wait(client_.vmm().infoRequest().send()).getInfo().getMaxVcpus(), 0u);
+}
+
+TEST_P(BadInput, ImportsAreLimitedToWhatIsHeld) {
+  {
+    std::vector<rpc::Memory::Client> held;
+    for (int i = 0; i < 16; ++i) held.push_back(client_.import(machine_.ram));
+    EXPECT_ERROR("too-many-imports", client_.import(machine_.ram));
+  }
+  expectUsable();
+}
+
+TEST_P(BadInput, RamForWhichThereIsNoAddressSpaceIsNamed) {
+  const TestMachine large(512 * kMiB);
+  Request request = client_.bootRequest(large);
+  limitAddressSpace(addressSpace() + 256 * kMiB);
+  EXPECT_ERROR("map-failed", client_.wait(request.send()));
+  limitAddressSpace(RLIM_INFINITY);
+  expectUsable();
+}
+
+KTSTR_ON_BOTH_ACCELERATORS(BadInput);
+
+class BadInputSmp : public BadInput {
+ protected:
+  BadInputSmp() : BadInput(8) {}
+};
+
+TEST_P(BadInputSmp, ThreadsForWhichThereIsNoAddressSpaceAreNamed) {
+  if (!onKvm()) GTEST_SKIP() << "QEMU makes the threads";
+  Request request = client_.bootRequest(machine_);
+  limitAddressSpace(addressSpace() + 24 * kMiB);
+  EXPECT_ERROR("thread-failed", client_.wait(request.send()));
+  limitAddressSpace(RLIM_INFINITY);
+  EXPECT_GT(client_.wait(client_.vmm().infoRequest().send()).getInfo().getMaxVcpus(), 0u);
+}
+
+KTSTR_ON_BOTH_ACCELERATORS(BadInputSmp);
+
+enum class State { connected, imported, booting, booted, running, frozen, stopping };
+
+// Brings a VMM into the state and leaves it there, calls unanswered.
+void leaveIn(State state, TestClient& client, const TestMachine& machine) {
+  if (state >= State::imported) client.import(machine.ram);
+  if (state == State::booting) {
+    auto booting = client.bootRequest(machine).send();
+    client.wait(client.vmm().infoRequest().send());  // answered after the boot has begun
+    return client.disconnect();
+  }
+  if (state < State::booted) return client.disconnect();
+  auto vm = client.boot(machine);
+  if (state >= State::running) client.wait(vm.startRequest().send());
+  if (state == State::frozen) client.wait(vm.freezeRequest().send());
+  auto stopping = state == State::stopping ? vm.stopRequest().send().ignoreResult() : kj::NEVER_DONE;
+  stopping.poll(client.io().waitScope);
+  client.disconnect();
+}
+
+class LeavingClient : public testing::TestWithParam<const char*> {};
+
+TEST_P(LeavingClient, EndsEverythingInEachState) {
+  if (std::string_view(GetParam()) == "ktstr-vmm") {
+    if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
+  }
+  for (const State state : {State::connected, State::imported, State::booting, State::booted, State::running,
+                            State::frozen, State::stopping}) {
+    SCOPED_TRACE(static_cast<int>(state));
+    TestMachine machine;
+    TestClient client(GetParam());
+    leaveIn(state, client, machine);
+    const auto family = descendants(client.process().pid());
+    EXPECT_TRUE(eventually(10'000, [&] { return client.process().poll().has_value(); }));
+    EXPECT_EQ(client.process().poll().value_or(-1), 0);
+    EXPECT_TRUE(eventually(10'000, [&] { return std::none_of(family.begin(), family.end(), exists); }));
+  }
+}
+
+KTSTR_ON_BOTH_ACCELERATORS(LeavingClient);
+
+}  // namespace
+}  // namespace ktstr::vmm
