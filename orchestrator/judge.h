@@ -50,7 +50,8 @@ struct Lifecycle {
   RunPhase phase = RunPhase::resolve;     // the last one that began
   std::optional<double> timedOutAfterMs;  // `phase` exceeded this bound
   std::optional<int> interruptedBy;       // signal number
-  std::optional<std::string> vmmDied;  // how ktstr-vmm-tcg ended before it was asked to: "killed by SIGKILL"
+  std::optional<std::string>
+      vmmDied;  // how the VMM ended before it was asked to: "killed by SIGKILL"; or that it stopped answering
   std::optional<std::string> monitorDied;  // likewise the monitor, before the machine had ended
   std::optional<Error> error;              // thrown by the harness itself
   std::optional<std::string>

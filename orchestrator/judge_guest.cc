@@ -130,8 +130,8 @@ void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& f
   }
   if (life.vmmDied || life.exit == rpc::ExitKind::ENGINE_KILLED) {
     findings.add({"vmm-killed", machine,
-                  life.vmmDied ? text("the VMM ended before the guest did, in phase ", phaseName(life.phase),
-                                      ": ", *life.vmmDied)
+                  life.vmmDied ? text("the VMM was gone before the guest was done, in phase ",
+                                      phaseName(life.phase), ": ", *life.vmmDied)
                                : text("the VMM's engine was killed in phase ", phaseName(life.phase), ": ",
                                       cleanText(life.exitDetail)),
                   "somebody or the kernel's OOM killer ended it: look at `journalctl -k`, free some memory, "
@@ -298,7 +298,7 @@ const char* timeoutHint(RunPhase phase) {
 
 void judgeTimeout(const Evidence& evidence, Findings& findings) {
   const Lifecycle& life = evidence.lifecycle;
-  if (!life.timedOutAfterMs) return;
+  if (!life.timedOutAfterMs || life.vmmDied) return;
   const std::string phase = phaseName(life.phase);
   const bool inGuest = life.phase >= RunPhase::boot && life.phase <= RunPhase::collect;
   Finding finding{"timeout-" + phase, Outcome::INFRASTRUCTURE,

@@ -184,12 +184,14 @@ void Session::windDown() {
   phases_.begin("wind down");
   auto& timer = io_.provider->getTimer();
   const auto within = [&](kj::Promise<void> promise, int milliseconds) {
-    promise.catch_([](kj::Exception&&) {})
-        .exclusiveJoin(timer.afterDelay(milliseconds * kj::MILLISECONDS))
+    return promise.then([] { return true; }, [](kj::Exception&&) { return true; })
+        .exclusiveJoin(timer.afterDelay(milliseconds * kj::MILLISECONDS).then([] { return false; }))
         .wait(io_.waitScope);
   };
   noteHelpers();
-  if (!machine_.child().poll()) within(machine_.stop(), 1000);
+  if (!machine_.child().poll() && !within(machine_.stop(), 3000) && lifecycle_.timedOutAfterMs) {
+    lifecycle_.vmmDied = "it does not answer any more (was it stopped?)";
+  }
   within(kj::mv(pumping_), 300);  // what is still in the console's socket
   guest_->drain();
   if (!guest_->corruption().empty()) lifecycle_.guestCorrupt = guest_->corruption();

@@ -126,6 +126,7 @@ TEST_P(FlatGuest, HaltedGuestUsesNoTimeAndCanBeFrozenAndStopped) {
 TEST_P(FlatGuest, DoorbellInterruptsAHaltedGuest) {
   start();
   for (uint64_t round = 1; round <= 20; ++round) {
+    const uint64_t before = word(kFlatInterrupts);
     command("a");
     if (round % 2 == 0) {  // across a freeze as well
       freeze();
@@ -135,7 +136,8 @@ TEST_P(FlatGuest, DoorbellInterruptsAHaltedGuest) {
       client_.ring("e5");
     }
     EXPECT_EQ(client_.hear(), '6');
-    EXPECT_EQ(word(kFlatInterrupts), round);
+    EXPECT_GT(word(kFlatInterrupts), before);
+    EXPECT_LE(word(kFlatInterrupts), before + 2) << "at most one for each byte";
   }
 }
 

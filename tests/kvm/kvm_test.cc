@@ -128,6 +128,35 @@ std::string lineOf(const std::string& content, const std::string& start) {
   return at == std::string::npos ? "" : content.substr(at, content.find('\n', at) - at);
 }
 
+// A run in performance mode, and what /proc showed of its VMM meanwhile.
+struct Seen {
+  std::vector<pid_t> vcpuThreads;  // under SCHED_FIFO 1
+  size_t servingThreads = 0;       // under SCHED_FIFO 2
+  cpu_set_t cpus{};                // of the first vCPU thread
+  std::string pageSize;            // of guest RAM
+  Result result;
+};
+
+Seen runInPerformanceMode() {
+  Background running({"run", scenario("basic"), "--accel", "kvm", "--performance-mode", "--topology",
+                      "1n1l1c1t", "--memory", "448M", "--duration", "1s", "--format", "jsonl",
+                      "--boot-timeout", "180s"});
+  Seen seen;
+  for (int tries = 0; tries < 600 && seen.vcpuThreads.empty(); ++tries) {
+    usleep(50'000);
+    const auto vmm = childNamed("ktstr-vmm");
+    if (vmm) seen.vcpuThreads = realTimeThreads(*vmm, 1);
+    if (seen.vcpuThreads.empty()) continue;
+    sched_getaffinity(seen.vcpuThreads.front(), sizeof seen.cpus, &seen.cpus);
+    seen.servingThreads = realTimeThreads(*vmm, 2).size();
+    const std::string smaps =
+        readFileIfThere("/proc/" + std::to_string(*vmm) + "/smaps", 1 << 24).value_or("");
+    seen.pageSize = lineOf(smaps.substr(std::min(smaps.size(), smaps.find("ktstr-ram"))), "KernelPageSize:");
+  }
+  seen.result = running.wait(240);
+  return seen;
+}
+
 TEST(KvmRun, PerformanceModeIsWhatTheHostSees) {
   KTSTR_NEED_KVM();
   KTSTR_NEED_KERNEL("debian:7.3");
@@ -137,36 +166,28 @@ TEST(KvmRun, PerformanceModeIsWhatTheHostSees) {
   std::ofstream(pool) << 256 << std::flush;
   if (atoi(readFileIfThere(pool).value_or("0").c_str()) < 256)
     GTEST_SKIP() << "no 256 huge pages can be made here";
-  Background running({"run", scenario("basic"), "--accel", "kvm", "--performance-mode", "--topology",
-                      "1n1l1c1t", "--memory", "448M", "--duration", "1s", "--format", "jsonl",
-                      "--boot-timeout", "180s"});
-  std::vector<pid_t> vcpus;
-  std::optional<pid_t> vmm;
-  for (int tries = 0; tries < 600 && vcpus.empty(); ++tries) {
-    vmm = childNamed("ktstr-vmm");
-    if (vmm) vcpus = realTimeThreads(*vmm, 1);
-    usleep(50'000);
+  Seen seen = runInPerformanceMode();
+  // QEMU's SVM on several threads loses the state of a nested guest at times, in whatever mode.
+  const auto lost = [&] { return seen.result.out.find("triple fault") != std::string::npos; };
+  for (int again = 0; again < 2 && lost() && getenv("KTSTR_TEST_NESTED") != nullptr; ++again) {
+    seen = runInPerformanceMode();
   }
-  ASSERT_FALSE(vcpus.empty()) << running.wait(1).err;
-  cpu_set_t where;
-  ASSERT_EQ(sched_getaffinity(vcpus.front(), sizeof where, &where), 0);
-  EXPECT_EQ(realTimeThreads(*vmm, 2).size(), 1u) << "the thread that serves goes first";
-  const std::string smaps = readFileIfThere("/proc/" + std::to_string(*vmm) + "/smaps", 1 << 24).value_or("");
-  EXPECT_EQ(lineOf(smaps.substr(std::min(smaps.size(), smaps.find("ktstr-ram"))), "KernelPageSize:"),
-            "KernelPageSize:     2048 kB");
-  const Result result = running.wait(240);
   std::ofstream(pool) << before << std::flush;
 
-  ASSERT_FALSE(result.out.empty()) << result.err;
-  const Record record(result.out);
+  ASSERT_FALSE(seen.result.out.empty()) << seen.result.err;
+  const Record record(seen.result.out);
   EXPECT_NE(record->getVerdict().getOutcome(), rpc::Outcome::INFRASTRUCTURE) << record.findings();
+  EXPECT_EQ(record->getGuest().getCpusOnline(), 1u) << record.findings();
   const auto facts = record->getPerformance();
   EXPECT_EQ(facts.getMode(), rpc::PerformanceFacts::Mode::PERFORMANCE);
   EXPECT_TRUE(facts.getHaltPoll().isAsHost());
-  ASSERT_EQ(facts.getCpus().size(), 1u);
-  EXPECT_EQ(CPU_COUNT(&where), 1);
-  EXPECT_TRUE(CPU_ISSET(facts.getCpus()[0], &where));
   EXPECT_EQ(facts.getServiceCpus().size() + 1, std::thread::hardware_concurrency());
+  ASSERT_EQ(facts.getCpus().size(), 1u);
+  ASSERT_FALSE(seen.vcpuThreads.empty());
+  EXPECT_EQ(CPU_COUNT(&seen.cpus), 1);
+  EXPECT_TRUE(CPU_ISSET(facts.getCpus()[0], &seen.cpus));
+  EXPECT_EQ(seen.servingThreads, 1u) << "the thread that serves goes first";
+  EXPECT_EQ(seen.pageSize, "KernelPageSize:     2048 kB");
 }
 
 TEST(KvmRun, SchedExtSchedulerIsAttachedAndSeen) {

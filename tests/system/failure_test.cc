@@ -317,7 +317,9 @@ TEST(Failure, StoppedVmmHoldsNoRun) {
   kill(vmm, SIGSTOP);
   const Result result = run.wait(90);
   ASSERT_FALSE(result.out.empty()) << result.err;
-  EXPECT_NE(result.exitCode, 0) << Record(result.out).findings();
+  const Record record(result.out);
+  EXPECT_NE(record->getVerdict().getOutcome(), rpc::Outcome::FAIL) << record.findings();
+  EXPECT_TRUE(record.hasFinding("vmm-killed")) << record.findings();
   EXPECT_TRUE(descendants().empty());
 }
 

@@ -32,7 +32,8 @@ void expectFacts(const Topology& topology, uint32_t memoryMib, rpc::GuestFacts::
 // and the facts to be as declared.
 void expectGuestSees(const std::string& topology, const std::string& accelerator);
 
-// Why a machine of this size is not booted here, or nothing: emulated ones of 64 vCPUs take a minute or two.
+// Why a machine of this size is not booted, or nothing: emulated ones of 64 vCPUs take half a minute to two,
+// more than ten on KVM that is itself emulated. KTSTR_TEST_BIG=1 boots them.
 std::optional<std::string> whyTooBig(const std::string& topology);
 
 }  // namespace ktstr::testing

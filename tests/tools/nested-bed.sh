@@ -177,7 +177,7 @@ start_l1() {
   exec 4> >(exec cat)
   reader=$!
   SECONDS=0
-  # Should we be killed, QEMU is. One CPU: with two, nested guests stalled at times.
+  # Should we be killed, QEMU is. With more than one CPU nested guests stall or triple fault at times.
   setpriv --pdeathsig KILL "${KTSTR_QEMU:-qemu-system-x86_64}" -M q35 -accel tcg,thread=multi -cpu max,+svm -smp "$cpus" \
     -m "$memory" -nodefaults -no-user-config -display none -no-reboot \
     -chardev stdio,id=output,signal=off -serial file:"$work/console" -serial chardev:output -serial file:"$work/steps" \
