@@ -170,11 +170,11 @@ check-system: deps-if-missing ## system tests alone
 
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
-	@tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
+	@KTSTR_TEST_VCPUS=16 tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
 
 check-topologies: deps-if-missing ## every proven topology under TCG, also those of 64 vCPUs and more (slow)
 	+@$(submake) tests
-	@KTSTR_TEST_BIG=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test
+	@KTSTR_TEST_VCPUS=512 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs

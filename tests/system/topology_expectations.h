@@ -33,7 +33,8 @@ void expectFacts(const Topology& topology, uint32_t memoryMib, rpc::GuestFacts::
 void expectGuestSees(const std::string& topology, const std::string& accelerator);
 
 // Why a machine of this size is not booted, or nothing: emulated ones of 64 vCPUs take half a minute to two,
-// more than ten on KVM that is itself emulated. KTSTR_TEST_BIG=1 boots them.
+// on a KVM that is itself emulated more than ten, and a minute with 8. KTSTR_TEST_VCPUS says how many may be
+// had (16).
 std::optional<std::string> whyTooBig(const std::string& topology);
 
 }  // namespace ktstr::testing

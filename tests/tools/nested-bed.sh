@@ -6,12 +6,14 @@
 # unless GUEST_PATH says otherwise, with the shared libraries they need. PROGRAM runs there as root, in /, without
 # input, with HOME, PATH and the variables named KTSTR_*. Its output comes out here as it is produced, stdout and
 # stderr alike on stdout; its exit code is ours. 2 with a reason on stderr: wrong usage. 4: L1 could not be brought up,
-# died, or S seconds (600) passed; then the end of L1's console is shown too.
+# died, or S seconds (600) passed; then the end of L1's console is shown too. 6: L1 stalled: now and then QEMU's SVM
+# lets a nested guest keep the CPU for ever.
 set -euo pipefail
 
 spec=debian:7.3
 modules="irqbypass kvm kvm-amd"
 bring_up=120   # seconds that L1 may take to start PROGRAM; some 6 on an idle machine
+stall=120      # seconds without a sign of life from L1, which gives one every 2
 memory=2048
 cpus=1
 timeout=600
@@ -19,7 +21,8 @@ files=()
 bin=${KTSTR_BIN_DIR:-$(dirname "$0")/../../build/bin}
 work=""; qemu=""; reader=""
 
-fail() { echo "nested-bed: $*" >&2; exit 4; }
+failure=4
+fail() { echo "nested-bed: $*" >&2; exit $failure; }
 usage() {
   echo "nested-bed: $*" >&2
   echo "usage: nested-bed.sh [--file HOST_PATH[=GUEST_PATH]]... [--memory MIB] [--cpus N] [--timeout S] -- PROGRAM [ARGS...]" >&2
@@ -123,6 +126,7 @@ for module in $(cat /.bed/modules); do
 done
 [ -c /dev/kvm ] || finish failed there is no /dev/kvm in L1
 echo started >&3
+while sleep 2; do echo alive >&3; done &
 sh /.bed/start > /dev/ttyS1 2>&1 3>&-
 code=$?
 kill -9 -1
@@ -205,8 +209,16 @@ lost() {
   fail "$@"
 }
 
+checked=0
 check_time() {
   if started; then
+    if [ $SECONDS != "$checked" ]; then
+      checked=$SECONDS
+      if [ $(($(date +%s) - $(stat -c %Y "$work/steps"))) -gt $stall ]; then
+        failure=6
+        lost "L1 stalled: it gave no sign of life for $stall s while it ran $program"
+      fi
+    fi
     [ $SECONDS -lt "$timeout" ] || lost "timeout: $program did not end within $timeout s"
   else
     [ $SECONDS -lt "$timeout" ] && [ $SECONDS -lt $bring_up ] \

@@ -46,7 +46,7 @@ TEST_F(KvmLifecycle, DisconnectEndsEverything) {
 
 // More threads than glibc makes memory arenas for without asking how many CPUs there are.
 TEST_F(KvmLifecycle, ManyVcpusAreReadyAndEndTogether) {
-  for (const uint32_t vcpus : {16, 80}) {
+  for (const uint32_t vcpus : {16u, 80u}) {
     TestMachine machine(uint64_t{4} << 20, vcpus);
     TestClient client("ktstr-vmm");
     auto vm = client.boot(machine);
