@@ -52,7 +52,7 @@ scmp_arg_cmp toSeccomp(const ArgumentRule& rule) {
 // up.
 std::vector<std::string> syscallNames;
 thread_local const char* violator = nullptr;  // of a thread with a sandbox of its own
-std::string process;
+std::string wholeProcess;                     // of the one that covers all threads
 
 std::array<unsigned long long, 6> argumentsOf(const mcontext_t& machine) {
 #if defined(__x86_64__)
@@ -75,7 +75,7 @@ void onViolation(int, siginfo_t* info, void* context) {
   const int size =
       snprintf(line, sizeof line,
                "%s: seccomp: forbidden syscall %s(0x%llx, 0x%llx, 0x%llx, 0x%llx, 0x%llx, 0x%llx)\n",
-               violator != nullptr ? violator : process.c_str(),
+               violator != nullptr ? violator : wholeProcess.c_str(),
                number < syscallNames.size() ? syscallNames[number].c_str() : unknown, a[0], a[1], a[2], a[3],
                a[4], a[5]);
   (void)!write(2, line, std::min(sizeof line - 1, static_cast<size_t>(size)));
@@ -84,11 +84,11 @@ void onViolation(int, siginfo_t* info, void* context) {
 }
 
 void reportViolations(const std::string& name) {
-  if (!process.empty()) {  // a further filter, for this thread alone
+  if (!wholeProcess.empty()) {  // a further filter, for this thread alone
     violator = strdup(name.c_str());
     return;
   }
-  process = name;
+  wholeProcess = name;
   for (int number = 0; number < 1024; ++number) {
     const std::unique_ptr<char, decltype(&free)> known(
         seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number), free);
