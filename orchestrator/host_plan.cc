@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -64,21 +67,63 @@ std::optional<Cpus> choose(const Topology& topology, const Cpus& llc) {
   return chosen;
 }
 
-// The LLCs of the host that can hold one of the machine's, by host node.
-std::map<uint32_t, std::vector<Cpus>> candidates(const Topology& topology, const Cpus& host) {
-  std::map<uint32_t, Cpus> llcs;
-  for (const HostCpu& cpu : host) llcs[cpu.llc].push_back(cpu);
-  std::map<uint32_t, std::vector<Cpus>> found;
+using Llcs = std::vector<Cpus>;  // what is chosen of each
+
+// The LLCs of the host that can hold one of the machine's, by host node. One that spans nodes is one for
+// each.
+std::map<uint32_t, Llcs> candidates(const Topology& topology, const Cpus& host) {
+  std::map<std::pair<uint32_t, uint32_t>, Cpus> llcs;
+  for (const HostCpu& cpu : host) llcs[{cpu.node, cpu.llc}].push_back(cpu);
+  std::map<uint32_t, Llcs> found;
   for (const auto& [id, cpus] : llcs) {
-    if (auto chosen = choose(topology, cpus)) found[cpus.front().node].push_back(*chosen);
+    if (auto chosen = choose(topology, cpus)) found[id.first].push_back(*chosen);
   }
   return found;
 }
 
-// The node to take the next guest node's LLCs from: the one with most left.
-std::vector<Cpus>& richest(std::map<uint32_t, std::vector<Cpus>>& nodes) {
-  const auto fewer = [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); };
-  return std::max_element(nodes.begin(), nodes.end(), fewer)->second;
+// Takes so many LLCs of one host node: one that no other node of the machine has, if there is such a one, and
+// of those the one with fewest.
+std::optional<Llcs> take(std::map<uint32_t, Llcs>& host, std::set<uint32_t>& taken, uint32_t needed) {
+  const auto rank = [&](const auto& node) {
+    return std::pair(taken.contains(node.first), node.second.size());
+  };
+  auto best = host.end();
+  for (auto node = host.begin(); node != host.end(); ++node) {
+    if (node->second.size() < needed) continue;
+    if (best == host.end() || rank(*node) < rank(*best)) best = node;
+  }
+  if (best == host.end()) return std::nullopt;
+  taken.insert(best->first);
+  auto& llcs = best->second;
+  Llcs result(llcs.begin(), llcs.begin() + needed);
+  llcs.erase(llcs.begin(), llcs.begin() + needed);
+  return result;
+}
+
+// The LLCs of each node of the machine, the largest node first.
+std::vector<Llcs> place(const Topology& topology, const Cpus& host) {
+  std::vector<uint32_t> order(topology.nodes);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return topology.llcsOfNode(a) > topology.llcsOfNode(b); });
+  auto left = candidates(topology, host);
+  std::string there;
+  for (const auto& [node, llcs] : left)
+    there += text(there.empty() ? "" : ", ", llcs.size(), " on node ", node);
+  std::set<uint32_t> taken;
+  std::vector<Llcs> placed(topology.nodes);
+  for (const uint32_t node : order) {
+    const uint32_t needed = topology.llcsOfNode(node);
+    auto llcs = take(left, taken, needed);
+    if (!llcs) {
+      throw tooSmall(text("node ", node, " of ", topology.toString(), " needs ", needed,
+                          " LLCs of one host node, with ", topology.coresPerLlc, " cores of ",
+                          topology.threadsPerCore, " threads each; this process may use ", host.size(),
+                          " CPUs, in which there are ", there.empty() ? "none" : there));
+    }
+    placed[node] = std::move(*llcs);
+  }
+  return placed;
 }
 
 }  // namespace
@@ -108,28 +153,17 @@ std::vector<HostCpu> readHostCpus(const std::string& root) {
 }
 
 HostPlan planHost(const Topology& topology, const std::vector<HostCpu>& host) {
-  auto nodes = candidates(topology, host);
-  size_t llcs = 0;
-  for (const auto& [node, list] : nodes) llcs += list.size();
-  if (llcs < topology.llcs) {
-    throw tooSmall(text(topology.toString(), " needs ", topology.llcs, " LLCs with ", topology.coresPerLlc,
-                        " cores of ", topology.threadsPerCore, " threads each; this process may use ",
-                        host.size(), " CPUs, in which there are ", llcs));
-  }
+  const std::vector<Llcs> placed = place(topology, host);
   HostPlan plan;
   plan.nodes.resize(topology.nodes);
   std::vector<bool> used(CPU_SETSIZE);
-  std::vector<Cpus>* from = nullptr;
-  for (uint32_t llc = 0; llc < topology.llcs; ++llc) {
-    const uint32_t node = topology.nodeOfLlc(llc);
-    const bool first = llc == 0 || topology.nodeOfLlc(llc - 1) != node;
-    if (first || from->empty()) from = &richest(nodes);
-    const Cpus chosen = std::move(from->front());
-    from->erase(from->begin());
-    if (first) plan.nodes[node] = chosen.front().node;
-    for (const HostCpu& cpu : chosen) {
-      plan.vcpus.push_back(static_cast<uint16_t>(cpu.cpu));
-      used[cpu.cpu] = true;
+  for (uint32_t node = 0; node < topology.nodes; ++node) {
+    for (const Cpus& llc : placed[node]) {
+      plan.nodes[node] = llc.front().node;
+      for (const HostCpu& cpu : llc) {
+        plan.vcpus.push_back(static_cast<uint16_t>(cpu.cpu));
+        used[cpu.cpu] = true;
+      }
     }
   }
   for (uint32_t node = 0; node < topology.nodes; ++node) {

@@ -29,9 +29,9 @@ struct HostPlan {
   std::vector<uint32_t> nodes;
 };
 
-// Each LLC of the machine gets an LLC of the host to itself, those of one node on one node of the host where
-// there are enough, different nodes on different ones. A core with several threads gets a core of the host
-// with as many; cores with one thread get different cores, as long as there are any. Throws Error
+// Each LLC of the machine gets an LLC of the host to itself, all of one node on one node of the host,
+// different nodes on different ones as long as there are any. A core with several threads gets a core of the
+// host with as many; cores with one thread get different cores, as long as there are any. Throws Error
 // "host-too-small" naming what lacks and what there is.
 HostPlan planHost(const Topology& topology, const std::vector<HostCpu>& host);
 

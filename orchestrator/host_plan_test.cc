@@ -59,13 +59,28 @@ TEST(HostPlan, PutsNodesOnNodes) {
   EXPECT_THAT(planHost(parseTopology("2n2l1c1t"), host(1, 2, 2, 1)).nodes, ElementsAre(0, 0));
 }
 
+TEST(HostPlan, LeavesTheLargeHostNodeToWhoNeedsIt) {
+  std::vector<HostCpu> cpus = host(1, 3, 1, 1);                    // node 0 with three LLCs
+  for (uint32_t cpu : {3u, 4u}) cpus.push_back({cpu, cpu, 3, 1});  // node 1 with one
+  const HostPlan plan = planHost(parseTopology("1l256M,3l256M,1c1t"), cpus);
+  EXPECT_THAT(plan.vcpus, ElementsAre(3, 0, 1, 2));
+  EXPECT_THAT(plan.nodes, ElementsAre(1, 0));
+  EXPECT_THAT(planHost(parseTopology("2n2l1c1t"), cpus).nodes, ElementsAre(1, 0));
+}
+
+TEST(HostPlan, KeepsToOneNodeOfACacheThatSpansSeveral) {
+  std::vector<HostCpu> cpus;
+  for (uint32_t cpu = 0; cpu < 4; ++cpu) cpus.push_back({cpu, cpu, 0, cpu / 2});
+  EXPECT_THAT(planHost(parseTopology("1n1l2c1t"), cpus).vcpus, ElementsAre(0, 1));
+  EXPECT_THAT(refusal("1n1l3c1t", cpus), HasSubstr("host-too-small"));
+}
+
 TEST(HostPlan, RefusesWhatDoesNotFitByName) {
   EXPECT_THAT(
       refusal("1n2l1c1t", host(1, 1, 8, 1)),
-      HasSubstr(
-          "host-too-small: 1n2l1c1t needs 2 LLCs with 1 cores of 1 threads each; this process may use 8 "
-          "CPUs, in which there are 1"));
-  EXPECT_THAT(refusal("1n1l2c2t", host(1, 1, 8, 1)), HasSubstr("in which there are 0"));
+      HasSubstr("host-too-small: node 0 of 1n2l1c1t needs 2 LLCs of one host node, with 1 cores of 1 threads "
+                "each; this process may use 8 CPUs, in which there are 1 on node 0"));
+  EXPECT_THAT(refusal("1n1l2c2t", host(1, 1, 8, 1)), HasSubstr("in which there are none"));
   EXPECT_THAT(refusal("1n1l2c1t", host(1, 1, 2, 1)), HasSubstr("one must be left for the harness"));
 }
 

@@ -21,18 +21,23 @@ namespace {
 
 constexpr unsigned kMaxNodes = 1024;
 
-Error tooFew(uint64_t bytes, const std::string& because) {
+uint64_t poolNumber(const char* name) {
+  const auto number = readFileIfThere(std::string("/sys/kernel/mm/hugepages/hugepages-2048kB/") + name);
+  return number ? strtoull(number->c_str(), nullptr, 10) : 0;
+}
+
+// In a sandbox: nothing can be looked up any more. `pool` is the directory of the pool that is too small.
+Error tooFew(uint64_t bytes, const std::string& because, const std::string& pool = "/sys/kernel/mm") {
   const uint64_t pages = bytes / hugePageBytes;
   return {ExitCode::usage, "hugepages-too-few",
-          text("guest RAM needs ", pages, " huge pages of 2 MiB: ", because),
-          text("as root: echo ", pages,
-               " > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (soon after boot, "
-               "while memory is whole), or run without performance mode")};
+          text("guest RAM needs ", pages, " huge pages of 2 MiB", because),
+          text("as root, raise ", pool, "/hugepages/hugepages-2048kB/nr_hugepages so that ", pages,
+               " are free, or run without performance mode")};
 }
 
 Fd makeHugeMemfd(uint64_t size) {
   Fd fd(memfd_create("ktstr-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB));
-  if (!fd) throw tooFew(size, text("this kernel makes none: ", strerror(errno)));
+  if (!fd) throw tooFew(size, text("; this kernel makes none: ", strerror(errno)));
   if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0)
     throw errnoError("memfd-failed", "size the guest's RAM");
   return fd;
@@ -51,7 +56,8 @@ void bind(std::byte* begin, const NodeMemory& memory) {
 
 void populate(std::byte* begin, const NodeMemory& memory) {
   if (madvise(begin, memory.size, MADV_POPULATE_WRITE) == 0) return;
-  throw tooFew(memory.size, text("NUMA node ", memory.node, " has not that many: ", strerror(errno)));
+  throw tooFew(memory.size, text(" on NUMA node ", memory.node, ", which has not that many"),
+               text("/sys/devices/system/node/node", memory.node));
 }
 
 void checkNode(std::byte* page, uint32_t wanted) {
@@ -68,20 +74,25 @@ void checkNode(std::byte* page, uint32_t wanted) {
 }  // namespace
 
 uint64_t freeHugePages() {
-  const auto count = readFileIfThere("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-  return count ? strtoull(count->c_str(), nullptr, 10) : 0;
+  return poolNumber("free_hugepages");
 }
 
 void checkHugePages(uint64_t bytes) {
-  const uint64_t free = freeHugePages();
-  if (free < bytes / hugePageBytes) throw tooFew(bytes, text(free, " are free"));
+  const uint64_t free = freeHugePages(), needed = (bytes + hugePageBytes - 1) / hugePageBytes;
+  if (free >= needed) return;
+  throw Error(
+      ExitCode::usage, "hugepages-too-few",
+      text("guest RAM needs ", needed, " huge pages of 2 MiB; ", free, " are free"),
+      text("as root: echo ", poolNumber("nr_hugepages") + needed - free,
+           " > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (soon after boot, while memory is "
+           "whole), or run without performance mode"));
 }
 
 Fd moveToHugePages(int ram, const std::vector<NodeMemory>& placement) {
   const uint64_t size = fileSize(ram);
   Fd huge = makeHugeMemfd(size);
   void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, huge.get(), 0);
-  if (address == MAP_FAILED) throw tooFew(size, strerror(errno));  // a mapping reserves its pages
+  if (address == MAP_FAILED) throw tooFew(size, text(": ", strerror(errno)));  // a mapping reserves its pages
   auto* begin = static_cast<std::byte*>(address);
   const auto unmap = [&] { munmap(address, size); };
   try {

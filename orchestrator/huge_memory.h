@@ -13,7 +13,7 @@ inline constexpr uint64_t hugePageBytes = uint64_t{2} << 20;
 // Huge pages of 2 MiB that nobody has, by sysfs; 0 where the kernel has none of that size.
 uint64_t freeHugePages();
 
-// Throws Error "hugepages-too-few", with how to get more, if `bytes` do not fit into them.
+// Throws Error "hugepages-too-few", with the command that gets enough, if `bytes` do not fit into them.
 void checkHugePages(uint64_t bytes);
 
 struct NodeMemory {

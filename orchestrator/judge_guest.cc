@@ -109,7 +109,7 @@ std::string stepName(const Evidence& evidence, uint32_t step) {
 
 // Blames the host if it is to be blamed for a wait of this length.
 void weighHost(const Evidence& evidence, double waitMs, Finding& finding) {
-  const HostLack lack = hostLack(evidence.monitor.starved);
+  const HostLack lack = densestLack(evidence.monitor.starved, waitMs);
   if (lack.explains(waitMs)) blameHost(finding, lack);
 }
 

@@ -104,7 +104,7 @@ class GroupJudge {
                      " under ", schedulerName(evidence_)),
                 "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
       finding.value = 0;
-      const HostLack lack = hostLack(evidence_.monitor.starved);
+      const HostLack lack = densestLack(evidence_.monitor.starved, milliseconds(report.getWallNs()));
       if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
       findings_.add(std::move(finding));
       return;
@@ -231,7 +231,7 @@ class GroupJudge {
     finding.worker = workerName(least);
     finding.value = *group_.spreadPct;
     finding.limit = limits_.maxSpreadPct;
-    const HostLack lack = hostLack(evidence_.monitor.starved);
+    const HostLack lack = densestLack(evidence_.monitor.starved, milliseconds(least.getWallNs()));
     const double lostPct = 100 * lack.lostMs / milliseconds(least.getWallNs());
     if (*group_.spreadPct - lostPct <= limits_.maxSpreadPct) blameHost(finding, lack);
     findings_.add(std::move(finding));

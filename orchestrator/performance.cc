@@ -1,10 +1,12 @@
 #include "orchestrator/performance.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -17,9 +19,19 @@ bool switchedOff(const RunOptions& options) {
 
 uint32_t usableCpus() {
   cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-    throw errnoError("host-unreadable", "read our affinity");
-  return static_cast<uint32_t>(CPU_COUNT(&allowed));
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return static_cast<uint32_t>(CPU_COUNT(&allowed));
+  return static_cast<uint32_t>(sysconf(_SC_NPROCESSORS_ONLN));  // more CPUs than such a set has bits
+}
+
+// Real-time throttling takes a share of each CPU away from vCPUs that never leave the guest
+// (Documentation/scheduler/sched-rt-group.rst).
+void checkThrottling() {
+  const std::string runtime = readFileIfThere("/proc/sys/kernel/sched_rt_runtime_us").value_or("-1");
+  const std::string period = readFileIfThere("/proc/sys/kernel/sched_rt_period_us").value_or("0");
+  if (atoll(runtime.c_str()) < 0 || atoll(runtime.c_str()) >= atoll(period.c_str())) return;
+  throw Error(ExitCode::usage, "realtime-throttled",
+              text("SCHED_FIFO may have ", atoll(runtime.c_str()), " of each ", atoll(period.c_str()), " us"),
+              "as root: sysctl kernel.sched_rt_runtime_us=-1, or run without performance mode");
 }
 
 }  // namespace
@@ -33,9 +45,14 @@ PerformancePlan planPerformance(const RunOptions& options, uint64_t memoryBytes)
                                           : "--performance-mode, but KTSTR_NO_PERF_MODE is set",
                 "choose one");
   }
+  if (options.performanceMode && options.accelerator == "tcg") {
+    throw Error(ExitCode::usage, "performance-mode-conflict",
+                "--performance-mode needs KVM, but --accel is tcg", "choose one");
+  }
   if (options.performanceMode) {
+    checkThrottling();
     plan.host = planHost(options.topology, readHostCpus());
-    checkHugePages(memoryBytes);
+    checkHugePages(memoryBytes + hugePageBytes);  // guest/boot/machine.h may add as much
   } else if (!off) {
     plan.haltPollNanos = options.topology.vcpus() > usableCpus() ? 0 : haltPollNanos;
   }

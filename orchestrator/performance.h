@@ -26,7 +26,7 @@ struct PerformancePlan {
 };
 
 // Checks the options against the host. Throws Error "performance-mode-conflict", "host-too-small",
-// "hugepages-too-few".
+// "hugepages-too-few", "realtime-throttled".
 PerformancePlan planPerformance(const RunOptions& options, uint64_t memoryBytes);
 
 // The calling thread and all it starts: onto the service CPUs, under SCHED_FIFO above the vCPUs. Throws Error

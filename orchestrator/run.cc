@@ -251,6 +251,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   phases.begin("start");
   const KvmVerdict probe = probeKvm();
   const std::string accelerator = chooseAccelerator(options.accelerator, probe);
+  if (accelerator != "kvm") plan.performance.haltPollNanos.reset();
   if (plan.performance.host && accelerator != "kvm") {
     throw Error(ExitCode::usage, "performance-mode-needs-kvm", "/dev/kvm runs no Linux here: " + probe.json(),
                 "run without --performance-mode");
@@ -294,7 +295,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   }
   session.run(std::move(prepared), plan.base.file.get(), orderBytes,
               [&](rpc::Placement::Builder placement) { writePlacement(plan.performance, placement); });
-  writePerformance(options, plan.performance, record.initPerformance());
+  if (!session.lifecycle().error) writePerformance(options, plan.performance, record.initPerformance());
 
   phases.begin("judge");
   judgeRun(session, plan, limits, record);

@@ -61,4 +61,17 @@ HostLack hostLack(const std::vector<Starvation>& list, Window window) {
   return worst;
 }
 
+// No window has more than one that begins or ends with a stretch.
+HostLack densestLack(const std::vector<Starvation>& list, double ms) {
+  HostLack worst;
+  for (const Starvation& stretch : list) {
+    for (const Window window :
+         {Window{stretch.fromMs, stretch.fromMs + ms}, Window{stretch.toMs - ms, stretch.toMs}}) {
+      const HostLack lack = hostLack(list, window);
+      if (lack.lostMs > worst.lostMs) worst = lack;
+    }
+  }
+  return worst;
+}
+
 }  // namespace ktstr

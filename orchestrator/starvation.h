@@ -46,4 +46,7 @@ HostLack hostLackOf(const std::vector<Starvation>& list, int32_t cpu, Window win
 // well fed, for the lock it holds and the answer it owes, and under TCG for its emulator's.
 HostLack hostLack(const std::vector<Starvation>& list, Window window = {});
 
+// The same of that window of `ms` in which it was most: for a wait of which only the length is known.
+HostLack densestLack(const std::vector<Starvation>& list, double ms);
+
 }  // namespace ktstr

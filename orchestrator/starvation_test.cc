@@ -41,6 +41,17 @@ TEST(Starvation, theMachineAsAWholeCountsForEachVcpu) {
             "the host did not run the machine for 400 ms, between 0 and 400 ms of the scenario");
 }
 
+TEST(Starvation, ofAWaitIsNeverMoreThanItsLengthHolds) {
+  const std::vector<Starvation> scattered = {
+      {0, 0, 300, 0}, {0, 1000, 1400, 0}, {0, 1500, 1700, 0}, {1, 0, 100, 0}};
+  EXPECT_EQ(densestLack(scattered, 500).lostMs, 400);
+  EXPECT_EQ(densestLack(scattered, 700).lostMs, 600);
+  EXPECT_EQ(densestLack(scattered, 700).fromMs, 1000);
+  EXPECT_EQ(densestLack(scattered, 5000).lostMs, 900);
+  EXPECT_EQ(densestLack({}, 1000).lostMs, 0);
+  EXPECT_FALSE(densestLack(scattered, 1600).explains(1600)) << "although it was 900 in all";
+}
+
 TEST(Starvation, explainsAWaitOfWhichItIsMoreThanHalf) {
   const HostLack lack = hostLack({{0, 0, 2500, 0}});
   EXPECT_TRUE(lack.explains(4999));

@@ -94,7 +94,8 @@ struct HostFacts {
 }
 
 struct PerformanceFacts {
-  # What was done so that the host disturbs the machine less; each of it read back before the machine ran.
+  # What was done so that the host disturbs the machine less; but for halt polling, which cannot be, each was read back
+  # before the machine ran.
   enum Mode {
     ordinary @0;     # halt polling alone
     performance @1;  # pinned and SCHED_FIFO vCPUs, bound and huge pages, no exits for HLT and PAUSE, KVM_HINTS_REALTIME

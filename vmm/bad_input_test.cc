@@ -173,6 +173,9 @@ class BadInputSmp : public BadInput {
 
 TEST_P(BadInputSmp, ThreadsForWhichThereIsNoAddressSpaceAreNamed) {
   if (!onKvm()) GTEST_SKIP() << "QEMU makes the threads";
+  rlimit stack{};
+  ASSERT_EQ(getrlimit(RLIMIT_STACK, &stack), 0);
+  if (stack.rlim_cur != 8 * kMiB) GTEST_SKIP() << "threads' stacks are not of 8 MiB here: " << stack.rlim_cur;
   Request request = client_.bootRequest(machine_);
   limitAddressSpace(addressSpace() + 24 * kMiB);
   EXPECT_ERROR("thread-failed", client_.wait(request.send()));

@@ -92,10 +92,11 @@ TEST_P(FlatGuest, WriteToTheReadOnlySlotIsCounted) {
 }
 
 TEST_P(FlatGuest, PowerOffIsToldFromReset) {
-  if (!onKvm())
-    GTEST_SKIP() << "QEMU's q35 has its power-off port where firmware puts it: ours puts it nowhere";
   start();
-  EXPECT_EQ(endOf("o", rpc::ExitKind::POWER_OFF), "the guest powered off");
+  const std::string detail = endOf("o", rpc::ExitKind::POWER_OFF);
+  if (onKvm()) {
+    EXPECT_EQ(detail, "the guest powered off");
+  }
 }
 
 TEST_P(FlatGuest, HaltedGuestUsesNoTimeAndCanBeFrozenAndStopped) {

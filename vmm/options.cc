@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -27,7 +28,9 @@ Fd inheritedSocket(int number) {
 // A number, or a name for unit files, which cannot know the numbers that sysusers.d(5) gave. By /etc/passwd
 // alone, where that puts its users: a VMM loads no name service modules.
 uid_t userOf(const std::string& option, const std::string& user) {
-  if (uid_t number = 0; CLI::detail::lexical_cast(user, number)) return number;
+  uid_t number = 0;
+  const auto end = std::from_chars(user.data(), user.data() + user.size(), number);
+  if (end.ec == std::errc() && end.ptr == user.data() + user.size()) return number;
   std::optional<uid_t> uid;
   if (FILE* users = fopen("/etc/passwd", "re")) {
     while (const passwd* entry = uid ? nullptr : fgetpwent(users)) {
@@ -51,7 +54,8 @@ ServeOptions parseServeOptions(const char* program, const char* about, int argc,
   way->require_option(1);
   way->add_option_function<int>(
       "--control-fd", [&](int fd) { options.control = inheritedSocket(fd); }, "serve a socket it inherits");
-  way->add_option("--dir", options.directory, "listen on control.sock, observe.sock, gate.sock there");
+  way->add_option("--dir", options.directory, "listen on control.sock, observe.sock, gate.sock there")
+      ->check([](const std::string& directory) { return directory.empty() ? "no directory is named" : ""; });
   way->add_flag("--activated", options.activated, "on the sockets of a service manager, sd_listen_fds(3)");
   way->add_flag("--print-seccomp", options.printSeccomp, "print the filters, by role, and end");
   const auto sockets = [&](const char* name, std::vector<Fd>& target, const char* help) {

@@ -1,4 +1,4 @@
-// Errors across RPC: a failed call carries "name: message (hint)" as its description (protocol/transport.h
+// Errors across RPC: a failed call carries "name: message (hint)" as its description (protocol/call_error.h
 // turns it back into an Error on the other side).
 #pragma once
 

@@ -110,6 +110,7 @@ TEST_P(Serve, ChecksUsersAndWays) {
   EXPECT_THAT(refusal("", "--dir " + directory_ + " --observer-uid 1"), HasSubstr("--observer-uid"));
   EXPECT_THAT(refusal("", "--activated --dir " + directory_),
               HasSubstr("Exactly 1 option from [--control-fd,"));
+  EXPECT_THAT(refusal("", "--dir ''"), HasSubstr("no directory is named"));
   EXPECT_THAT(refusal("", "--observe-uid 0"), HasSubstr("Exactly 1 option from [--control-fd,"));
 }
 

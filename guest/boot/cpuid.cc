@@ -188,6 +188,7 @@ void describeForAmd(Table& table, const Shape& shape, std::span<const CpuidLeaf>
 void describeHypervisor(Table& table, const Topology& topology, bool realTimeHints) {
   const auto leaf = table.find({0x40000001, 0});
   if (leaf == table.end()) return;
+  setBit(leaf->second.eax, 7, false);
   setBit(leaf->second.edx, 0, realTimeHints);
   if (topology.apicId(topology.vcpus() - 1) > 254) setBit(leaf->second.eax, 15, true);
 }

@@ -45,7 +45,9 @@ inline constexpr size_t maxCpuidLeaves = 256;  // KVM_MAX_CPUID_ENTRIES
 // would take LLCs from it on some CPUs. KVM's own leaves from 0x40000000 on are kept: without kvm-clock the
 // guest would have to calibrate its time stamp counter. In 0x40000001 (Documentation/virt/kvm/x86/cpuid.rst)
 //   KVM_HINTS_REALTIME           as `realTimeHints`: vCPUs are never preempted for long
-//   KVM_FEATURE_MSI_EXT_DEST_ID  set with an APIC id above 254: without it Linux leaves out the CPUs beyond
+//   KVM_FEATURE_PV_UNHALT        cleared: a vCPU that waits for a lock spins, as on hardware, and does not
+//   look idle KVM_FEATURE_MSI_EXT_DEST_ID  set with an APIC id above 254: without it Linux leaves out the
+//   CPUs beyond
 //
 // Throws Error
 //   "topology-invalid"  as checkTopology()

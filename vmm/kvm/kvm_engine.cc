@@ -173,7 +173,7 @@ kj::Promise<uint32_t> KvmEngine::freeze() {
   auto late = io_.provider->getTimer().afterDelay(kFreezeLimit).then([this]() -> kj::Promise<void> {
     const std::string message =
         text("freeze-timeout: vCPUs ", threads_->notParked(), " did not leave the guest within 1 s");
-    thaw();  // nobody will who was never told that it is frozen
+    if (freezes_ > 0) thaw();  // nobody will who was never told that it is frozen
     return rpcException(message.c_str());
   });
   return parked.promise.exclusiveJoin(kj::mv(late)).then(micros);
@@ -181,7 +181,11 @@ kj::Promise<uint32_t> KvmEngine::freeze() {
 
 kj::Promise<void> KvmEngine::thaw() {
   if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
-  if (--freezes_ == 0 && started_) threads_->go();
+  if (--freezes_ == 0) {
+    for (auto& waiter : parkedWaiters_) waiter->fulfill();  // of freezes that are over before they were
+    parkedWaiters_.clear();
+    if (started_) threads_->go();
+  }
   return kj::READY_NOW;
 }
 

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <system_error>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -41,9 +40,10 @@ VcpuThreads::VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, Place
       confine_(std::move(confine)),
       seats_(vcpus.size()) {
   std::unique_lock lock(mutex_);  // no thread looks at the others before all are there
+  threads_.reserve(vcpus_.size());
   try {
     for (size_t i = 0; i < vcpus_.size(); ++i) threads_.emplace_back([this, i] { live(i); });
-  } catch (const std::system_error& e) {
+  } catch (const std::exception& e) {
     ending_ = true;
     lock.unlock();
     join();
@@ -255,7 +255,11 @@ void VcpuThreads::handleExit(size_t index) {
 // vCPUs. The other threads are ended by whom notify() wakes: no vCPU thread sends signals.
 void VcpuThreads::finish(ExitKind kind, const std::string& what, size_t index) {
   std::string detail = what;
-  if (index < vcpus_.size()) detail += text("; vCPU ", index, ": ", vcpus_[index].dump());
+  try {
+    if (index < vcpus_.size()) detail += text("; vCPU ", index, ": ", vcpus_[index].dump());
+  } catch (const Error& e) {  // KVM has given up on the VM
+    detail += text("; vCPU ", index, ": ", e.what());
+  }
   if (const std::string unknown = ports_.describeUnknown(); !unknown.empty()) detail += "; " + unknown;
   const std::lock_guard lock(mutex_);
   if (!end_) end_ = EngineEnd{kind, detail};

@@ -19,11 +19,12 @@ std::vector<Fd> openVcpuClocks(pid_t qemu) {
   std::map<unsigned, Fd> clocks;
   std::error_code gone;
   const std::filesystem::path tasks = "/proc/" + std::to_string(qemu) + "/task";
-  for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
-    const std::string name = readFileIfThere(task.path() / "comm").value_or("");
+  for (std::filesystem::directory_iterator task(tasks, gone), end; !gone && task != end;
+       task.increment(gone)) {
+    const std::string name = readFileIfThere(task->path() / "comm").value_or("");
     unsigned vcpu = 0;
     if (sscanf(name.c_str(), "CPU %u/TCG", &vcpu) != 1) continue;
-    clocks[vcpu] = Fd(open((task.path() / "schedstat").c_str(), O_RDONLY | O_CLOEXEC));
+    clocks[vcpu] = Fd(open((task->path() / "schedstat").c_str(), O_RDONLY | O_CLOEXEC));
   }
   std::vector<Fd> list;
   for (auto& [vcpu, clock] : clocks) {
