@@ -81,7 +81,7 @@ uint32_t qemuApicId(const CheckedMachine& machine, uint32_t index) {
   return llc << (coreBits + threadBits) | core << threadBits | thread;
 }
 
-std::vector<std::string> qemuArguments(const CheckedMachine& machine) {
+std::vector<std::string> qemuArguments(const CheckedMachine& machine, uint32_t mostThreads) {
   for (uint32_t i = 0; i < machine.vcpus; ++i) {
     if (machine.apicIds[i] == qemuApicId(machine, i)) continue;
     throw Error(ExitCode::infrastructure, "machine-invalid",
@@ -91,7 +91,7 @@ std::vector<std::string> qemuArguments(const CheckedMachine& machine) {
   Arguments out;
   out.add("-name", "guest=ktstr-", escaped(machine.name), ",debug-threads=on");
   out.add("-machine", "q35,max-ram-below-4g=2G,sata=off,smbus=off,usb=off,vmport=off,graphics=off");
-  out.add("-accel", "tcg,thread=", tcgThreading(machine.vcpus));
+  out.add("-accel", "tcg,thread=", machine.vcpus <= mostThreads ? "multi" : "single");
   out.add("-cpu", "max");
   out.add("-smp", "cpus=", machine.vcpus, ",maxcpus=", machine.vcpus, ",sockets=", machine.llcs,
           ",cores=", machine.coresPerLlc, ",threads=", machine.threadsPerCore);

@@ -1,6 +1,7 @@
 // The command line of the QEMU that runs a checked machine.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,18 +14,19 @@ namespace qemufd {
 enum : int { ram = 3, base, mailbox, firmware, qmp, console, doorbell, end };
 }
 
-// Above this many vCPUs one emulation thread is faster than one each on ordinary hosts: 32 vCPUs on 2 cores
-// reached init in 10 s instead of 37 s, 16 in 3.5 s against 2.6 s.
-constexpr uint32_t kMaxMultiThreaded = 16;
-
-inline const char* tcgThreading(uint32_t vcpus) {
-  return vcpus <= kMaxMultiThreaded ? "multi" : "single";
+// Up to how many vCPUs each gets an emulation thread; more share one. Two for each CPU of the host: threads
+// that the host keeps waiting for longer see stray int3 of the kernel's code patching even in QEMU 10, of
+// which one boot in 14 died with 8 vCPUs on 2 CPUs. And 16, because one thread is faster from there on: 32
+// vCPUs on 2 CPUs reached init in 10 s instead of 37 s.
+constexpr uint32_t mostTcgThreads(uint32_t hostCpus) {
+  return std::min(16u, 2 * hostCpus);
 }
 
 // Everything after argv[0]. The machine starts paused, without any default device, talks QMP and two serial
 // ports on the descriptors above, and exits instead of rebooting. Throws Error "machine-invalid" if the
-// machine wants APIC ids other than those QEMU derives from the topology (one socket per LLC).
-std::vector<std::string> qemuArguments(const CheckedMachine& machine);
+// machine wants APIC ids other than those QEMU derives from the topology (one socket per LLC). With more than
+// `mostThreads` vCPUs all share one emulation thread.
+std::vector<std::string> qemuArguments(const CheckedMachine& machine, uint32_t mostThreads = 16);
 
 // The APIC id QEMU gives vCPU `index`: thread, core and LLC numbers in bit fields of the smallest widths.
 uint32_t qemuApicId(const CheckedMachine& machine, uint32_t index);

@@ -79,13 +79,17 @@ TEST(QemuCommand, StartsPausedConfinedAndWithoutDefaults) {
   }
 }
 
-TEST(QemuCommand, OneSocketPerLlcAndOneThreadAboveSixteen) {
+TEST(QemuCommand, OneSocketPerLlcAndOneThreadAboveWhatTheHostBears) {
   const auto some = qemuArguments(machineOf(4, 2, 2));
   EXPECT_EQ(valueOf(some, "-smp"), "cpus=16,maxcpus=16,sockets=4,cores=2,threads=2");
   EXPECT_EQ(valueOf(some, "-accel"), "tcg,thread=multi");
   const auto many = qemuArguments(machineOf(17, 1, 1));
   EXPECT_EQ(valueOf(many, "-smp"), "cpus=17,maxcpus=17,sockets=17,cores=1,threads=1");
   EXPECT_EQ(valueOf(many, "-accel"), "tcg,thread=single");
+  EXPECT_EQ(mostTcgThreads(2), 4u);
+  EXPECT_EQ(mostTcgThreads(64), 16u);
+  EXPECT_EQ(valueOf(qemuArguments(machineOf(2, 2, 1), 4), "-accel"), "tcg,thread=multi");
+  EXPECT_EQ(valueOf(qemuArguments(machineOf(5, 1, 1), 4), "-accel"), "tcg,thread=single");
 }
 
 TEST(QemuCommand, ApicIdsAreBitFields) {

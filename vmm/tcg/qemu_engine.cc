@@ -80,7 +80,8 @@ const QemuProgram& QemuEngine::qemu() const {
 
 void QemuEngine::describe(rpc::VmmInfo::Builder info) const {
   info.setAccelerator("tcg");
-  info.setEngine(text("QEMU ", qemu().version, ", thread=multi up to ", kMaxMultiThreaded, " vCPUs"));
+  info.setEngine(
+      text("QEMU ", qemu().version, ", thread=multi up to ", mostTcgThreads(qemu().hostCpus), " vCPUs"));
   info.setMaxVcpus(kMaxVcpus);
 }
 
@@ -92,7 +93,7 @@ kj::Promise<void> QemuEngine::launch(const CheckedMachine& machine, const Machin
                 "run without performance mode");
   }
   vcpus_ = machine.vcpus;
-  std::vector<std::string> arguments = qemuArguments(machine);
+  std::vector<std::string> arguments = qemuArguments(machine, mostTcgThreads(qemu().hostCpus));
   std::vector<std::pair<int, int>> descriptors{{memory.ram.get(), qemufd::ram}};
   if (memory.base) descriptors.emplace_back(memory.base.get(), qemufd::base);
   if (memory.mailbox) descriptors.emplace_back(memory.mailbox.get(), qemufd::mailbox);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -79,7 +80,9 @@ QemuProgram findQemu() {
              " or newer: older multi-threaded TCG mishandles the kernel's code patching and kills sched_ext"),
         kRemedy);
   }
-  return {*path, version};
+  cpu_set_t cpus;
+  const bool known = sched_getaffinity(0, sizeof cpus, &cpus) == 0;
+  return {*path, version, known ? static_cast<uint32_t>(CPU_COUNT(&cpus)) : CPU_SETSIZE};
 }
 
 }  // namespace ktstr::vmm

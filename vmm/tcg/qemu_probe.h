@@ -1,6 +1,7 @@
 // Which QEMU there is, and whether it can be trusted with sched_ext.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,7 @@ namespace ktstr::vmm {
 struct QemuProgram {
   std::string path;     // absolute
   std::string version;  // "10.0.2"
+  uint32_t hostCpus;    // that it may use
 };
 
 // $KTSTR_QEMU or qemu-system-x86_64 from PATH, asked for its version. Throws Error "qemu-missing",
