@@ -9,8 +9,8 @@
 #include <cstring>
 #include <fstream>
 
-#include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
@@ -18,15 +18,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
-
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Makes room for `pages` more while it lives, if it may.
 class Pool {

@@ -61,26 +61,29 @@ class Probe {
     }
   }
 
+  // CPU time of the vCPU so far; what was known last of a machine that has just ended.
+  uint64_t vcpuNanos(rpc::Observer::Client observer) {
+    try {
+      const auto answer = await(observer.vcpuTimesRequest().send());
+      if (answer.getNanos().size() == 1) nanos_ = answer.getNanos()[0];
+    } catch (const Error& error) {
+      if (error.name() != "no-machine") throw;
+    }
+    return nanos_;
+  }
+
   void watch(const ProbeGuest& guest, rpc::Observer::Client observer) {
-    const uint64_t late = monotonicNs() + kProbeNs;
-    const auto pause = [&] {
+    const uint64_t late = monotonicNs() + kAnswerNs;
+    const auto goOn = [&] {
       io_.provider->getTimer().afterDelay(1 * kj::MILLISECONDS).wait(io_.waitScope);
-      return !sight_.end && monotonicNs() < late;
+      return !sight_.end && monotonicNs() < late && vcpuNanos(observer) < kProbeNs;
     };
     while ((sight_.steps = guest.steps()) < ProbeGuest::kSteps) {
-      if (!pause()) return;
+      if (!goOn()) return;
     }
-    const auto nanos = [&] {
-      const auto answer = await(observer.vcpuTimesRequest().send());
-      uint64_t sum = 0;
-      for (const uint64_t each : answer.getNanos()) sum += each;
-      return sum;
-    };
-    const uint64_t firstNanos = nanos(), firstLoops = guest.loops();
-    for (bool more = true; more && sight_.nanos < kMeasureNs;) {
-      more = pause();
-      if (sight_.end) return;
-      sight_.nanos = nanos() - firstNanos;
+    const uint64_t firstNanos = vcpuNanos(observer), firstLoops = guest.loops();
+    while (sight_.nanos < kMeasureNs && goOn()) {
+      sight_.nanos = nanos_ - firstNanos;
       sight_.loops = guest.loops() - firstLoops;
     }
   }
@@ -89,6 +92,7 @@ class Probe {
   Fd observe_, silence_;  // a VMM without KVM says so on stderr, too
   MachineLink vmm_;
   ProbeSight sight_;
+  uint64_t nanos_ = 0;
 };
 
 KvmVerdict verdictOf(const Error& error) {
@@ -122,13 +126,14 @@ uint64_t ProbeGuest::word(uint64_t gpa) const {
 
 KvmVerdict judge(const ProbeSight& sight) {
   if (sight.steps < ProbeGuest::kSteps || sight.end) {
-    const std::string end = sight.end.value_or(text("no end within ", kProbeNs / 1'000'000, " ms"));
+    const std::string end =
+        sight.end.value_or(text("no end within ", kProbeNs / 1'000'000, " ms of CPU time"));
     return {sight.steps > 0 ? KvmKind::flatOnly : KvmKind::unusable,
             text("64-bit guest: ", end.substr(0, end.find(';')), " after step ", sight.steps, " of ",
                  ProbeGuest::kSteps)};
   }
-  const double mips =
-      sight.nanos == 0 ? 0 : 2e3 * static_cast<double>(sight.loops) / static_cast<double>(sight.nanos);
+  if (sight.nanos == 0) return {KvmKind::flatOnly, "the host gave the guest no CPU time to be measured in"};
+  const double mips = 2e3 * static_cast<double>(sight.loops) / static_cast<double>(sight.nanos);
   const std::string rate =
       text("guest kernel mode runs ", mips, " million instructions per second of CPU time");
   if (mips < kMinMips) return {KvmKind::flatOnly, rate + ", that is, interpreted"};

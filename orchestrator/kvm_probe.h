@@ -33,8 +33,9 @@ struct KvmVerdict {
 // SVM more than 100, the interpreting KVM at hand about 1.
 constexpr double kMinMips = 20;
 constexpr uint64_t kMeasureNs = 50'000'000;  // of vCPU CPU time are enough to tell
-constexpr uint64_t kProbeNs = 400'000'000;   // of guest run time in all; what is not done then is not awaited
-constexpr uint64_t kAnswerNs = 5'000'000'000;  // for the VMM to answer a call
+constexpr uint64_t kProbeNs = 400'000'000;   // of it in all; what is not done then is not awaited
+constexpr uint64_t kAnswerNs =
+    5'000'000'000;  // for the VMM to answer a call, and for the guest on a busy host
 
 // The guest of probe_guest.S in a machine of one vCPU, and what it has written into its memory.
 class ProbeGuest {

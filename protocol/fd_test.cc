@@ -6,24 +6,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <functional>
-
-#include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
 
 using testing::HasSubstr;
-
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 bool isOpen(int fd) {
   return fcntl(fd, F_GETFD) >= 0;

@@ -4,23 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-
-#include "protocol/error.h"
+#include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
 
 using testing::HasSubstr;
-
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Files, AreReadWithinALimit) {
   const Fd file = makeMemfd("test", 0);

@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <functional>
 #include <thread>
 
-#include "protocol/error.h"
 #include "protocol/text.h"
+
+#include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
@@ -20,15 +20,6 @@ constexpr size_t size = 64 * 1024;
 std::vector<std::byte> bytesOf(std::string_view string) {
   const auto bytes = std::as_bytes(std::span(string));
   return {bytes.begin(), bytes.end()};
-}
-
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 struct Mailbox : testing::Test {

@@ -7,23 +7,13 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <functional>
 
-#include "protocol/error.h"
+#include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
 
 using testing::HasSubstr;
-
-std::string errorOf(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 struct Socket : testing::Test {
   Socket() {

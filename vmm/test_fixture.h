@@ -9,21 +9,10 @@
 #include <string>
 #include <string_view>
 
-#include "protocol/error.h"
+#include "protocol/test_error.h"
 #include "vmm/test_client.h"
 
 namespace ktstr::vmm {
-
-// What the call throws, or "no error".
-template <typename Call>
-std::string errorOf(Call&& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 // The parameter is the program: "ktstr-vmm-tcg" or "ktstr-vmm", which runs on the real /dev/kvm.
 class MachineTest : public testing::TestWithParam<const char*> {
@@ -74,7 +63,7 @@ inline std::string acceleratorName(const testing::TestParamInfo<const char*>& pr
 }  // namespace ktstr::vmm
 
 #define EXPECT_ERROR(name, ...) \
-  EXPECT_EQ(::ktstr::vmm::errorOf([&] { __VA_ARGS__; }).substr(0, strlen(name)), name)
+  EXPECT_EQ(::ktstr::errorOf([&] { __VA_ARGS__; }).substr(0, strlen(name)), name)
 
 #define KTSTR_ON_BOTH_ACCELERATORS(suite)                                              \
   INSTANTIATE_TEST_SUITE_P(On, suite, ::testing::Values("ktstr-vmm-tcg", "ktstr-vmm"), \

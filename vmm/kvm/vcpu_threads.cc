@@ -128,7 +128,7 @@ std::vector<uint64_t> VcpuThreads::cpuNanos() const {
     timespec time{};
     auto& handle = const_cast<std::thread&>(thread);
     if (pthread_getcpuclockid(handle.native_handle(), &clock) != 0 || clock_gettime(clock, &time) != 0) {
-      throw errnoError("vcpu-time-failed", "read a vCPU thread's clock");
+      throw Error(ExitCode::infrastructure, "no-machine", "no machine: its vCPU threads are ending");
     }
     nanos.push_back(static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec));
   }

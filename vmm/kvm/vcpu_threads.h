@@ -47,6 +47,7 @@ class VcpuThreads {
 
   // Why the machine came to its end, once a vCPU has ended it.
   std::optional<EngineEnd> end() const;
+  // By vCPU, in ns. Throws Error "no-machine" once a thread has ended.
   std::vector<uint64_t> cpuNanos() const;
 
  private:
