@@ -14,6 +14,7 @@
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/log.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 
 namespace ktstr {

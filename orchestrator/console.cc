@@ -104,7 +104,8 @@ class Classifier {
 
   void takeTrouble(std::string_view line) {
     if (line.find("Kernel panic") != std::string_view::npos) return;
-    if (containsAny(line, lockupPatterns)) {
+    const bool moreOfStall = !report_.lockups.empty() && line.starts_with("rcu: ");  // who, since when, why
+    if (containsAny(line, lockupPatterns) || moreOfStall) {
       keep(report_.lockups, line);
     } else if (containsAny(line, oopsPatterns)) {
       keep(report_.oopses, line);

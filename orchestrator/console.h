@@ -28,8 +28,9 @@ struct ConsoleReport {
   std::optional<std::string> noInit;    // the line that says that init could not be run or no root was found
   bool initDied = false;                // the panic is "Attempted to kill init"
   std::vector<std::string> oopses;      // BUG, Oops, general protection fault; at most 16 each
-  std::vector<std::string> lockups;     // soft and hard lockups, RCU stalls, hung tasks
-  std::vector<std::string> warnings;    // WARNING: CPU: ...
+  std::vector<std::string>
+      lockups;  // soft and hard lockups, hung tasks, RCU stalls and what RCU says of them
+  std::vector<std::string> warnings;  // WARNING: CPU: ...
   std::vector<SchedExtExit> schedExtExits;
   std::vector<std::string> tail;  // the last 12 lines that are not empty
 };

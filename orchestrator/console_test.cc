@@ -81,6 +81,19 @@ TEST(Console, tellsLockupsOopsesAndWarningsApart) {
   EXPECT_EQ(report.warnings.size(), 2u);
 }
 
+TEST(Console, keepsWhatRcuSaysOfAStall) {
+  const ConsoleReport report = classifyConsole(
+      "rcu: Hierarchical RCU implementation.\n"
+      "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
+      "rcu: \t(detected by 1, t=5252 jiffies, g=2345, q=11 ncpus=4)\n"
+      "rcu: rcu_preempt kthread timer wakeup didn't happen for 5250 jiffies! g2345 f0x0\n"
+      "rcu: \tPossible timer handling issue on cpu=2 timer-softirq=321\n"
+      "sched_ext: something else\n");
+  ASSERT_EQ(report.lockups.size(), 4u);
+  EXPECT_EQ(report.lockups[0], "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:");
+  EXPECT_EQ(report.lockups[3], "rcu: \tPossible timer handling issue on cpu=2 timer-softirq=321");
+}
+
 TEST(Console, isBounded) {
   std::string text;
   for (int i = 0; i < 100'000; ++i) text += "WARNING: CPU: 0 again and again and again\n";

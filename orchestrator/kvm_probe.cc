@@ -114,7 +114,6 @@ ProbeGuest::ProbeGuest(std::vector<CpuidLeaf> cpuid) {
   writeSparse(machine_.ram.get(), gdtGpa, buildGdt());
   writeSparse(machine_.ram.get(), kGuestGpa, std::span(ktstr_probe_guest, ktstr_probe_guest_end));
   machine_.ramBytes = kRamBytes;
-  machine_.regions = {{rpc::RegionKind::RAM, 0, kRamBytes, 0}};
   machine_.entry = kGuestGpa;
   machine_.cpuid = std::move(cpuid);
   view_ = Mapping(machine_.ram.get(), 0, kRamBytes, PROT_READ);

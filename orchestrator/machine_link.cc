@@ -11,17 +11,9 @@ namespace {
 constexpr int controlNumber = 3;
 constexpr int observeNumber = 4;
 
-Fd memoryOf(rpc::RegionKind kind, const PreparedRam& prepared, int base) {
-  switch (kind) {
-    case rpc::RegionKind::RAM:
-      return prepared.ram.duplicate();
-    case rpc::RegionKind::MAILBOX:
-      return prepared.mailbox.duplicate();
-    case rpc::RegionKind::BASE:
-      break;
-  }
-  Fd copy(fcntl(base, F_DUPFD_CLOEXEC, 3));
-  if (!copy) throw errnoError("dup-failed", text("duplicate descriptor ", base));
+Fd duplicateOf(int fd) {
+  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!copy) throw errnoError("dup-failed", text("duplicate descriptor ", fd));
   return copy;
 }
 
@@ -60,38 +52,26 @@ kj::Promise<rpc::VmmInfo::Reader> MachineLink::info() {
 }
 
 // The descriptor's capability is kept until the reply, and each message carries one (machine.capnp, Fd).
-kj::Promise<void> MachineLink::importInto(rpc::PreparedMachine::Builder machine, uint32_t region, Fd fd) {
+kj::Promise<void> MachineLink::give(rpc::MemoryKind kind, Fd fd) {
   auto carrier = giveFd(std::move(fd));
-  auto request = vmm_.importMemoryRequest();
+  auto request = vmm_.giveMemoryRequest();
+  request.setKind(kind);
   request.setFd(carrier.castAs<rpc::Fd>());
-  return request.send()
-      .then([machine, region](capnp::Response<rpc::Vmm::ImportMemoryResults>&& response) mutable {
-        machine.getRegions()[region].setMemory(response.getMemory());
-      })
-      .attach(kj::mv(carrier));
+  return request.send().ignoreResult().attach(kj::mv(carrier));
 }
 
 kj::Promise<void> MachineLink::boot(const PreparedRam& prepared, int base,
                                     const std::function<void(rpc::Placement::Builder)>& place) {
-  auto request = kj::heap(vmm_.bootRequest());
-  auto machine = request->initMachine();
+  auto request = vmm_.bootRequest();
+  auto machine = request.initMachine();
   prepared.describe(machine);
   if (place) place(machine.initPlacement());
-  auto regions = machine.getRegions();
-
-  // Each memory object is handed over once; further regions of the same kind are windows on the first one's.
-  kj::Promise<void> imported = kj::READY_NOW;
-  for (uint32_t i = 0; i < regions.size(); i++) {
-    uint32_t first = 0;
-    while (regions[first].getKind() != regions[i].getKind()) first++;
-    imported = imported.then([this, machine, i, first, &prepared, base]() mutable -> kj::Promise<void> {
-      auto all = machine.getRegions();
-      if (first == i) return importInto(machine, i, memoryOf(all[i].getKind(), prepared, base));
-      all[i].setMemory(all[first].getMemory());
-      return kj::READY_NOW;
-    });
-  }
-  return imported.then([request = kj::mv(request)]() mutable { return request->send(); })
+  auto given = kj::heapArrayBuilder<kj::Promise<void>>(3);
+  given.add(give(rpc::MemoryKind::RAM, prepared.ram.duplicate()));
+  given.add(base < 0 ? kj::READY_NOW : give(rpc::MemoryKind::BASE, duplicateOf(base)));
+  given.add(!prepared.mailbox ? kj::READY_NOW : give(rpc::MemoryKind::MAILBOX, prepared.mailbox.duplicate()));
+  return kj::joinPromises(given.finish())
+      .then([request = kj::mv(request)]() mutable { return request.send(); })
       .then([this](capnp::Response<rpc::Vmm::BootResults>&& response) { machine_ = response.getMachine(); });
 }
 

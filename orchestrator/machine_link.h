@@ -26,8 +26,8 @@ class MachineLink {
 
   kj::Promise<rpc::VmmInfo::Reader> info();
   // Hands over the memory and boots. No guest instruction has run when it resolves. `prepared` must stay
-  // alive until then; `base` is the shared initramfs base, and `place`
-  // says where on the host it runs.
+  // alive until then; `base` is the shared initramfs base, -1 = none, and `place` says where on the host it
+  // runs.
   kj::Promise<void> boot(const PreparedRam& prepared, int base,
                          const std::function<void(rpc::Placement::Builder)>& place = {});
   kj::Promise<Fd> console();
@@ -40,7 +40,7 @@ class MachineLink {
   Child& child() { return child_; }
 
  private:
-  kj::Promise<void> importInto(rpc::PreparedMachine::Builder machine, uint32_t region, Fd fd);
+  kj::Promise<void> give(rpc::MemoryKind kind, Fd fd);
 
   Child child_;
   kj::Own<Connection> connection_;

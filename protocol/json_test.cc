@@ -125,7 +125,7 @@ TEST(Json, RefusesWrongTypes) {
   EXPECT_THAT(refusal(R"({"name":1})"), HasSubstr("name: expected text, got 1"));
   EXPECT_THAT(refusal(R"({"steps":[{"cgroups":[{"work":[{"type":{"yieldHeavy":1}}]}]}]})"),
               HasSubstr("type.yieldHeavy: expected null, got 1"));
-  EXPECT_THAT(refusal<rpc::MemoryRegion>(R"({"memory":{}})"), HasSubstr("memory: a capability"));
+  EXPECT_THAT(refusal<rpc::Vmm::BootResults>(R"({"machine":{}})"), HasSubstr("machine: a capability"));
   EXPECT_THAT(refusal<rpc::SchedulerOrders>(R"({"nothing":1})"), HasSubstr("unknown field"));
 }
 

@@ -14,24 +14,12 @@ interface Fd {}
 # Sender: keep the capability alive until the reply arrives. One Fd per message. Receiver: check what you got
 # (fstat, seals, socket type) before use.
 
-interface Memory {}
-# A memory object that the VMM has accepted from Vmm.importMemory(). Means nothing to any other VMM. Dropping it
-# before boot() releases the VMM's descriptor.
-
-enum RegionKind {
-  ram @0;       # Guest RAM: memfd mapped shared and writable; sealed F_SEAL_FUTURE_WRITE once mapped.
-  base @1;      # Shared initramfs base: read-only source, same pages in every VM; the guest must not write it.
-  mailbox @2;   # Guest/orchestrator mailbox: a memfd of its own, mapped shared and writable, reserved in e820.
-}
-
-struct MemoryRegion {
-  # One contiguous piece of guest-physical address space. Regions must not overlap, and gpa, size and offset are
-  # multiples of 4096. Bytes [offset, offset+size) of `memory` appear at [gpa, gpa+size).
-  kind @0 :RegionKind;
-  gpa @1 :UInt64;
-  size @2 :UInt64;
-  offset @3 :UInt64;
-  memory @4 :Memory;
+enum MemoryKind {
+  # The memory of a machine, in the order of its linear address space: all of ram, then all of base, then all of
+  # mailbox. Linear address L is guest-physical L below 2 GiB and L + 2 GiB from there on; only ram may cross that split.
+  ram @0;       # Guest RAM: memfd mapped shared and writable; sealed F_SEAL_FUTURE_WRITE once mapped. n * 2 MiB.
+  base @1;      # Shared initramfs base: read-only source, same pages in every VM; the guest must not write it. n * 4 KiB.
+  mailbox @2;   # Guest/orchestrator mailbox: a memfd, mapped shared and writable, reserved in e820. n * 4 KiB.
 }
 
 struct CpuTopology {
@@ -72,14 +60,13 @@ struct Msr {
 }
 
 struct PreparedMachine {
-  # Everything a VMM needs to run a machine. The VMM parses no file; it checks every number here before use.
-  name @0 :Text;                      # for logs only; at most 64 bytes
-  topology @1 :CpuTopology;
-  regions @2 :List(MemoryRegion);     # at least one of kind ram; ram first, in ascending gpa
-  vcpus @3 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
-  cpuid @4 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
-  msrs @5 :List(Msr);                 # IA32_MISC_ENABLE (0x1a0) and IA32_MTRR_DEF_TYPE (0x2ff) alone; all vCPUs alike
-  placement @6 :Placement;
+  # All that a VMM needs to run a machine besides its memory. The VMM parses no file; it checks every number here before
+  # use.
+  topology @0 :CpuTopology;
+  vcpus @1 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
+  cpuid @2 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
+  msrs @3 :List(Msr);                 # IA32_MISC_ENABLE (0x1a0) and IA32_MTRR_DEF_TYPE (0x2ff) alone; all vCPUs alike
+  placement @4 :Placement;
 }
 
 struct Placement {
@@ -126,9 +113,10 @@ interface Vmm {
   # machine booted through it is stopped and its memory released.
   info @0 () -> (info :VmmInfo);
   # Any time, any number of times.
-  importMemory @1 (fd :Fd) -> (memory :Memory);
-  # Before boot(), once per memory object. ram and mailbox must be memfds that allow sealing, base a regular file
-  # or memfd opened read-only.
+  giveMemory @1 (kind :MemoryKind, fd :Fd) -> ();
+  # Before boot(): ram always, base and mailbox if the machine has them; of two of a kind the later one counts. The
+  # size of the object is the size of the memory. ram and mailbox must be memfds that allow sealing, base a regular
+  # file or memfd opened read-only.
   boot @2 (machine :PreparedMachine) -> (machine :Machine);
   # Once per VMM process. Creates the machine, maps and seals its memory; no guest instruction has run when it
   # returns.

@@ -24,6 +24,7 @@
 #include "protocol/error.h"
 #include "protocol/fd.h"
 #include "protocol/log.h"
+#include "protocol/sandbox_sanitizer.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -105,8 +106,7 @@ bool logMode() {
   return mode != nullptr && strcmp(mode, "log") == 0;
 }
 
-// ---- descriptors and sanitizers
-// ----------------------------------------------------------------------------
+// ---- descriptors and privileges
 
 void closeOthers(std::vector<int> keep) {
   std::sort(keep.begin(), keep.end());
@@ -154,32 +154,6 @@ void forbidPaths() {
     throw failed(text("apply an empty Landlock ruleset of version ", version), errno);
   }
 }
-
-#if defined(__has_feature)
-#define KTSTR_HAS_FEATURE(x) __has_feature(x)
-#else
-#define KTSTR_HAS_FEATURE(x) 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || KTSTR_HAS_FEATURE(address_sanitizer)
-// AddressSanitizer asks for the signal stack before calls that do not return. Its leak check at exit needs
-// what no sandbox allows (clone, ptrace), so it is left out.
-// Threads get signal stacks, for which it looks for their own.
-void makeRoomForSanitizer(Sandbox& sandbox, bool threads) {
-  sandbox.allow("sigaltstack", {{.index = 0, .value = 0, .wide = true}});
-  for (const char* name : {"sigaltstack", "sched_getaffinity", "prlimit64", "munmap", "madvise", "getpid"}) {
-    if (threads) sandbox.allow(name);
-  }
-  on_exit(
-      [](int status, void*) {
-        fflush(nullptr);
-        _exit(status);
-      },
-      nullptr);
-}
-#else
-void makeRoomForSanitizer(Sandbox&, bool) {}
-#endif
 
 }  // namespace
 

@@ -25,6 +25,7 @@
 #include "protocol/log.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/process.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 #include "protocol/transport.h"
 

@@ -66,13 +66,4 @@ Fd connectUnix(const std::string& path) {
   return std::move(end.socket);
 }
 
-uid_t peerUid(int socket) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-    throw errnoError("peer-unknown", text("SO_PEERCRED of descriptor ", socket));
-  }
-  return peer.uid;
-}
-
 }  // namespace ktstr

@@ -1,8 +1,6 @@
 // Unix stream sockets with a path.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 
 #include "protocol/fd.h"
@@ -15,8 +13,5 @@ Fd listenUnix(const std::string& path, unsigned mode);
 
 // Connects. Throws Error "connect-failed" naming the path and errno.
 Fd connectUnix(const std::string& path);
-
-// The uid of the peer of a connected Unix socket.
-uid_t peerUid(int socket);
 
 }  // namespace ktstr

@@ -57,11 +57,5 @@ TEST_F(Socket, NamesPathAndReason) {
               HasSubstr("listen-failed: bind " + nowhere + ": No such file or directory"));
 }
 
-TEST(Peer, IsKnownByItsUid) {
-  const auto sockets = makeSocketPair();
-  EXPECT_EQ(peerUid(sockets.first.get()), geteuid());
-  EXPECT_THAT(errorOf([] { peerUid(-1); }), HasSubstr("peer-unknown"));
-}
-
 }  // namespace
 }  // namespace ktstr

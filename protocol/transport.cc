@@ -169,6 +169,15 @@ kj::Promise<void> Connection::onDisconnect() {
   return network_.onDisconnect();
 }
 
+uid_t peerUid(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    throw errnoError("peer-unknown", text("SO_PEERCRED of descriptor ", socket));
+  }
+  return peer.uid;
+}
+
 kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
                         std::function<capnp::Capability::Client(uid_t)> bootstrap,
                         std::function<void()> gone) {

@@ -5,13 +5,13 @@
 #include <capnp/serialize-async.h>
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
+#include <sys/types.h>
 
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "protocol/fd.h"
-#include "protocol/socket.h"
 
 namespace ktstr {
 
@@ -58,6 +58,9 @@ kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions optio
 // Descriptor behind an Fd capability received from a peer, duplicated (the result is owned by the caller).
 // Fails with Error "no-descriptor" if the peer sent none.
 kj::Promise<Fd> takeFd(capnp::Capability::Client capability);
+
+// The uid of the peer of a connected Unix socket. Throws Error "peer-unknown".
+uid_t peerUid(int socket);
 
 // An rpc::Fd capability that carries `fd` (taken over; closed when the last reference is dropped).
 // Cap'n Proto notes the descriptor's number when a message is queued and sends it when the peer reads. A peer

@@ -16,6 +16,8 @@
 #include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/machine.capnp.h"
+#include "protocol/socket.h"
+#include "protocol/test_error.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -41,14 +43,14 @@ ptrdiff_t openDescriptors() {
 // Takes memory objects and remembers their inodes; fails to boot; never returns from reset().
 class TestVmm final : public rpc::Vmm::Server {
  public:
-  std::vector<ino_t> imported;
+  std::vector<ino_t> given;
 
   kj::Promise<void> info(InfoContext context) override {
     context.getResults().initInfo().setEngine(std::string(100'000, 'x').c_str());
     return kj::READY_NOW;
   }
-  kj::Promise<void> importMemory(ImportMemoryContext context) override {
-    return takeFd(context.getParams().getFd()).then([this](Fd fd) { imported.push_back(inodeOf(fd.get())); });
+  kj::Promise<void> giveMemory(GiveMemoryContext context) override {
+    return takeFd(context.getParams().getFd()).then([this](Fd fd) { given.push_back(inodeOf(fd.get())); });
   }
   kj::Promise<void> boot(BootContext) override {
     throw Error(ExitCode::usage, "memory-overlap", "region 1 at 0x1000: overlaps", "fix it (really)");
@@ -97,10 +99,16 @@ std::string errorOf(kj::Promise<T> promise, kj::WaitScope& wait) {
   return result;
 }
 
-kj::Promise<void> importInto(rpc::Vmm::Client vmm, rpc::Fd::Client fd) {
-  auto request = vmm.importMemoryRequest();
+kj::Promise<void> giveTo(rpc::Vmm::Client vmm, rpc::Fd::Client fd) {
+  auto request = vmm.giveMemoryRequest();
   request.setFd(fd);
   return request.send().ignoreResult().attach(kj::mv(fd));
+}
+
+TEST(Peer, IsKnownByItsUid) {
+  const auto sockets = makeSocketPair();
+  EXPECT_EQ(peerUid(sockets.first.get()), geteuid());
+  EXPECT_THAT(ktstr::errorOf([] { peerUid(-1); }), HasSubstr("peer-unknown"));
 }
 
 TEST(ConnectionCalls, CarryOurErrorsByName) {
@@ -135,9 +143,9 @@ TEST(ConnectionFds, TravelBothWays) {
   Pair pair(io, makeSocketPair(), kj::mv(server));
   Fd memory = makeMemfd("test", 4096);
   const ino_t inode = inodeOf(memory.get());
-  importInto(pair.client.bootstrap().castAs<rpc::Vmm>(), giveFd(std::move(memory)).castAs<rpc::Fd>())
+  giveTo(pair.client.bootstrap().castAs<rpc::Vmm>(), giveFd(std::move(memory)).castAs<rpc::Fd>())
       .wait(io.waitScope);
-  EXPECT_EQ(vmm.imported, std::vector{inode});
+  EXPECT_EQ(vmm.given, std::vector{inode});
 
   Fd stream = makeMemfd("console", 1);
   const ino_t console = inodeOf(stream.get());
@@ -150,7 +158,7 @@ TEST(ConnectionFds, AreMissedByName) {
   auto io = kj::setupAsyncIo();
   Pair pair(io, makeSocketPair(), kj::heap<TestVmm>());
   auto vmm = pair.client.bootstrap().castAs<rpc::Vmm>();
-  EXPECT_THAT(errorOf(importInto(vmm, kj::heap<PlainFd>()), io.waitScope), HasSubstr("no-descriptor"));
+  EXPECT_THAT(errorOf(giveTo(vmm, kj::heap<PlainFd>()), io.waitScope), HasSubstr("no-descriptor"));
 }
 
 TEST(ConnectionFds, AreRefusedByALimitOfNone) {
@@ -158,7 +166,7 @@ TEST(ConnectionFds, AreRefusedByALimitOfNone) {
   Pair pair(io, makeSocketPair(), kj::heap<TestVmm>(), {.fdsPerMessage = 0});
   auto vmm = pair.client.bootstrap().castAs<rpc::Vmm>();
   const ptrdiff_t before = openDescriptors();
-  EXPECT_THAT(errorOf(importInto(vmm, giveFd(makeMemfd("test", 1)).castAs<rpc::Fd>()), io.waitScope),
+  EXPECT_THAT(errorOf(giveTo(vmm, giveFd(makeMemfd("test", 1)).castAs<rpc::Fd>()), io.waitScope),
               HasSubstr("no-descriptor"));
   while (openDescriptors() != before)
     io.provider->getTimer().afterDelay(1 * kj::MILLISECONDS).wait(io.waitScope);
@@ -268,10 +276,10 @@ void importChopped(size_t piece, size_t copies) {
   for (int i = 0; i < 10; ++i) {
     Fd memory = makeMemfd("test", 4096);
     sent.push_back(inodeOf(memory.get()));
-    replies.add(importInto(vmm, giveFd(std::move(memory)).castAs<rpc::Fd>()));
+    replies.add(giveTo(vmm, giveFd(std::move(memory)).castAs<rpc::Fd>()));
   }
   kj::joinPromises(replies.finish()).wait(io.waitScope);
-  EXPECT_EQ(seen.imported, sent);
+  EXPECT_EQ(seen.given, sent);
 }
 
 TEST(ConnectionFds, SurviveMessagesInPieces) {  // capnproto issue 2359

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -70,58 +71,52 @@ class BadInput : public MachineTest {
 };
 
 TEST_P(BadInput, WrongMemoryObjectsAreRefused) {
+  using rpc::MemoryKind;
   struct Case {
-    unsigned region;
+    MemoryKind kind;
     std::function<Fd()> make;
     const char* error;
   };
   const uint64_t ram = machine_.ramBytes, base = machine_.baseBytes, mailbox = machine_.mailboxBytes;
+  const MemoryKind r = MemoryKind::RAM, b = MemoryKind::BASE, m = MemoryKind::MAILBOX;
   for (const Case& wrong : std::initializer_list<Case>{
-           {0, [&] { return makeMemfd("test", ram - 4096); }, "regions[0].size"},
-           {0, [&] { return makeMemfd("test", 0); }, "regions[0].size"},
-           {0, [&] { return regularFile(ram); }, "regions[0].memory"},
-           {0, [&] { return memfdWithout(MFD_ALLOW_SEALING, ram); }, "regions[0].memory's seals"},
-           {0, [&] { return sealed(F_SEAL_SEAL, ram); }, "regions[0].memory's seals"},
-           {0, [&] { return sealed(F_SEAL_WRITE, ram); }, "regions[0].memory's seals"},
-           {0, [&] { return sealed(F_SEAL_FUTURE_WRITE, ram); }, "regions[0].memory's seals"},
-           {0, [&] { return readOnly(ram); }, "regions[0].memory is a descriptor not open for writing"},
-           {1, [&] { return openFile(machine_.basePath, O_RDWR); },
-            "regions[1].memory is a descriptor open for writing"},
-           {1, [&] { return readOnly(base - 4096); }, "regions[1].size"},
-           {2, [&] { return makeMemfd("test", mailbox - 4096); }, "regions[2].size"},
-           {2, [&] { return regularFile(mailbox); }, "regions[2].memory"},
-           {2, [&] { return readOnly(mailbox); }, "regions[2].memory is a descriptor not open for writing"},
+           {r, [&] { return makeMemfd("test", ram - 4096); }, "ram's size"},
+           {r, [&] { return makeMemfd("test", 0); }, "ram's size"},
+           {r, [&] { return regularFile(ram); }, "ram is not a memfd"},
+           {r, [&] { return memfdWithout(MFD_ALLOW_SEALING, ram); }, "ram's seals"},
+           {r, [&] { return sealed(F_SEAL_SEAL, ram); }, "ram's seals"},
+           {r, [&] { return sealed(F_SEAL_WRITE, ram); }, "ram's seals"},
+           {r, [&] { return sealed(F_SEAL_FUTURE_WRITE, ram); }, "ram's seals"},
+           {r, [&] { return readOnly(ram); }, "ram is a descriptor not open for writing"},
+           {b, [&] { return openFile(machine_.basePath, O_RDWR); }, "base is a descriptor open for writing"},
+           {b, [&] { return readOnly(base - 1); }, "base's size"},
+           {m, [&] { return makeMemfd("test", mailbox - 1); }, "mailbox's size"},
+           {m, [&] { return regularFile(mailbox); }, "mailbox is not a memfd"},
+           {m, [&] { return readOnly(mailbox); }, "mailbox is a descriptor not open for writing"},
        }) {
-    EXPECT_THAT(bootError([&](Request& request) {
-                  request.getMachine().getRegions()[wrong.region].setMemory(client_.import(wrong.make()));
-                }),
+    EXPECT_THAT(bootError([&](Request&) { client_.give(wrong.kind, wrong.make()); }),
                 StartsWith(text("machine-invalid: ", wrong.error)));
   }
+  EXPECT_EQ(errorOf([&] { client_.give(static_cast<MemoryKind>(3), machine_.ram); }),
+            "memory-invalid: kind 3 of memory, must be at most 2");
   expectUsable();
 }
 
-TEST_P(BadInput, MemoryOfOtherRegionsAndOfOthersIsRefused) {
-  class Foreign final : public rpc::Memory::Server {};
-  EXPECT_THAT(bootError([](Request& request) {
-                auto regions = request.getMachine().getRegions();
-                regions[2].setMemory(regions[0].getMemory());
-              }),
-              StartsWith("machine-invalid: regions[2].memory is shared with another region"));
-  EXPECT_THAT(bootError([](Request& request) {
-                request.getMachine().getRegions()[0].setMemory(kj::heap<Foreign>());
-              }),
-              StartsWith("memory-invalid: a region's memory was not imported into this VMM"));
-  expectUsable();
+TEST_P(BadInput, OneObjectCannotBeRamAndMailbox) {
+  EXPECT_THAT(bootError([&](Request&) { client_.give(rpc::MemoryKind::MAILBOX, machine_.ram); }),
+              StartsWith("seal-failed: seal the mailbox memfd"));
+}
+
+TEST_P(BadInput, MemoryIsNoLongerTakenOnceBooted) {
+  start();
+  EXPECT_THAT(errorOf([&] { client_.give(rpc::MemoryKind::MAILBOX, machine_.mailbox); }),
+              StartsWith("already-booted"));
+  expectAlive();
 }
 
 TEST_P(BadInput, WrongNumbersAreRefused) {
   using Spoil = void (*)(rpc::PreparedMachine::Builder);
   const std::pair<const char*, Spoil> cases[] = {
-      {"regions[1].gpa", [](auto m) { m.getRegions()[1].setGpa(0); }},  // overlaps RAM
-      {"regions[1].gpa", [](auto m) { m.getRegions()[1].setGpa(m.getRegions()[1].getGpa() + 1); }},
-      {"regions[0].size", [](auto m) { m.getRegions()[0].setSize(kMiB + 1); }},
-      {"regions[0].offset", [](auto m) { m.getRegions()[0].setOffset(4096); }},
-      {"regions' number", [](auto m) { m.initRegions(9); }},
       {"vcpus' number", [](auto m) { m.initVcpus(0); }},
       {"vcpus' number", [](auto m) { m.initVcpus(2); }},
       {"vcpus' number", [](auto m) { m.initVcpus(100'000); }},
@@ -129,7 +124,6 @@ TEST_P(BadInput, WrongNumbersAreRefused) {
       {"vcpus[0].rip", [](auto m) { m.getVcpus()[0].setRip(~uint64_t{0}); }},
       {"cpuid's number", [](auto m) { m.initCpuid(257); }},
       {"msrs[0].index", [](auto m) { m.initMsrs(1)[0].setIndex(0xc0000080); }},  // EFER
-      {"name's length", [](auto m) { m.setName(std::string(65, 'x')); }},
   };
   for (const auto& wrong : cases) {
     EXPECT_THAT(bootError([&](Request& request) { wrong.second(request.getMachine()); }),
@@ -146,12 +140,15 @@ TEST_P(BadInput, ApicIdThatTheEngineCannotGiveIsRefused) {
   EXPECT_GT(client_.wait(client_.vmm().infoRequest().send()).getInfo().getMaxVcpus(), 0u);
 }
 
-TEST_P(BadInput, ImportsAreLimitedToWhatIsHeld) {
-  {
-    std::vector<rpc::Memory::Client> held;
-    for (int i = 0; i < 16; ++i) held.push_back(client_.import(machine_.ram));
-    EXPECT_ERROR("too-many-imports", client_.import(machine_.ram));
-  }
+TEST_P(BadInput, OfManyObjectsOfAKindOneIsHeld) {
+  client_.give(rpc::MemoryKind::RAM, machine_.ram);
+  const auto held = [&] {
+    const std::filesystem::directory_iterator entries(text("/proc/", client_.process().pid(), "/fd"));
+    return std::distance(begin(entries), end(entries));
+  };
+  const auto before = held();
+  for (int i = 0; i < 100; ++i) client_.give(rpc::MemoryKind::RAM, machine_.ram);
+  EXPECT_EQ(held(), before);
   expectUsable();
 }
 
@@ -185,11 +182,11 @@ TEST_P(BadInputSmp, ThreadsForWhichThereIsNoAddressSpaceAreNamed) {
 
 KTSTR_ON_BOTH_ACCELERATORS(BadInputSmp);
 
-enum class State { connected, imported, booting, booted, running, frozen, stopping };
+enum class State { connected, given, booting, booted, running, frozen, stopping };
 
 // Brings a VMM into the state and leaves it there, calls unanswered.
 void leaveIn(State state, TestClient& client, const TestMachine& machine) {
-  if (state >= State::imported) client.import(machine.ram);
+  if (state >= State::given) client.give(rpc::MemoryKind::RAM, machine.ram);
   if (state == State::booting) {
     auto booting = client.bootRequest(machine).send();
     client.wait(client.vmm().infoRequest().send());  // answered after the boot has begun
@@ -210,7 +207,7 @@ TEST_P(LeavingClient, EndsEverythingInEachState) {
   if (std::string_view(GetParam()) == "ktstr-vmm") {
     if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
   }
-  for (const State state : {State::connected, State::imported, State::booting, State::booted, State::running,
+  for (const State state : {State::connected, State::given, State::booting, State::booted, State::running,
                             State::frozen, State::stopping}) {
     SCOPED_TRACE(static_cast<int>(state));
     TestMachine machine;

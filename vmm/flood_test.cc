@@ -30,9 +30,7 @@ class Flood : public testing::TestWithParam<const char*> {
     }
     char name[] = "/tmp/ktstr-flood-XXXXXX";
     directory_ = mkdtemp(name);
-    SpawnOptions options;
-    options.executable = toolPath(GetParam());
-    options.arguments = {"--dir", directory_};
+    SpawnOptions options = serving(GetParam(), directory_);
     options.environment = {"KTSTR_LOG=info", "KTSTR_SANDBOX=log"};
     options.standardError = log_.get();
     for (char** variable = environ; *variable != nullptr; ++variable)

@@ -21,12 +21,6 @@ bool within(GpaSpan span, uint64_t gpa, uint64_t size) {
   return span.size > 0 && span.gpa >= gpa && span.gpa - gpa <= size && span.size <= size - (span.gpa - gpa);
 }
 
-uint64_t totalSize(const std::vector<CheckedRegion>& regions) {
-  uint64_t size = 0;
-  for (const CheckedRegion& region : regions) size += region.size;
-  return size;
-}
-
 }  // namespace
 
 std::string describe(GpaSpan span) {
@@ -59,12 +53,13 @@ void sealMailbox(int fd) {
   seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL, "mailbox");
 }
 
-GuestRam::GuestRam(int ram, std::vector<CheckedRegion> regions)
-    : regions_(std::move(regions)), mapping_(ram, 0, totalSize(regions_), PROT_READ | PROT_WRITE) {}
+GuestRam::GuestRam(int ram, std::vector<Region> regions)
+    : regions_(std::move(regions)),
+      mapping_(ram, 0, regions_.back().offset + regions_.back().size, PROT_READ | PROT_WRITE) {}
 
 bool GuestRam::contains(GpaSpan span) const {
   return std::any_of(regions_.begin(), regions_.end(),
-                     [span](const CheckedRegion& region) { return within(span, region.gpa, region.size); });
+                     [span](const Region& region) { return within(span, region.gpa, region.size); });
 }
 
 void GuestRam::checkRanges(std::span<const GpaSpan> ranges) const {
@@ -88,7 +83,7 @@ void GuestRam::write(uint64_t gpa, std::span<const std::byte> bytes, std::span<c
                 inside ? text(describe(target), ": at most ", kMaxGateWrite, " bytes a call")
                        : describe(target) + " are not inside a range granted to this gate");
   }
-  for (const CheckedRegion& region : regions_) {
+  for (const Region& region : regions_) {
     if (!within(target, region.gpa, region.size)) continue;
     memcpy(mapping_.data() + region.offset + (gpa - region.gpa), bytes.data(), bytes.size());
     return;

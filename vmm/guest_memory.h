@@ -1,4 +1,4 @@
-// Imported memory objects and guest RAM as the VMM sees it.
+// Memory objects of others and guest RAM as the VMM sees it.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ constexpr size_t kMaxGateRanges = 1024;
 class GuestRam {
  public:
   // Throws Error "map-failed".
-  GuestRam(int ram, std::vector<CheckedRegion> regions);
+  GuestRam(int ram, std::vector<Region> regions);
 
   // True if the span is not empty and lies within one RAM region.
   bool contains(GpaSpan span) const;
@@ -44,10 +44,10 @@ class GuestRam {
   void write(uint64_t gpa, std::span<const std::byte> bytes, std::span<const GpaSpan> granted);
 
   std::byte* data() { return mapping_.data(); }  // linear: byte 0 of the RAM object first
-  const std::vector<CheckedRegion>& regions() const { return regions_; }
+  const std::vector<Region>& regions() const { return regions_; }
 
  private:
-  std::vector<CheckedRegion> regions_;
+  std::vector<Region> regions_;
   Mapping mapping_;
 };
 

@@ -13,8 +13,6 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
-
 // What a machine may need to have set before its first instruction: IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE.
 constexpr uint32_t kMsrs[] = {0x1a0, 0x2ff};
 
@@ -24,16 +22,6 @@ constexpr uint32_t kMsrs[] = {0x1a0, 0x2ff};
 
 void require(bool good, const std::string& field, uint64_t value, const std::string& must) {
   if (!good) invalid(field, text(value, " (", hex(value), ")"), must);
-}
-
-uint64_t toGpa(uint64_t linear) {
-  return linear < kLowEnd ? linear : linear + (kHighStart - kLowEnd);
-}
-
-void checkName(const std::string& name) {
-  require(name.size() <= kMaxName, "name's length", name.size(), text("at most ", kMaxName));
-  const bool printable = std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c <= '~'; });
-  if (!printable) invalid("name", "not printable ASCII", "printable ASCII");
 }
 
 void checkTopology(rpc::CpuTopology::Reader topology, CheckedMachine& machine) {
@@ -49,86 +37,50 @@ void checkTopology(rpc::CpuTopology::Reader topology, CheckedMachine& machine) {
   machine.vcpus = static_cast<uint32_t>(vcpus);
 }
 
-void checkMemory(const std::string& field, RegionKind kind, const MemoryFacts& memory) {
-  if (kind == RegionKind::BASE) {
-    if (memory.writable) invalid(field, "a descriptor open for writing", "opened O_RDONLY");
+// `shared`: the guest writes it.
+void checkObject(const std::string& name, const MemoryFacts& memory, bool shared) {
+  if (!shared) {
+    if (memory.writable) invalid(name, "a descriptor open for writing", "opened O_RDONLY");
     return;
   }
-  if (!memory.seals) invalid(field, "not a memfd", "a memfd made with MFD_ALLOW_SEALING");
-  require((*memory.seals & F_SEAL_SEAL) == 0, field + "'s seals", *memory.seals, "without F_SEAL_SEAL");
-  require((*memory.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0, field + "'s seals", *memory.seals,
+  if (!memory.seals) invalid(name, "not a memfd", "a memfd made with MFD_ALLOW_SEALING");
+  require((*memory.seals & F_SEAL_SEAL) == 0, name + "'s seals", *memory.seals, "without F_SEAL_SEAL");
+  require((*memory.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0, name + "'s seals", *memory.seals,
           "without F_SEAL_WRITE and F_SEAL_FUTURE_WRITE before boot");
-  if (!memory.writable) invalid(field, "a descriptor not open for writing", "opened O_RDWR");
+  if (!memory.writable) invalid(name, "a descriptor not open for writing", "opened O_RDWR");
 }
 
-// The order of kinds, and one memory object for all RAM, another for each other region.
-void checkOrder(const std::string& field, const CheckedRegion& region,
-                const std::vector<CheckedRegion>& before) {
-  if (before.empty()) {
-    if (region.kind != RegionKind::RAM)
-      invalid(field + ".kind", kj::str(region.kind).cStr(), "ram (RAM comes first)");
-    return;
-  }
-  const CheckedRegion& last = before.back();
-  const bool moreRam = region.kind == RegionKind::RAM;
-  const bool ordered = moreRam ? last.kind == RegionKind::RAM && before.size() < 2 : region.kind > last.kind;
-  if (!ordered) {
-    invalid(field + ".kind", text(kj::str(region.kind).cStr(), " after ", kj::str(last.kind).cStr()),
-            "in the order ram, ram above 4 GiB, base, mailbox");
-  }
-  for (const CheckedRegion& other : before) {
-    const bool same = region.memory == other.memory;
-    if (same != (moreRam && other.kind == RegionKind::RAM)) {
-      invalid(field + ".memory", same ? "shared with another region" : "another than that of regions[0]",
-              moreRam ? "the memory object of regions[0]" : "a memory object of its own");
-    }
-  }
+void checkSize(const std::string& name, uint64_t size, uint64_t unit, uint64_t linear) {
+  require(size > 0 && size % unit == 0, name + "'s size", size, text("a positive multiple of ", unit));
+  require(size <= kMaxMemory - linear, name + "'s size", size,
+          text("at most ", kMaxMemory, " with what is before it"));
 }
 
-void checkPlace(const std::string& field, const CheckedRegion& region, uint64_t linear, bool firstHalfOfRam) {
-  const bool ram = region.kind == RegionKind::RAM;
-  const uint64_t unit = ram ? kRamUnit : kPage;
-  require(region.size > 0 && region.size % unit == 0, field + ".size", region.size,
-          text("a positive multiple of ", unit));
-  require(region.size <= kMaxMemory && linear + region.size <= kMaxMemory, field + ".size", region.size,
-          text("at most ", kMaxMemory, " with the regions before it"));
-  require(region.gpa == toGpa(linear), field + ".gpa", region.gpa,
-          text(hex(toGpa(linear)), " (regions follow each other, from 2 GiB on above 4 GiB)"));
-  const uint64_t offset = ram ? linear : 0;
-  require(region.offset == offset, field + ".offset", region.offset, hex(offset));
-  if (linear < kLowEnd) {
-    require(linear + region.size <= kLowEnd, field + ".size", region.size,
-            firstHalfOfRam
-                ? "at most 2 GiB; the rest is a second region at 4 GiB"
-                : "such that it ends at or below 2 GiB; make RAM 2 GiB so that it begins at 4 GiB");
-  }
+void placeRam(const std::optional<MemoryFacts>& memory, CheckedMachine& machine) {
+  if (!memory) invalid("ram", "absent", "given before boot()");
+  checkSize("ram", memory->size, kRamUnit, 0);
+  checkObject("ram", *memory, true);
+  machine.ram.push_back({0, std::min(memory->size, kLowEnd), 0});
+  if (memory->size > kLowEnd) machine.ram.push_back({kHighStart, memory->size - kLowEnd, kLowEnd});
 }
 
-void checkRegions(rpc::PreparedMachine::Reader source, std::span<const size_t> memoryOfRegion,
-                  std::span<const MemoryFacts> memories, CheckedMachine& machine) {
-  const auto regions = source.getRegions();
-  require(regions.size() >= 1 && regions.size() <= kMaxRegions, "regions' number", regions.size(),
-          text("from 1 to ", kMaxRegions));
-  require(memoryOfRegion.size() == regions.size(), "regions' memories", memoryOfRegion.size(),
-          "one per region");
-  uint64_t linear = 0;
-  for (unsigned i = 0; i < regions.size(); ++i) {
-    const std::string field = text("regions[", i, "]");
-    const auto from = regions[i];
-    const CheckedRegion region{from.getKind(), from.getGpa(), from.getSize(), from.getOffset(),
-                               memoryOfRegion[i]};
-    require(region.kind <= RegionKind::MAILBOX, field + ".kind", static_cast<uint16_t>(region.kind),
-            "at most 2");
-    require(region.memory < memories.size(), field + ".memory", region.memory, "an imported memory object");
-    checkOrder(field, region, machine.regions);
-    checkPlace(field, region, linear, i == 0);
-    const MemoryFacts& memory = memories[region.memory];
-    require(region.offset + region.size <= memory.size, field + ".size", region.size,
-            text("within its memory object of ", memory.size, " bytes from offset ", region.offset));
-    checkMemory(field + ".memory", region.kind, memory);
-    machine.regions.push_back(region);
-    linear += region.size;
-  }
+// From linear address `linear` on, which it moves behind the object.
+std::optional<Region> placeObject(const std::string& name, const std::optional<MemoryFacts>& memory,
+                                  bool shared, uint64_t& linear) {
+  if (!memory) return std::nullopt;
+  checkSize(name, memory->size, kPage, linear);
+  checkObject(name, *memory, shared);
+  const uint64_t start = std::exchange(linear, linear + memory->size);
+  require(start >= kLowEnd || linear <= kLowEnd, name + "'s size", memory->size,
+          "such that it ends at or below 2 GiB; make RAM 2 GiB so that it begins at 4 GiB");
+  return Region{start < kLowEnd ? start : start + (kHighStart - kLowEnd), memory->size, 0};
+}
+
+void placeMemory(const GivenMemory& memory, CheckedMachine& machine) {
+  placeRam(memory.ram, machine);
+  uint64_t linear = machine.ramBytes();
+  machine.base = placeObject("base", memory.base, false, linear);
+  machine.mailbox = placeObject("mailbox", memory.mailbox, true, linear);
 }
 
 void checkBoot(rpc::VcpuState::Reader vcpu, uint64_t lowRam, BootState& boot) {
@@ -162,7 +114,7 @@ void checkVcpus(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
             "different from every other vCPU's");
     machine.apicIds.push_back(vcpu.getApicId());
   }
-  checkBoot(vcpus[0], machine.regions[0].size, machine.boot);
+  checkBoot(vcpus[0], machine.ram[0].size, machine.boot);
 }
 
 void checkCpuid(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
@@ -217,25 +169,10 @@ void checkPlacement(rpc::Placement::Reader source, CheckedMachine& machine) {
 
 }  // namespace
 
-uint64_t CheckedMachine::ramBytes() const {
-  uint64_t bytes = 0;
-  for (const CheckedRegion& region : regions) bytes += region.kind == RegionKind::RAM ? region.size : 0;
-  return bytes;
-}
-
-const CheckedRegion* CheckedMachine::find(RegionKind kind) const {
-  const auto found =
-      std::find_if(regions.begin(), regions.end(), [kind](const CheckedRegion& r) { return r.kind == kind; });
-  return found == regions.end() ? nullptr : &*found;
-}
-
-CheckedMachine checkMachine(rpc::PreparedMachine::Reader source, std::span<const size_t> memoryOfRegion,
-                            std::span<const MemoryFacts> memories) {
+CheckedMachine checkMachine(rpc::PreparedMachine::Reader source, const GivenMemory& memory) {
   CheckedMachine machine{};
-  machine.name = source.getName().cStr();
-  checkName(machine.name);
   checkTopology(source.getTopology(), machine);
-  checkRegions(source, memoryOfRegion, memories, machine);
+  placeMemory(memory, machine);
   checkVcpus(source, machine);
   checkCpuid(source, machine);
   checkMsrs(source, machine);

@@ -12,7 +12,6 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
@@ -24,26 +23,15 @@ constexpr uint64_t kGiB = uint64_t{1} << 30;
 struct Sample {
   capnp::MallocMessageBuilder arena;
   rpc::PreparedMachine::Builder machine = arena.initRoot<rpc::PreparedMachine>();
-  std::vector<size_t> memoryOfRegion{0, 0, 1, 2};
-  std::vector<MemoryFacts> memories{{3 * kGiB, 0, true}, {kMiB, std::nullopt, false}, {4 * kMiB, 0, true}};
+  GivenMemory memory{.ram = MemoryFacts{3 * kGiB, 0, true},
+                     .base = MemoryFacts{kMiB, std::nullopt, false},
+                     .mailbox = MemoryFacts{4 * kMiB, 0, true}};
 
   Sample() {
-    machine.setName("sample");
     auto topology = machine.initTopology();
     topology.setLlcs(2);
     topology.setCoresPerLlc(2);
     topology.setThreadsPerCore(1);
-    auto regions = machine.initRegions(4);
-    const auto set = [&](unsigned i, RegionKind kind, uint64_t gpa, uint64_t size, uint64_t offset) {
-      regions[i].setKind(kind);
-      regions[i].setGpa(gpa);
-      regions[i].setSize(size);
-      regions[i].setOffset(offset);
-    };
-    set(0, RegionKind::RAM, 0, 2 * kGiB, 0);
-    set(1, RegionKind::RAM, 4 * kGiB, kGiB, 2 * kGiB);
-    set(2, RegionKind::BASE, 5 * kGiB, kMiB, 0);
-    set(3, RegionKind::MAILBOX, 5 * kGiB + kMiB, 4 * kMiB, 0);
     auto vcpus = machine.initVcpus(4);
     for (unsigned i = 0; i < 4; ++i) vcpus[i].setApicId(i);
     vcpus[0].setRunnable(true);
@@ -54,8 +42,7 @@ struct Sample {
     vcpus[0].setGdtGpa(0xf000);
     vcpus[0].setGdtLimit(0x1f);
   }
-  CheckedMachine check() { return checkMachine(machine.asReader(), memoryOfRegion, memories); }
-  rpc::MemoryRegion::Builder region(unsigned i) { return machine.getRegions()[i]; }
+  CheckedMachine check() { return checkMachine(machine.asReader(), memory); }
   rpc::VcpuState::Builder vcpu(unsigned i) { return machine.getVcpus()[i]; }
 };
 
@@ -80,25 +67,44 @@ TEST(MachineCheck, GoodMachineIsTakenOver) {
   const CheckedMachine machine = sample.check();
   EXPECT_EQ(machine.vcpus, 4u);
   EXPECT_EQ(machine.ramBytes(), 3 * kGiB);
-  ASSERT_EQ(machine.regions.size(), 4u);
-  EXPECT_EQ(machine.find(RegionKind::MAILBOX)->gpa, 5 * kGiB + kMiB);
   EXPECT_EQ(machine.boot.rip, 16 * kMiB);
   EXPECT_EQ(machine.apicIds, (std::vector<uint32_t>{0, 1, 2, 3}));
 }
 
-TEST(MachineCheck, BaseAndMailboxMayBeAbsent) {
-  Sample sample;
-  capnp::MallocMessageBuilder arena;
-  sample.memoryOfRegion = {0};
-  auto only = sample.machine.disownRegions();
-  sample.machine.initRegions(1).setWithCaveats(0, only.getReader()[0]);
-  const CheckedMachine machine = sample.check();
-  EXPECT_EQ(machine.find(RegionKind::BASE), nullptr);
+void expectAt(const Region& region, uint64_t gpa, uint64_t size, uint64_t offset) {
+  EXPECT_EQ(region.gpa, gpa);
+  EXPECT_EQ(region.size, size);
+  EXPECT_EQ(region.offset, offset);
 }
 
-TEST(MachineCheck, Name) {
-  EXPECT_INVALID("name's length", s.machine.setName(std::string(65, 'x')));
-  EXPECT_INVALID("name is not printable", s.machine.setName("a\nb"));
+TEST(MachineCheck, MemoryIsPlacedInARow) {
+  Sample sample;
+  CheckedMachine machine = sample.check();
+  ASSERT_EQ(machine.ram.size(), 2u);
+  expectAt(machine.ram[0], 0, 2 * kGiB, 0);
+  expectAt(machine.ram[1], 4 * kGiB, kGiB, 2 * kGiB);
+  expectAt(*machine.base, 5 * kGiB, kMiB, 0);
+  expectAt(*machine.mailbox, 5 * kGiB + kMiB, 4 * kMiB, 0);
+
+  sample.memory.ram->size = 512 * kMiB;
+  machine = sample.check();
+  ASSERT_EQ(machine.ram.size(), 1u);
+  expectAt(*machine.base, 512 * kMiB, kMiB, 0);
+  expectAt(*machine.mailbox, 513 * kMiB, 4 * kMiB, 0);
+
+  sample.memory.ram->size = 2 * kGiB;  // the rest begins behind the split
+  machine = sample.check();
+  ASSERT_EQ(machine.ram.size(), 1u);
+  expectAt(*machine.base, 4 * kGiB, kMiB, 0);
+}
+
+TEST(MachineCheck, BaseAndMailboxMayBeAbsent) {
+  Sample sample;
+  sample.memory.base.reset();
+  EXPECT_FALSE(sample.check().base);
+  expectAt(*sample.check().mailbox, 5 * kGiB, 4 * kMiB, 0);
+  sample.memory.mailbox.reset();
+  EXPECT_FALSE(sample.check().mailbox);
 }
 
 TEST(MachineCheck, Topology) {
@@ -111,60 +117,34 @@ TEST(MachineCheck, Topology) {
   EXPECT_INVALID("vcpus' number is 4", s.machine.getTopology().setThreadsPerCore(2));
 }
 
-TEST(MachineCheck, RegionNumbersAndOrder) {
-  EXPECT_INVALID("regions' number is 0", s.machine.initRegions(0));
-  EXPECT_INVALID("regions' number is 9", s.machine.initRegions(9));
-  EXPECT_INVALID("regions[0].kind is mailbox", s.region(0).setKind(RegionKind::MAILBOX));
-  EXPECT_INVALID("regions[1].gpa", s.region(1).setKind(RegionKind::BASE); s.memoryOfRegion[1] = 1;
-                 s.region(1).setOffset(0); s.region(1).setGpa(3 * kGiB));
-  EXPECT_INVALID("regions[2].kind is ram after ram", s.region(2).setKind(RegionKind::RAM));
-  EXPECT_INVALID("regions[3].kind is base after base", s.region(3).setKind(RegionKind::BASE));
-  EXPECT_INVALID("regions[3].kind is ram after base", s.region(3).setKind(RegionKind::RAM));
-  EXPECT_INVALID("regions[2].kind", s.region(2).setKind(static_cast<RegionKind>(9)));
-}
-
-TEST(MachineCheck, RegionPlaces) {
-  EXPECT_INVALID("regions[0].gpa is 4096", s.region(0).setGpa(4096));
-  EXPECT_INVALID("regions[0].size is 0", s.region(0).setSize(0));
-  EXPECT_INVALID("regions[0].size", s.region(0).setSize(4096));
-  EXPECT_INVALID("regions[0].size", s.region(0).setSize(2 * kGiB + 2 * kMiB));
-  EXPECT_INVALID("regions[0].size", s.region(0).setSize(~uint64_t{0}));
-  EXPECT_INVALID("regions[0].size", s.region(0).setSize(uint64_t{1} << 63));
-  EXPECT_INVALID("regions[0].offset", s.region(0).setOffset(4096));
-  EXPECT_INVALID("regions[1].gpa", s.region(0).setSize(kGiB));
-  EXPECT_INVALID("regions[1].gpa", s.region(1).setGpa(2 * kGiB));
-  EXPECT_INVALID("regions[1].offset", s.region(1).setOffset(0));
-  EXPECT_INVALID("regions[1].size", s.region(1).setSize(kGiB + 2 * kMiB));
-  EXPECT_INVALID("regions[1].size", s.region(1).setSize(~uint64_t{0} - 2 * kMiB + 1));
-  EXPECT_INVALID("regions[2].gpa", s.region(2).setGpa(5 * kGiB + 4096));
-  EXPECT_INVALID("regions[2].size", s.region(2).setSize(kMiB + 4096));
-  EXPECT_INVALID("regions[2].size", s.region(2).setSize(100));
-  EXPECT_INVALID("regions[2].offset", s.region(2).setOffset(4096));
-  EXPECT_INVALID("regions[3].gpa", s.region(3).setGpa(5 * kGiB));
-  EXPECT_INVALID("regions[3].size", s.region(3).setSize(8 * kMiB));
+TEST(MachineCheck, Sizes) {
+  EXPECT_INVALID("ram is absent", s.memory.ram.reset());
+  EXPECT_INVALID("ram's size is 0", s.memory.ram->size = 0);
+  EXPECT_INVALID("ram's size is 4096", s.memory.ram->size = 4096);
+  EXPECT_INVALID("ram's size", s.memory.ram->size = ~uint64_t{0});
+  EXPECT_INVALID("ram's size", s.memory.ram->size = uint64_t{1} << 63);
+  EXPECT_INVALID("base's size is 0", s.memory.base->size = 0);
+  EXPECT_INVALID("base's size is 100", s.memory.base->size = 100);
+  EXPECT_INVALID("base's size", s.memory.base->size = ~uint64_t{0} - 4095);
+  EXPECT_INVALID("base's size", s.memory.ram->size = kMaxMemory);
+  EXPECT_INVALID("mailbox's size", s.memory.mailbox->size = kMaxMemory - 4096);
+  EXPECT_INVALID("mailbox's size is 1", s.memory.mailbox->size = 1);
 }
 
 TEST(MachineCheck, NothingButRamCrossesTwoGiB) {
-  EXPECT_INVALID("regions[1].size", s.region(0).setSize(2 * kGiB - 2 * kMiB); s.memoryOfRegion = {0, 2};
-                 auto regions = s.machine.disownRegions(); auto two = s.machine.initRegions(2);
-                 two.setWithCaveats(0, regions.getReader()[0]); two[1].setKind(RegionKind::MAILBOX);
-                 two[1].setGpa(2 * kGiB - 2 * kMiB); two[1].setSize(4 * kMiB));
+  EXPECT_INVALID("mailbox's size", s.memory.ram->size = 2 * kGiB - 2 * kMiB);
+  EXPECT_INVALID("base's size", s.memory.ram->size = 2 * kGiB - 2 * kMiB; s.memory.base->size = 4 * kMiB);
 }
 
-TEST(MachineCheck, Memories) {
-  EXPECT_INVALID("regions[0].memory", s.memoryOfRegion[0] = 7);
-  EXPECT_INVALID("regions' memories", s.memoryOfRegion.pop_back());
-  EXPECT_INVALID("regions[1].memory", s.memoryOfRegion[1] = 1);
-  EXPECT_INVALID("regions[2].memory", s.memoryOfRegion[2] = 0);
-  EXPECT_INVALID("regions[3].memory", s.memoryOfRegion[3] = 1);
-  EXPECT_INVALID("regions[0].size", s.memories[0].size = 4096);
-  EXPECT_INVALID("regions[0].memory is not a memfd", s.memories[0].seals.reset());
-  EXPECT_INVALID("regions[0].memory's seals", s.memories[0].seals = F_SEAL_SEAL);
-  EXPECT_INVALID("regions[0].memory's seals", s.memories[0].seals = F_SEAL_WRITE);
-  EXPECT_INVALID("regions[0].memory's seals", s.memories[0].seals = F_SEAL_FUTURE_WRITE);
-  EXPECT_INVALID("regions[0].memory is a descriptor not open for writing", s.memories[0].writable = false);
-  EXPECT_INVALID("regions[2].memory is a descriptor open for writing", s.memories[1].writable = true);
-  EXPECT_INVALID("regions[3].memory is not a memfd", s.memories[2].seals.reset());
+TEST(MachineCheck, Objects) {
+  EXPECT_INVALID("ram is not a memfd", s.memory.ram->seals.reset());
+  EXPECT_INVALID("ram's seals", s.memory.ram->seals = F_SEAL_SEAL);
+  EXPECT_INVALID("ram's seals", s.memory.ram->seals = F_SEAL_WRITE);
+  EXPECT_INVALID("ram's seals", s.memory.ram->seals = F_SEAL_FUTURE_WRITE);
+  EXPECT_INVALID("ram is a descriptor not open for writing", s.memory.ram->writable = false);
+  EXPECT_INVALID("base is a descriptor open for writing", s.memory.base->writable = true);
+  EXPECT_INVALID("mailbox is not a memfd", s.memory.mailbox->seals.reset());
+  EXPECT_INVALID("mailbox is a descriptor not open for writing", s.memory.mailbox->writable = false);
 }
 
 TEST(MachineCheck, Vcpus) {

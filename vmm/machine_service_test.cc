@@ -233,21 +233,21 @@ TEST_P(MachineTest, BootsOnce) {
 }
 
 TEST_P(MachineTest, RefusedMachineLeavesTheVmmUsable) {
-  machine_.ramBytes -= 4096;
-  EXPECT_ERROR("machine-invalid", client_.boot(machine_));
-  machine_.ramBytes += 4096;
+  auto request = client_.bootRequest(machine_);
+  request.getMachine().getVcpus()[0].setRip(machine_.ramBytes);
+  EXPECT_ERROR("machine-invalid", client_.wait(request.send()));
   start();
   client_.ring("e1");
   EXPECT_EQ(client_.hear(), '2');
 }
 
 TEST_P(MachineTest, ForeignAndWrongMemoryIsRefused) {
-  EXPECT_ERROR("memory-invalid", client_.import(makeSocketPair().first));
-  EXPECT_ERROR("memory-invalid", client_.import(openFile("/dev/null", O_RDONLY)));
+  EXPECT_ERROR("memory-invalid", client_.give(rpc::MemoryKind::RAM, makeSocketPair().first));
+  EXPECT_ERROR("memory-invalid", client_.give(rpc::MemoryKind::RAM, openFile("/dev/null", O_RDONLY)));
   auto request = client_.vmm().bootRequest();
   machine_.describe(request.initMachine());
-  EXPECT_ERROR("memory-invalid", client_.wait(request.send()));
-  EXPECT_ERROR("no-descriptor", client_.wait(client_.vmm().importMemoryRequest().send()));
+  EXPECT_ERROR("machine-invalid: ram is absent", client_.wait(request.send()));
+  EXPECT_ERROR("no-descriptor", client_.wait(client_.vmm().giveMemoryRequest().send()));
 }
 
 KTSTR_ON_BOTH_ACCELERATORS(MachineTest);

@@ -48,15 +48,15 @@ uid_t userOf(const std::string& option, const std::string& user) {
 ServeOptions parseServeOptions(const char* program, const char* about, int argc, char** argv) {
   ServeOptions options;
   CLI::App app(about, program);
-  app.footer("It runs one machine and ends with its (first) control connection.\nEXAMPLE: " +
-             text(program, " --dir /run/ktstr --observe-uid ktstr-monitor"));
+  app.footer(
+      "It runs one machine and ends with its (first) control connection.\n"
+      "EXAMPLE: ktstr serve --dir /run/ktstr --observe-uid ktstr-monitor");
   CLI::App* way = app.add_option_group("way", "one of these");
   way->require_option(1);
   way->add_option_function<int>(
       "--control-fd", [&](int fd) { options.control = inheritedSocket(fd); }, "serve a socket it inherits");
-  way->add_option("--dir", options.directory, "listen on control.sock, observe.sock, gate.sock there")
-      ->check([](const std::string& directory) { return directory.empty() ? "no directory is named" : ""; });
-  way->add_flag("--activated", options.activated, "on the sockets of a service manager, sd_listen_fds(3)");
+  way->add_flag("--activated", options.activated,
+                "on the sockets of a service manager or `ktstr serve`, sd_listen_fds(3)");
   way->add_flag("--print-seccomp", options.printSeccomp, "print the filters, by role, and end");
   const auto sockets = [&](const char* name, std::vector<Fd>& target, const char* help) {
     const auto take = [&target](const std::vector<int>& numbers) {

@@ -14,8 +14,7 @@ namespace ktstr::vmm {
 struct ServeOptions {
   std::optional<Fd> control;  // connected sockets that were inherited ...
   std::vector<Fd> observe, gate;
-  std::string directory;   // ... or where to listen
-  bool activated = false;  // ... or listening sockets were inherited, as sd_listen_fds(3) says
+  bool activated = false;                                 // ... or listening ones, as sd_listen_fds(3) says
   std::vector<uid_t> controlUids, observeUids, gateUids;  // who may connect besides our own
   bool printSeccomp = false;
 };

@@ -1,12 +1,9 @@
 #include "vmm/serve.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <sstream>
@@ -70,32 +67,13 @@ std::vector<int> Listeners::sockets() const {
   return {control.socket.get(), observe.socket.get(), gate.socket.get()};
 }
 
-Listeners claimDirectory(const ServeOptions& options) {
+Listeners takeListeners(const ServeOptions& options) {
   Listeners listeners;
-  if (options.directory.empty()) return listeners;
-  if (mkdir(options.directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    throw errnoError("listen-failed", "make directory " + options.directory);
-  }
-  listeners.directory = openFile(options.directory, O_RDONLY | O_DIRECTORY);
-  if (flock(listeners.directory.get(), LOCK_EX | LOCK_NB) != 0) {
-    throw errnoError("address-in-use", "another VMM serves in " + options.directory,
-                     "name another directory");
-  }
-  for (const char* name : {"control.sock", "observe.sock", "gate.sock"}) {
-    listeners.files.push_back(options.directory + "/" + name);
-  }
-  return listeners;
-}
-
-void listenIn(const ServeOptions& options, Listeners& listeners) {
   listeners.control.options = {"control", options.controlUids, 1};
   listeners.observe.options = {"observe", options.observeUids, 16};
   listeners.gate.options = {"gate", options.gateUids, 4};
-  if (options.activated) return takeActivated(listeners);
-  for (size_t i = 0; i < listeners.files.size(); ++i) {  // in this order
-    Listener* const all[] = {&listeners.control, &listeners.observe, &listeners.gate};
-    all[i]->socket = listenUnix(listeners.files[i], all[i] == &listeners.observe ? 0660 : 0600);
-  }
+  if (options.activated) takeActivated(listeners);
+  return listeners;
 }
 
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners) {

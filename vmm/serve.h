@@ -19,20 +19,13 @@ struct Listener {
 };
 
 struct Listeners {
-  Fd directory;  // locked
   Listener control, observe, gate;
-  std::vector<std::string> files;  // control.sock, observe.sock, gate.sock; none without a directory
 
   std::vector<int> sockets() const;  // those that are listened on
 };
 
-// Makes options.directory ours for as long as this process, or one that has the descriptor from it, lives:
-// what is there before the sockets are may then remove them, whoever dies when. Nothing without a directory.
-// Throws Error "listen-failed", "address-in-use".
-Listeners claimDirectory(const ServeOptions& options);
-// Binds the three sockets, or takes those that the service manager has bound. Throws as listenUnix(), or
-// Error "activation-invalid".
-void listenIn(const ServeOptions& options, Listeners& listeners);
+// The sockets of the service manager, if there is one. Throws Error "activation-invalid".
+Listeners takeListeners(const ServeOptions& options);
 
 // Serves until the control connection is gone, then ends the machine.
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners);

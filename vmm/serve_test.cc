@@ -8,6 +8,7 @@
 
 #include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 
@@ -103,14 +104,13 @@ TEST_P(Serve, RefusesDescriptorsThatDoNotListen) {
 }
 
 TEST_P(Serve, ChecksUsersAndWays) {
-  EXPECT_THAT(refusal("", "--dir " + directory_ + " --observe-uid no-such-user"),
+  const std::string good = "LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=control:observe:gate";
+  EXPECT_THAT(refusal(good, "--activated --observe-uid no-such-user"),
               HasSubstr("user-unknown: --observe-uid: there is no user \"no-such-user\""));
-  EXPECT_THAT(refusal("", "--dir " + directory_ + " --gate-uid ''"), HasSubstr("user-unknown"));
-  EXPECT_THAT(refusal("", "--dir " + directory_ + " --control-uid 4294967296"), HasSubstr("exit code 2"));
-  EXPECT_THAT(refusal("", "--dir " + directory_ + " --observer-uid 1"), HasSubstr("--observer-uid"));
-  EXPECT_THAT(refusal("", "--activated --dir " + directory_),
-              HasSubstr("Exactly 1 option from [--control-fd,"));
-  EXPECT_THAT(refusal("", "--dir ''"), HasSubstr("no directory is named"));
+  EXPECT_THAT(refusal(good, "--activated --gate-uid ''"), HasSubstr("user-unknown"));
+  EXPECT_THAT(refusal(good, "--activated --control-uid 4294967296"), HasSubstr("exit code 2"));
+  EXPECT_THAT(refusal(good, "--activated --observer-uid 1"), HasSubstr("--observer-uid"));
+  EXPECT_THAT(refusal(good, "--activated --control-fd 3"), HasSubstr("Exactly 1 option from [--control-fd,"));
   EXPECT_THAT(refusal("", "--observe-uid 0"), HasSubstr("Exactly 1 option from [--control-fd,"));
 }
 

@@ -53,6 +53,13 @@ bool kvmRunsLinux() {
   return probeLine().find("\"hardware\"") != std::string::npos;
 }
 
+SpawnOptions serving(const std::string& program, const std::string& directory) {
+  SpawnOptions options;
+  options.executable = toolPath("ktstr");
+  options.arguments = {"serve", "--dir", directory, "--accel", program == "ktstr-vmm" ? "kvm" : "tcg"};
+  return options;
+}
+
 TestClient::TestClient(const char* program, std::vector<std::string> environment) {
   auto control = makeSocketPair(), observe = makeSocketPair(), gate = makeSocketPair();
   SpawnOptions options;
@@ -85,10 +92,17 @@ void TestClient::connect(Fd control, Fd observe, Fd gate) {
   gate_ = connected(std::move(gate));
 }
 
-rpc::Memory::Client TestClient::import(const Fd& fd) {
-  auto request = vmm().importMemoryRequest();
+void TestClient::give(rpc::MemoryKind kind, const Fd& fd) {
+  auto request = vmm().giveMemoryRequest();
+  request.setKind(kind);
   request.setFd(giveFd(fd.duplicate()).castAs<rpc::Fd>());
-  return wait(request.send()).getMemory();
+  wait(request.send());
+}
+
+void TestClient::giveMemory(const TestMachine& machine) {
+  give(rpc::MemoryKind::RAM, machine.ram);
+  give(rpc::MemoryKind::BASE, machine.base);
+  give(rpc::MemoryKind::MAILBOX, machine.mailbox);
 }
 
 capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> TestClient::bootRequest(
@@ -97,9 +111,7 @@ capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> TestClient::bootRequ
   auto prepared = request.initMachine();
   machine.describe(prepared);
   prepared.setCpuid(wait(vmm().infoRequest().send()).getInfo().getCpuid());
-  prepared.getRegions()[0].setMemory(import(machine.ram));
-  prepared.getRegions()[1].setMemory(import(machine.base));
-  prepared.getRegions()[2].setMemory(import(machine.mailbox));
+  giveMemory(machine);
   return request;
 }
 

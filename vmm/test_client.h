@@ -31,8 +31,9 @@ class TestClient {
   kj::AsyncIoContext& io() { return io_; }
   void disconnect() { control_.reset(); }
 
-  rpc::Memory::Client import(const Fd& fd);
-  // Imports the test machine's memory; what is left is to send the request.
+  void give(rpc::MemoryKind kind, const Fd& fd);
+  void giveMemory(const TestMachine& machine);
+  // Gives the test machine's memory; what is left is to send the request.
   capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> bootRequest(const TestMachine& machine);
   // Boots it; fails as Error.
   rpc::Machine::Client boot(const TestMachine& machine);
@@ -61,6 +62,9 @@ class TestClient {
   std::unique_ptr<Connection> control_, observe_, gate_;
   Fd doorbell_;
 };
+
+// `ktstr serve` with the accelerator of `program` on the sockets of `directory`.
+SpawnOptions serving(const std::string& program, const std::string& directory);
 
 // What `ktstr-orchestrator probe` says: why no guest at all can run on this /dev/kvm, or ""; whether Linux
 // can.

@@ -64,20 +64,10 @@ TestMachine::~TestMachine() {
 }
 
 void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
-  machine.setName("flat, test");
   auto topology = machine.initTopology();
   topology.setLlcs(1);
   topology.setCoresPerLlc(vcpus);
   topology.setThreadsPerCore(1);
-  auto regions = machine.initRegions(3);
-  const auto set = [&](unsigned i, rpc::RegionKind kind, uint64_t gpa, uint64_t size) {
-    regions[i].setKind(kind);
-    regions[i].setGpa(gpa);
-    regions[i].setSize(size);
-  };
-  set(0, rpc::RegionKind::RAM, 0, ramBytes);
-  set(1, rpc::RegionKind::BASE, baseGpa(), baseBytes);
-  set(2, rpc::RegionKind::MAILBOX, mailboxGpa(), mailboxBytes);
   auto all = machine.initVcpus(vcpus);
   for (unsigned i = 0; i < vcpus; ++i) all[i].setApicId(i);
   auto vcpu = all[0];

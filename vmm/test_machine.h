@@ -29,7 +29,7 @@ struct TestMachine {
   TestMachine(const TestMachine&) = delete;
   TestMachine& operator=(const TestMachine&) = delete;
 
-  // Everything but the Memory capabilities: regions ram, base, mailbox.
+  // What boots it, once ram, base and mailbox are given.
   void describe(rpc::PreparedMachine::Builder machine) const;
   uint64_t baseGpa() const { return ramBytes; }
   uint64_t mailboxGpa() const { return ramBytes + baseBytes; }

@@ -17,6 +17,7 @@
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
+#include "protocol/socket.h"
 #include "protocol/transport.h"
 
 namespace ktstr::vmm {
@@ -29,13 +30,13 @@ void check(int result, const char* doing) {
 }
 
 void makeStage() {
-  const std::string program = toolPath("ktstr-vmm"), other = toolPath("ktstr-vmm-tcg");
+  const std::string programs[] = {toolPath("ktstr"), toolPath("ktstr-vmm"), toolPath("ktstr-vmm-tcg")};
   check(unshare(CLONE_NEWNS), "make a mount namespace");
   check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "make mounts private");
   std::filesystem::create_directory("/run");
   check(mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"), "mount /run");
   std::filesystem::create_directory("/run/bin");
-  for (const std::string& from : {program, other}) std::filesystem::copy(from, "/run/bin");
+  for (const std::string& program : programs) std::filesystem::copy(program, "/run/bin");
   check(mknod("/run/kvm", S_IFCHR | 0600, makedev(kKvmMajor, kKvmMinor)), "make a device node");
   check(chown("/run/kvm", 0, kKvmGroup), "give /run/kvm to a group");
   check(chmod("/run/kvm", 0660), "chmod /run/kvm");

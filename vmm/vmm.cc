@@ -1,5 +1,6 @@
 #include "vmm/vmm.h"
 
+#include <iterator>
 #include <utility>
 
 #include "protocol/log.h"
@@ -9,34 +10,8 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
-
-// Memory objects may be named by several regions.
-std::vector<size_t> distinct(const std::vector<const Fd*>& ofRegion, std::vector<const Fd*>& objects) {
-  std::vector<size_t> indices;
-  for (const Fd* object : ofRegion) {
-    size_t index = 0;
-    while (index < objects.size() && objects[index] != object) ++index;
-    if (index == objects.size()) objects.push_back(object);
-    indices.push_back(index);
-  }
-  return indices;
-}
-
-MachineMemory objectsOf(const CheckedMachine& machine, const std::vector<const Fd*>& objects) {
-  const auto object = [&](RegionKind kind) {
-    const CheckedRegion* region = machine.find(kind);
-    return region == nullptr ? Fd() : objects[region->memory]->duplicate();
-  };
-  return {object(RegionKind::RAM), object(RegionKind::BASE), object(RegionKind::MAILBOX)};
-}
-
-std::vector<CheckedRegion> ramRegions(const CheckedMachine& machine) {
-  std::vector<CheckedRegion> regions;
-  for (const CheckedRegion& region : machine.regions) {
-    if (region.kind == RegionKind::RAM) regions.push_back(region);
-  }
-  return regions;
+std::optional<MemoryFacts> factsOf(const Fd& object) {
+  return object ? std::optional(memoryFacts(object.get())) : std::nullopt;
 }
 
 }  // namespace
@@ -61,19 +36,29 @@ VmmState::Machine& VmmState::machine() {
                                  : "no machine: none is booted");
 }
 
-kj::Promise<void> VmmState::boot(rpc::PreparedMachine::Reader source,
-                                 const std::vector<const Fd*>& memories) {
+void VmmState::requireUnbooted() const {
   if (booting_)
     throw Error(ExitCode::infrastructure, "already-booted", "this VMM has booted its one machine");
-  std::vector<const Fd*> objects;
-  const std::vector<size_t> ofRegion = distinct(memories, objects);
-  std::vector<MemoryFacts> facts;
-  for (const Fd* object : objects) facts.push_back(memoryFacts(object->get()));
-  CheckedMachine checked = checkMachine(source, ofRegion, facts);
-  MachineMemory kept = objectsOf(checked, objects);
-  GuestRam mapped(kept.ram.get(), ramRegions(checked));
+}
+
+void VmmState::give(rpc::MemoryKind kind, Fd object) {
+  requireUnbooted();
+  memoryFacts(object.get());
+  Fd* const places[] = {&given_.ram, &given_.base, &given_.mailbox};
+  const auto index = static_cast<size_t>(kind);
+  if (index >= std::size(places))
+    throw Error(ExitCode::infrastructure, "memory-invalid",
+                text("kind ", index, " of memory, must be at most 2"));
+  *places[index] = std::move(object);
+}
+
+kj::Promise<void> VmmState::boot(rpc::PreparedMachine::Reader source) {
+  requireUnbooted();
+  CheckedMachine checked =
+      checkMachine(source, {factsOf(given_.ram), factsOf(given_.base), factsOf(given_.mailbox)});
+  GuestRam mapped(given_.ram.get(), checked.ram);
   booting_ = true;
-  auto machine = kj::heap<Machine>(Machine{std::move(checked), std::move(kept), std::move(mapped)});
+  auto machine = kj::heap<Machine>(Machine{std::move(checked), std::move(given_), std::move(mapped)});
   auto launched = engine_.launch(machine->checked, machine->objects, machine->memory.data());
   return launched.then([this, machine = kj::mv(machine)]() mutable {
     sealRam(machine->objects.ram.get());

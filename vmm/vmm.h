@@ -24,9 +24,12 @@ class VmmState {
   Engine& engine() { return engine_; }
   kj::Timer& timer() { return io_.provider->getTimer(); }
 
-  // Checks the machine, maps its memory, launches the engine on it, and seals the memory. `memories[i]` is
-  // what regions[i] refers to. Throws Error "already-booted" from the second time on.
-  kj::Promise<void> boot(rpc::PreparedMachine::Reader machine, const std::vector<const Fd*>& memories);
+  // Takes a memory object of the machine to be, in place of an earlier one of that kind. Throws Error
+  // "memory-invalid", "already-booted".
+  void give(rpc::MemoryKind kind, Fd object);
+  // Checks the machine, maps its memory, launches the engine on it, and seals the memory. Throws Error
+  // "already-booted" from the second time on.
+  kj::Promise<void> boot(rpc::PreparedMachine::Reader machine);
 
   // Resolves once a machine is booted or none will be any more.
   kj::Promise<void> booted() { return booted_.addBranch(); }
@@ -39,7 +42,6 @@ class VmmState {
   // Throws Error "no-machine" if it has not been booted or has ended.
   Machine& machine();
 
-  unsigned imports = 0;  // memory objects held by the control connection
   // What the gate socket grants; nothing until it is published.
   Ranges published;
   unsigned gates = 0;  // made so far; each is logged by its number
@@ -51,8 +53,11 @@ class VmmState {
     void taskFailed(kj::Exception&& exception) override;
   };
 
+  void requireUnbooted() const;
+
   kj::AsyncIoContext& io_;
   Engine& engine_;
+  MachineMemory given_;
   bool booting_ = false;
   kj::Maybe<kj::Own<Machine>> machine_;
   kj::PromiseFulfillerPair<void> bootedPair_ = kj::newPromiseAndFulfiller<void>();

@@ -6,8 +6,6 @@
 
 namespace ktstr::vmm {
 
-constexpr unsigned kMaxImports = 16;  // memory objects held at a time
-
 rpc::Vmm::Client vmmServer(VmmState& vmm);
 
 }  // namespace ktstr::vmm

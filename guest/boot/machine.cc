@@ -139,7 +139,6 @@ PreparedRam prepareMachine(const BootRequest& request) {
   machine.ramBytes = plan.ramBytes;
   machine.baseBytes = baseBytes;
   machine.mailboxBytes = request.mailboxBytes;
-  machine.regions = plan.regions;
   machine.nodeRam = nodeRamOf(plan, request.topology);
   machine.mailboxGpa = plan.mailbox.gpa;
   machine.entry = kernel.entry();
@@ -151,14 +150,6 @@ void PreparedRam::describe(rpc::PreparedMachine::Builder machine) const {
   shape.setLlcs(topology.llcs);
   shape.setCoresPerLlc(topology.coresPerLlc);
   shape.setThreadsPerCore(topology.threadsPerCore);
-
-  auto list = machine.initRegions(static_cast<unsigned>(regions.size()));
-  for (unsigned i = 0; i < list.size(); i++) {
-    list[i].setKind(regions[i].kind);
-    list[i].setGpa(regions[i].gpa);
-    list[i].setSize(regions[i].size);
-    list[i].setOffset(regions[i].offset);
-  }
 
   auto vcpus = machine.initVcpus(topology.vcpus());
   for (unsigned i = 0; i < vcpus.size(); i++) vcpus[i].setApicId(topology.apicId(i));

@@ -56,7 +56,7 @@ struct BootRequest {
 
 // Guest-physical [gpa, gpa+size) is [offset, offset+size) of the descriptor that `kind` stands for.
 struct Region {
-  rpc::RegionKind kind;
+  rpc::MemoryKind kind;
   uint64_t gpa;
   uint64_t size;
   uint64_t offset;
@@ -75,15 +75,13 @@ struct PreparedRam {
   uint64_t ramBytes = 0;   // M, after rounding and raising
   uint64_t baseBytes = 0;  // size of the base region
   uint64_t mailboxBytes = 0;
-  std::vector<Region> regions;  // ram (one or two), base, mailbox: ascending gpa
   std::vector<NodeRam> nodeRam;
   uint64_t mailboxGpa = 0;
   uint64_t entry = 0;  // rip of the boot vCPU
   std::string commandLine;
   std::vector<CpuidLeaf> cpuid;  // empty for TCG
 
-  // Everything but name and the Memory capabilities, which go into machine.getRegions() in the order of
-  // `regions`.
+  // What boots it, once ram, base and mailbox are given to the VMM.
   void describe(rpc::PreparedMachine::Builder machine) const;
 
  private:

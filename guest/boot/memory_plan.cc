@@ -55,12 +55,12 @@ MemoryPlan planMemory(uint64_t memoryBytes, uint64_t baseBytes, uint64_t baseLen
   }
   for (const Range& piece : pieces(0, plan.ramBytes)) {
     plan.regions.push_back(
-        {rpc::RegionKind::RAM, piece.gpa, piece.size, plan.regions.empty() ? 0 : lowRamEnd});
+        {rpc::MemoryKind::RAM, piece.gpa, piece.size, plan.regions.empty() ? 0 : lowRamEnd});
   }
   const uint64_t baseGpa = gpaOf(plan.ramBytes - 1) + 1;
-  plan.regions.push_back({rpc::RegionKind::BASE, baseGpa, baseBytes, 0});
+  plan.regions.push_back({rpc::MemoryKind::BASE, baseGpa, baseBytes, 0});
   plan.mailbox = {baseGpa + baseBytes, mailboxBytes};
-  plan.regions.push_back({rpc::RegionKind::MAILBOX, plan.mailbox.gpa, plan.mailbox.size, 0});
+  plan.regions.push_back({rpc::MemoryKind::MAILBOX, plan.mailbox.gpa, plan.mailbox.size, 0});
   plan.initrd = {baseGpa - suffixBytes, suffixBytes + baseLength};
   return plan;
 }
@@ -100,8 +100,8 @@ std::vector<E820Entry> e820Map(const MemoryPlan& plan, uint64_t acpiTablesSize) 
     uint64_t usableEnd = end;
     // The kernel keeps the initrd as it is, but takes whatever else of RAM it finds: not what is behind the
     // archive in a region that cannot be written.
-    if (region.kind == rpc::RegionKind::BASE) usableEnd = roundUp(plan.initrd.gpa + plan.initrd.size, 4096);
-    if (region.kind == rpc::RegionKind::MAILBOX) usableEnd = region.gpa;
+    if (region.kind == rpc::MemoryKind::BASE) usableEnd = roundUp(plan.initrd.gpa + plan.initrd.size, 4096);
+    if (region.kind == rpc::MemoryKind::MAILBOX) usableEnd = region.gpa;
     const uint64_t begin = region.gpa == 0 ? kernelFloor : region.gpa;
     add({begin, usableEnd - begin}, E820Type::ram);
     add({usableEnd, end - usableEnd}, E820Type::reserved);

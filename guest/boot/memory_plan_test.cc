@@ -13,8 +13,8 @@ using testing::ElementsAre;
 constexpr uint64_t base = 3 * mib + 64 * kib;
 constexpr uint64_t mailbox = 4 * mib;
 
-std::vector<std::pair<rpc::RegionKind, Range>> regionsOf(const MemoryPlan& plan) {
-  std::vector<std::pair<rpc::RegionKind, Range>> regions;
+std::vector<std::pair<rpc::MemoryKind, Range>> regionsOf(const MemoryPlan& plan) {
+  std::vector<std::pair<rpc::MemoryKind, Range>> regions;
   for (const Region& region : plan.regions) regions.push_back({region.kind, {region.gpa, region.size}});
   return regions;
 }
@@ -47,9 +47,9 @@ TEST(MemoryPlan, smallMachineIsOneRunOfRam) {
   const MemoryPlan plan = planMemory(512 * mib, base, base - 5, mailbox);
   EXPECT_EQ(plan.ramBytes, 512 * mib);
   EXPECT_THAT(regionsOf(plan),
-              ElementsAre(std::pair(rpc::RegionKind::RAM, Range{0, 512 * mib}),
-                          std::pair(rpc::RegionKind::BASE, Range{512 * mib, base}),
-                          std::pair(rpc::RegionKind::MAILBOX, Range{512 * mib + base, mailbox})));
+              ElementsAre(std::pair(rpc::MemoryKind::RAM, Range{0, 512 * mib}),
+                          std::pair(rpc::MemoryKind::BASE, Range{512 * mib, base}),
+                          std::pair(rpc::MemoryKind::MAILBOX, Range{512 * mib + base, mailbox})));
   EXPECT_EQ(plan.initrd, (Range{512 * mib - 4096, 4096 + base - 5}));
   EXPECT_THAT(e820Of(plan), ElementsAre(std::pair(Range{0, 0x40000}, E820Type::ram),
                                         std::pair(Range{0x40000, 0x1000}, E820Type::nvs),
@@ -74,10 +74,10 @@ TEST(MemoryPlan, roundsUpToTwoMebibytes) {
 TEST(MemoryPlan, largeMachineGoesOnAboveFourGibibytes) {
   const MemoryPlan plan = planMemory(3 * gib, base, base, mailbox);
   EXPECT_THAT(regionsOf(plan),
-              ElementsAre(std::pair(rpc::RegionKind::RAM, Range{0, 2 * gib}),
-                          std::pair(rpc::RegionKind::RAM, Range{4 * gib, gib}),
-                          std::pair(rpc::RegionKind::BASE, Range{5 * gib, base}),
-                          std::pair(rpc::RegionKind::MAILBOX, Range{5 * gib + base, mailbox})));
+              ElementsAre(std::pair(rpc::MemoryKind::RAM, Range{0, 2 * gib}),
+                          std::pair(rpc::MemoryKind::RAM, Range{4 * gib, gib}),
+                          std::pair(rpc::MemoryKind::BASE, Range{5 * gib, base}),
+                          std::pair(rpc::MemoryKind::MAILBOX, Range{5 * gib + base, mailbox})));
   EXPECT_EQ(plan.regions[1].offset, 2 * gib);
   EXPECT_EQ(plan.initrd.gpa, 5 * gib - 4096);
   const auto map = e820Of(plan);

@@ -143,7 +143,8 @@ bool Record::hasFinding(const std::string& name) const {
 std::string Record::findings() const {
   std::string all;
   for (auto finding : (**this).getVerdict().getFindings()) {
-    all += std::string(finding.getName().cStr()) + ": " + finding.getMessage().cStr() + "\n";
+    all += std::string(finding.getName().cStr()) + ": " + finding.getMessage().cStr() + "\n" +
+           finding.getEvidence().cStr() + "\n";
   }
   return all;
 }

@@ -15,8 +15,6 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
-
 // Three pages at the top of the 32-bit space that KVM needs on some Intel CPUs; no slot is there.
 constexpr uint64_t kIdentityMapGpa = 0xfffbc000, kTssGpa = 0xfffbd000;
 constexpr uint32_t kLstar = 0xc0000082;
@@ -234,23 +232,19 @@ Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std
   const int vm = fd_.get();
   applyPlacement(vm, kvm, machine.placement);
   uint32_t slot = 0;
-  for (const CheckedRegion& region : machine.regions) {
-    kvm_userspace_memory_region target{slot++, 0, region.gpa, region.size, 0};
-    switch (region.kind) {
-      case RegionKind::RAM:
-        target.userspace_addr = reinterpret_cast<uint64_t>(ram + region.offset);
-        break;
-      case RegionKind::BASE:
-        base_ = Mapping(memory.base.get(), 0, region.size, PROT_READ);
-        target.userspace_addr = reinterpret_cast<uint64_t>(base_.data());
-        target.flags = KVM_MEM_READONLY;
-        break;
-      case RegionKind::MAILBOX:
-        mailbox_ = Mapping(memory.mailbox.get(), 0, region.size, PROT_READ | PROT_WRITE);
-        target.userspace_addr = reinterpret_cast<uint64_t>(mailbox_.data());
-        break;
-    }
+  const auto addSlot = [&](const Region& region, const std::byte* bytes, uint32_t flags) {
+    const kvm_userspace_memory_region target{slot++, flags, region.gpa, region.size,
+                                             reinterpret_cast<uint64_t>(bytes)};
     KTSTR_KVM(vm, KVM_SET_USER_MEMORY_REGION, &target);
+  };
+  for (const Region& region : machine.ram) addSlot(region, ram + region.offset, 0);
+  if (machine.base) {
+    base_ = Mapping(memory.base.get(), 0, machine.base->size, PROT_READ);
+    addSlot(*machine.base, base_.data(), KVM_MEM_READONLY);
+  }
+  if (machine.mailbox) {
+    mailbox_ = Mapping(memory.mailbox.get(), 0, machine.mailbox->size, PROT_READ | PROT_WRITE);
+    addSlot(*machine.mailbox, mailbox_.data(), 0);
   }
   vcpus_.reserve(machine.vcpus);
   for (const uint32_t apicId : machine.apicIds) {

@@ -44,8 +44,7 @@ int run(int argc, char** argv) {
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
   auto kvm = tryOpenKvm();
-  Listeners listeners = claimDirectory(options);
-  listenIn(options, listeners);
+  Listeners listeners = takeListeners(options);
   auto io = kj::setupAsyncIo();
   const std::vector<int> sockets = listeners.sockets();
   KvmEngine engine(io, std::move(kvm), makeKvmChannels(), [&sockets] { servingSandbox(sockets).lockDown(); });

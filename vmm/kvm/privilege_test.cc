@@ -14,6 +14,7 @@
 
 #include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 #include "vmm/test_users.h"

@@ -13,6 +13,7 @@
 
 #include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 
@@ -124,9 +125,7 @@ TEST(Lifecycle, KilledAtAnyMomentLeavesNothing) {
     auto request = client.vmm().bootRequest();
     auto prepared = request.initMachine();
     machine.describe(prepared);
-    prepared.getRegions()[0].setMemory(client.import(machine.ram));
-    prepared.getRegions()[1].setMemory(client.import(machine.base));
-    prepared.getRegions()[2].setMemory(client.import(machine.mailbox));
+    client.giveMemory(machine);
     auto booting = request.send();
     client.io().provider->getTimer().afterDelay(delay * 12 * kj::MILLISECONDS).wait(client.io().waitScope);
     const auto family = descendants(client.process().pid());
@@ -136,34 +135,39 @@ TEST(Lifecycle, KilledAtAnyMomentLeavesNothing) {
   }
 }
 
-Child startIn(const std::string& directory) {
-  SpawnOptions options;
-  options.executable = toolPath("ktstr-vmm-tcg");
-  options.arguments = {"--dir", directory};
-  return spawn(options);
+unsigned modeOf(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 ? status.st_mode & 0777 : 0;
 }
 
-TEST(Lifecycle, SocketsHaveTheirModesAndGoAwayWithTheVmm) {
+TEST(Lifecycle, ServesInADirectoryOfItsOwn) {
   const Directory directory;
-  Child child = startIn(directory.path);
-  const auto modeOf = [&](const char* name) {
-    struct stat status {};
-    return stat((directory.path + "/" + name).c_str(), &status) == 0 ? status.st_mode & 0777 : 0;
-  };
-  ASSERT_TRUE(eventually(kSoon, [&] { return modeOf("gate.sock") == 0600; }));
-  EXPECT_EQ(modeOf("control.sock"), 0600u);
-  EXPECT_EQ(modeOf("observe.sock"), 0660u);
-  kill(child.pid(), SIGKILL);
-  EXPECT_TRUE(eventually(kSoon, [&] {
-    return modeOf("control.sock") == 0 && modeOf("observe.sock") == 0 && modeOf("gate.sock") == 0;
+  Child first = spawn(serving("ktstr-vmm-tcg", directory.path));
+  ASSERT_TRUE(eventually(kSoon, [&] { return modeOf(directory.path + "/gate.sock") == 0600; }));
+  EXPECT_EQ(modeOf(directory.path + "/control.sock"), 0600u);
+  EXPECT_EQ(modeOf(directory.path + "/observe.sock"), 0660u);
+  const Fd log = makeMemfd("log", 0);
+  SpawnOptions second = serving("ktstr-vmm-tcg", directory.path);
+  second.standardError = log.get();
+  EXPECT_EQ(describeWaitStatus(spawn(second).wait()), "exit code 4");
+  EXPECT_THAT(readAll(log.get()), HasSubstr("address-in-use: another VMM serves in " + directory.path));
+  kill(first.pid(), SIGKILL);
+  first.wait();
+  Child third = spawn(serving("ktstr-vmm-tcg", directory.path));  // what the first has left is replaced
+  ASSERT_TRUE(eventually(kSoon, [&] {
+    try {
+      connectUnix(directory.path + "/control.sock");
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
   }));
 }
 
-TEST(Lifecycle, DirectoryModeServesAndEndsWithItsControlConnection) {
+TEST(Lifecycle, EndsWithItsControlConnection) {
   const Directory directory;
-  Child child = startIn(directory.path);
-  struct stat status {};
-  ASSERT_TRUE(eventually(kSoon, [&] { return stat((directory.path + "/gate.sock").c_str(), &status) == 0; }));
+  Child child = spawn(serving("ktstr-vmm-tcg", directory.path));
+  ASSERT_TRUE(eventually(kSoon, [&] { return modeOf(directory.path + "/gate.sock") == 0600; }));
   auto io = kj::setupAsyncIo();
   {
     Connection control(*io.lowLevelProvider, connectUnix(directory.path + "/control.sock"), nullptr);
@@ -174,8 +178,6 @@ TEST(Lifecycle, DirectoryModeServesAndEndsWithItsControlConnection) {
   }
   EXPECT_TRUE(eventually(kSoon, [&] { return child.poll().has_value(); }));
   EXPECT_EQ(child.poll().value_or(-1), 0);
-  EXPECT_TRUE(
-      eventually(kSoon, [&] { return stat((directory.path + "/control.sock").c_str(), &status) != 0; }));
 }
 
 std::string infoError(const std::string& qemu) {

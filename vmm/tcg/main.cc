@@ -38,10 +38,9 @@ int run(int argc, char** argv) {
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
   auto qemu = tryFindQemu();
-  Listeners listeners = claimDirectory(options);
+  Listeners listeners = takeListeners(options);
   const auto* program = std::get_if<QemuProgram>(&qemu);
-  Fd warden = startWarden(program != nullptr ? program->path : "", listeners.files);
-  listenIn(options, listeners);
+  Fd warden = startWarden(program != nullptr ? program->path : "");
   EngineChannels channels = makeEngineChannels();
   const int firmware = channels.firmware.get();
   auto io = kj::setupAsyncIo();

@@ -8,15 +8,6 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
-
-// QEMU's option syntax: a comma in a value is written twice.
-std::string escaped(const std::string& value) {
-  std::string out;
-  for (const char c : value) out.append(c == ',' ? 2 : 1, c);
-  return out;
-}
-
 class Arguments {
  public:
   template <typename... Parts>
@@ -45,11 +36,11 @@ void addMemory(Arguments& out, const CheckedMachine& machine) {
     total += size;
   };
   addFile(out, "ram", total, qemufd::ram, "share=on");
-  if (const CheckedRegion* base = machine.find(RegionKind::BASE)) {
+  if (const auto& base = machine.base) {
     addFile(out, "base", base->size, qemufd::base, "share=off,readonly=on,rom=off");
     addNode("base", base->size);
   }
-  if (const CheckedRegion* mailbox = machine.find(RegionKind::MAILBOX)) {
+  if (const auto& mailbox = machine.mailbox) {
     addFile(out, "mailbox", mailbox->size, qemufd::mailbox, "share=on");
     addNode("mailbox", mailbox->size);
   }
@@ -89,7 +80,7 @@ std::vector<std::string> qemuArguments(const CheckedMachine& machine, uint32_t m
                      " under TCG, where QEMU derives it from the topology"));
   }
   Arguments out;
-  out.add("-name", "guest=ktstr-", escaped(machine.name), ",debug-threads=on");
+  out.add("-name", "guest=ktstr,debug-threads=on");
   out.add("-machine", "q35,max-ram-below-4g=2G,sata=off,smbus=off,usb=off,vmport=off,graphics=off");
   out.add("-accel", "tcg,thread=", machine.vcpus <= mostThreads ? "multi" : "single");
   out.add("-cpu", "max");

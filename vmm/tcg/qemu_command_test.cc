@@ -12,7 +12,6 @@
 namespace ktstr::vmm {
 namespace {
 
-using rpc::RegionKind;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
@@ -21,14 +20,13 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 CheckedMachine machineOf(uint32_t llcs, uint32_t cores, uint32_t threads, uint64_t baseBytes = 8192) {
   CheckedMachine machine{};
-  machine.name = "a,b";
   machine.llcs = llcs;
   machine.coresPerLlc = cores;
   machine.threadsPerCore = threads;
   machine.vcpus = llcs * cores * threads;
-  machine.regions = {{RegionKind::RAM, 0, 512 * kMiB, 0, 0},
-                     {RegionKind::BASE, 512 * kMiB, baseBytes, 0, 1},
-                     {RegionKind::MAILBOX, 512 * kMiB + baseBytes, 4 * kMiB, 0, 2}};
+  machine.ram = {{0, 512 * kMiB, 0}};
+  machine.base = Region{512 * kMiB, baseBytes, 0};
+  machine.mailbox = Region{512 * kMiB + baseBytes, 4 * kMiB, 0};
   for (uint32_t i = 0; i < machine.vcpus; ++i) machine.apicIds.push_back(qemuApicId(machine, i));
   return machine;
 }

@@ -50,7 +50,7 @@ TEST(TcgSandbox, WhatBootingNeedsWorks) {
   const Fd ram = makeMemfd("ram", 1 << 21);
   const Outcome outcome = inSandbox(lockDown, [&] {
     memoryFacts(ram.get());
-    GuestRam mapped(ram.get(), {{rpc::RegionKind::RAM, 0, 1 << 21, 0, 0}});
+    GuestRam mapped(ram.get(), {{0, 1 << 21, 0}});
     sealRam(ram.get());
     const GpaSpan all{0, 1 << 21};
     mapped.write(8, std::as_bytes(std::span("written")), {&all, 1});

@@ -182,13 +182,7 @@ void serveVmm(int socket, const std::string& qemuPath) {
   tell(socket, WardenReport::ended, status);
 }
 
-void awaitEof(int socket) {
-  pollfd closed{socket, 0, 0};  // POLLHUP comes unasked
-  while (poll(&closed, 1, -1) < 0) {
-  }
-}
-
-[[noreturn]] void wardenMain(int socket, const std::string& qemuPath, const std::vector<std::string>& files) {
+[[noreturn]] void wardenMain(int socket, const std::string& qemuPath) {
   setsid();  // signals from the terminal are for the VMM
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ}) signal(number, SIG_IGN);
   prctl(PR_SET_NAME, "ktstr-warden");
@@ -197,15 +191,12 @@ void awaitEof(int socket) {
   } catch (const std::exception& e) {
     log::error(text("warden: ", e.what()));
   }
-  shutdown(socket, SHUT_WR);  // nothing more to report; the VMM may still have connections on its sockets
-  if (!files.empty()) awaitEof(socket);
-  for (const std::string& file : files) unlink(file.c_str());
   _exit(0);
 }
 
 }  // namespace
 
-Fd startWarden(const std::string& qemuPath, const std::vector<std::string>& socketFiles) {
+Fd startWarden(const std::string& qemuPath) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     throw errnoError("warden-failed", "make a socket pair");
@@ -217,7 +208,7 @@ Fd startWarden(const std::string& qemuPath, const std::vector<std::string>& sock
   if (pid == 0) {
     if (dup2(theirs.get(), 3) < 0) _exit(1);
     close_range(4, ~0U, 0);
-    wardenMain(3, qemuPath, socketFiles);
+    wardenMain(3, qemuPath);
   }
   if (fcntl(ours.get(), F_SETFL, O_NONBLOCK) != 0)
     throw errnoError("warden-failed", "F_SETFL on the socket pair");

@@ -1,7 +1,6 @@
 // The warden: a process forked before the VMM locks itself down. It starts QEMU once on request and outlives
-// the VMM by a moment to clean up: when the VMM is gone, however it went, it kills QEMU and removes the
-// socket files. If the warden itself is killed, QEMU dies with it (PDEATHSIG) and the VMM sees the connection
-// end.
+// the VMM by a moment to clean up: when the VMM is gone, however it went, it kills QEMU. If the warden itself
+// is killed, QEMU dies with it (PDEATHSIG) and the VMM sees the connection end.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +29,7 @@ struct WardenReport {
 // Forks the warden; the result is our end of a socket that delivers WardenReports and is close-on-exec and
 // non-blocking. Call it while the process has one thread. The warden ends when that socket is shut down or
 // closed. Throws Error "warden-failed".
-Fd startWarden(const std::string& qemuPath, const std::vector<std::string>& socketFiles);
+Fd startWarden(const std::string& qemuPath);
 
 // Sends the one request; the descriptors stay ours. Throws Error "warden-failed".
 void sendLaunch(int warden, const LaunchRequest& request);
