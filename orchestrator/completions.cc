@@ -29,7 +29,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         kernel) words="get list path rm verify" ;;
         scheduler) words="build path list" ;;
         record) words="list show" ;;
-        serve) words="--dir --accel --control-uid --observe-uid --gate-uid --allow-uid --help" ;;
+        serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
         completions) words="bash zsh fish" ;;
       esac
     fi

@@ -71,7 +71,7 @@ int serveVmm(int argc, char** argv) {
       ->capture_default_str();
   app.allow_extras();
   app.footer(
-      "Other options are the VMM's: --control-uid, --observe-uid, --gate-uid, --allow-uid USER say who may "
+      "Other options are the VMM's: --control-uid, --observe-uid, --gate-uid USER say who may "
       "connect\nbesides the user of the VMM (ktstr-vmm --help).\n"
       "EXAMPLE: ktstr serve --dir /run/ktstr --observe-uid ktstr-monitor");
   try {

@@ -2,6 +2,8 @@
 #define SPDLOG_HEADER_ONLY
 #define SPDLOG_FMT_EXTERNAL
 #define FMT_HEADER_ONLY
+#define SPDLOG_LEVEL_NAMES \
+  { "trace", "debug", "info", "warn", "error", "critical", "off" }
 
 #include "protocol/log.h"
 
@@ -12,7 +14,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "protocol/json_string.h"
@@ -20,8 +21,6 @@
 
 namespace ktstr::log {
 namespace {
-
-constexpr std::string_view kNames[] = {"debug", "info", "warn", "error"};  // of each Level
 
 struct Logger {
   std::string process = "ktstr";
@@ -39,16 +38,9 @@ std::string_view variable(const char* name) {
   return value != nullptr ? value : "";
 }
 
-std::optional<Level> parseLevel(std::string_view name) {
-  if (name.empty()) return Level::warn;
-  for (const Level level : {Level::debug, Level::info, Level::warn, Level::error}) {
-    if (name == kNames[static_cast<size_t>(level)]) return level;
-  }
-  return std::nullopt;
-}
-
+// Level and spdlog's agree: 1 is debug, 4 is error.
 spdlog::level::level_enum toSpdlog(Level level) {
-  return static_cast<spdlog::level::level_enum>(spdlog::level::debug + static_cast<int>(level));
+  return static_cast<spdlog::level::level_enum>(level);
 }
 
 // Messages may quote a guest's bytes: nothing of them may steer a terminal or fake a line.
@@ -72,7 +64,9 @@ std::string printable(std::string_view message) {
 void start(const char* process) {
   Logger& our = logger();
   our.process = process;
-  const auto level = parseLevel(variable("KTSTR_LOG"));
+  const std::string_view name = variable("KTSTR_LOG");
+  const auto level = spdlog::level::from_str(std::string(name));
+  const bool known = level >= spdlog::level::debug && level <= spdlog::level::err;
   const std::string_view format = variable("KTSTR_LOG_FORMAT");
   our.json = format == "json";
   tzset();  // opens /etc/localtime now; a sandbox forbids it later
@@ -83,8 +77,8 @@ void start(const char* process) {
       our.json ? spdlog::color_mode::never : spdlog::color_mode::automatic);
   our.sink = std::make_shared<spdlog::logger>(our.process, std::move(sink));
   our.sink->set_formatter(std::move(formatter));
-  our.sink->set_level(toSpdlog(level.value_or(Level::warn)));
-  if (!level) warn(text("KTSTR_LOG=", variable("KTSTR_LOG"), " is none of debug, info, warn, error"));
+  our.sink->set_level(known ? level : spdlog::level::warn);
+  if (!known && !name.empty()) warn(text("KTSTR_LOG=", name, " is none of debug, info, warn, error"));
   if (!our.json && format != "text" && !format.empty())
     warn(text("KTSTR_LOG_FORMAT=", format, " is neither text nor json"));
 }
@@ -94,7 +88,7 @@ void write(Level level, std::string_view message) {
   if (our.sink == nullptr) start("ktstr");
   const auto spdlogLevel = toSpdlog(level);
   if (!our.sink->should_log(spdlogLevel)) return;
-  const std::string_view name = kNames[static_cast<size_t>(level)];
+  const char* name = spdlog::level::to_string_view(spdlogLevel).data();
   const std::string line = our.json ? text(R"("level":")", name, R"(","process":)", jsonString(our.process),
                                            R"(,"message":)", jsonString(message))
                                     : text(name, ' ', our.process, ": ", printable(message));

@@ -5,7 +5,7 @@
 
 namespace ktstr::log {
 
-enum class Level { debug, info, warn, error };
+enum class Level { debug = 1, info, warn, error };
 
 // Once, first thing in main. `process` appears in every line. Level and format come from KTSTR_LOG
 // ("debug|info|warn|error", default warn) and KTSTR_LOG_FORMAT ("text|json", default text).

@@ -106,27 +106,13 @@ bool logMode() {
   return mode != nullptr && strcmp(mode, "log") == 0;
 }
 
-// ---- descriptors and privileges
+// ---- privileges
 
-void closeOthers(std::vector<int> keep) {
-  std::sort(keep.begin(), keep.end());
-  unsigned next = 3;
-  for (const int fd : keep) {
-    if (fd < 3) continue;
-    const auto kept = static_cast<unsigned>(fd);
-    if (kept > next && close_range(next, kept - 1, 0) != 0) throw failed("close descriptors", errno);
-    next = std::max(next, kept + 1);
-  }
-  if (close_range(next, ~0U, 0) != 0) throw failed("close descriptors", errno);
-}
-
+// With the permitted set goes the ambient one (capabilities(7)).
 void dropCapabilities() {
   // Without CAP_SETPCAP the bounding set stays; no_new_privs then keeps exec from granting what is in it.
   for (unsigned long number = 0; prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0; ++number) {
     prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
-  }
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) {
-    throw failed("clear the ambient capabilities", errno);
   }
   __user_cap_header_struct self{_LINUX_CAPABILITY_VERSION_3, 0};
   const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
@@ -223,11 +209,6 @@ Sandbox& Sandbox::limit(int resource, rlim_t value) {
   return *this;
 }
 
-Sandbox& Sandbox::keepOnly(std::vector<int> descriptors) {
-  keep_ = std::move(descriptors);
-  return *this;
-}
-
 Sandbox& Sandbox::dropPrivileges() {
   dropPrivileges_ = true;
   return *this;
@@ -269,7 +250,6 @@ void Sandbox::lockDown() {
     dropCapabilities();
     forbidPaths();
   }
-  if (keep_) closeOthers(*keep_);
   check(seccomp_load(filter.get()), "install the seccomp filter");
 }
 

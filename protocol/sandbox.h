@@ -1,8 +1,7 @@
-// Locking a process down: seccomp allow-list, no_new_privs, rlimits, no capabilities, no paths, no stray
-// descriptors.
+// Locking a process down: seccomp allow-list, no_new_privs, rlimits, no capabilities, no paths.
 //
 // Pattern of use, at one visible line of main(), after everything is open:
-//   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).keepOnly({fd}).lockDown();
+//   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).lockDown();
 //
 // After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in
 // the environment a handler first writes "<process>: seccomp: forbidden syscall <name>(<args>)" to stderr;
@@ -51,9 +50,6 @@ class Sandbox {
   Sandbox& allowAccept(int listener);
   Sandbox& limit(int resource, rlim_t value);  // setrlimit, soft and hard
 
-  // Descriptors that stay open; all others >= 3 are closed. Without a call nothing is closed.
-  Sandbox& keepOnly(std::vector<int> descriptors);
-
   // The filter covers the calling thread alone, and threads it makes. Needed where threads have filters of
   // their own already.
   Sandbox& thisThreadOnly();
@@ -81,7 +77,6 @@ class Sandbox {
   std::string process_;
   std::vector<Rule> rules_;
   std::vector<std::pair<int, rlim_t>> limits_;
-  std::optional<std::vector<int>> keep_;
   bool allThreads_ = true;
   bool dropPrivileges_ = false;
 };

@@ -44,9 +44,8 @@ void checkObject(const std::string& name, const MemoryFacts& memory, bool shared
     return;
   }
   if (!memory.seals) invalid(name, "not a memfd", "a memfd made with MFD_ALLOW_SEALING");
-  require((*memory.seals & F_SEAL_SEAL) == 0, name + "'s seals", *memory.seals, "without F_SEAL_SEAL");
-  require((*memory.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0, name + "'s seals", *memory.seals,
-          "without F_SEAL_WRITE and F_SEAL_FUTURE_WRITE before boot");
+  require((*memory.seals & (F_SEAL_SEAL | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0, name + "'s seals",
+          *memory.seals, "without F_SEAL_SEAL, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE before boot");
   if (!memory.writable) invalid(name, "a descriptor not open for writing", "opened O_RDWR");
 }
 

@@ -19,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size >= (word + 1) * sizeof value) memcpy(&value, data + word * sizeof value, sizeof value);
     return value % 64 << shift;
   };
-  GivenMemory memory{.ram = MemoryFacts{sizeAt(0, 27), 0, true}};
+  GivenMemory memory;
+  memory.ram = MemoryFacts{sizeAt(0, 27), 0, true};
   if (size % 2 == 0) memory.base = MemoryFacts{sizeAt(1, 12), std::nullopt, false};
   if (size % 3 == 0) memory.mailbox = MemoryFacts{sizeAt(2, 12), 0, true};
   try {

@@ -1,10 +1,9 @@
 # vmmcore is what both VMMs link; vmmtcg adds QEMU, vmmkvm adds /dev/kvm.
 libraries += vmmcore vmmtcg vmmkvm vmmtest
-vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/machine_service.cc vmm/vmm_service.cc \
-  vmm/options.cc vmm/serve.cc
+vmmcore.sources := vmm/machine_check.cc vmm/guest_memory.cc vmm/vmm.cc vmm/service.cc vmm/options.cc vmm/serve.cc
 vmmcore.packages := CLI11
 vmmcore.needs := rpc sandbox log protocol
-vmmcore.tests := vmm/machine_check_test.cc vmm/machine_service_test.cc vmm/flat_guest_test.cc vmm/bad_input_test.cc \
+vmmcore.tests := vmm/machine_check_test.cc vmm/service_test.cc vmm/flat_guest_test.cc vmm/bad_input_test.cc \
   vmm/serve_test.cc vmm/flood_test.cc
 vmmcore.test_needs := vmmtest
 vmmcore.fuzz := vmm/serve_fuzz.cc

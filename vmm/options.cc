@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -31,14 +32,10 @@ uid_t userOf(const std::string& option, const std::string& user) {
   uid_t number = 0;
   const auto end = std::from_chars(user.data(), user.data() + user.size(), number);
   if (end.ec == std::errc() && end.ptr == user.data() + user.size()) return number;
-  std::optional<uid_t> uid;
-  if (FILE* users = fopen("/etc/passwd", "re")) {
-    while (const passwd* entry = uid ? nullptr : fgetpwent(users)) {
-      if (user == entry->pw_name) uid = entry->pw_uid;
-    }
-    fclose(users);
+  const std::unique_ptr<FILE, decltype(&fclose)> users(fopen("/etc/passwd", "re"), fclose);
+  while (const passwd* entry = users ? fgetpwent(users.get()) : nullptr) {
+    if (user == entry->pw_name) return entry->pw_uid;
   }
-  if (uid) return *uid;
   throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", user, "\""),
               "make it (systemd-sysusers) or give a number");
 }
@@ -53,32 +50,25 @@ ServeOptions parseServeOptions(const char* program, const char* about, int argc,
       "EXAMPLE: ktstr serve --dir /run/ktstr --observe-uid ktstr-monitor");
   CLI::App* way = app.add_option_group("way", "one of these");
   way->require_option(1);
-  way->add_option_function<int>(
-      "--control-fd", [&](int fd) { options.control = inheritedSocket(fd); }, "serve a socket it inherits");
+  const auto socket = [](CLI::App* group, const char* name, std::optional<Fd>& target, const char* help) {
+    group->add_option_function<int>(
+        name, [&target](int fd) { target = inheritedSocket(fd); }, help);
+  };
+  socket(way, "--control-fd", options.control, "serve a socket it inherits");
   way->add_flag("--activated", options.activated,
                 "on the sockets of a service manager or `ktstr serve`, sd_listen_fds(3)");
   way->add_flag("--print-seccomp", options.printSeccomp, "print the filters, by role, and end");
-  const auto sockets = [&](const char* name, std::vector<Fd>& target, const char* help) {
-    const auto take = [&target](const std::vector<int>& numbers) {
-      for (const int number : numbers) target.push_back(inheritedSocket(number));
-    };
-    app.add_option_function<std::vector<int>>(name, take, help)->allow_extra_args(false);
-  };
-  sockets("--observe-fd", options.observe, "with --control-fd: serves observers, too");
-  sockets("--gate-fd", options.gate, "with --control-fd: serves writers to published ranges, too");
-  const auto users = [&](const std::string& name, std::vector<std::vector<uid_t>*> targets,
-                         const char* help) {
-    const auto take = [name, targets](const std::vector<std::string>& names) {
-      for (const std::string& user : names) {
-        for (auto* target : targets) target->push_back(userOf(name, user));
-      }
+  socket(&app, "--observe-fd", options.observe, "with --control-fd: serves an observer, too");
+  socket(&app, "--gate-fd", options.gate, "with --control-fd: serves a writer to published ranges, too");
+  const auto users = [&app](const std::string& name, std::vector<uid_t>& target, const char* help) {
+    const auto take = [name, &target](const std::vector<std::string>& names) {
+      for (const std::string& user : names) target.push_back(userOf(name, user));
     };
     app.add_option_function<std::vector<std::string>>(name, take, help)->allow_extra_args(false);
   };
-  users("--control-uid", {&options.controlUids}, "a user (name or number) who may connect to control.sock");
-  users("--observe-uid", {&options.observeUids}, "... to observe.sock");
-  users("--gate-uid", {&options.gateUids}, "... to gate.sock");
-  users("--allow-uid", {&options.controlUids, &options.observeUids, &options.gateUids}, "... to all three");
+  users("--control-uid", options.controlUids, "a user (name or number) who may connect to control.sock");
+  users("--observe-uid", options.observeUids, "... to observe.sock");
+  users("--gate-uid", options.gateUids, "... to gate.sock");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

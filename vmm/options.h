@@ -12,8 +12,7 @@
 namespace ktstr::vmm {
 
 struct ServeOptions {
-  std::optional<Fd> control;  // connected sockets that were inherited ...
-  std::vector<Fd> observe, gate;
+  std::optional<Fd> control, observe, gate;               // connected sockets that were inherited ...
   bool activated = false;                                 // ... or listening ones, as sd_listen_fds(3) says
   std::vector<uid_t> controlUids, observeUids, gateUids;  // who may connect besides our own
   bool printSeccomp = false;

@@ -13,9 +13,6 @@ namespace ktstr::vmm {
 inline kj::Exception rpcException(const char* what) {
   return kj::Exception(kj::Exception::Type::FAILED, __FILE__, __LINE__, kj::heapString(what));
 }
-inline kj::Exception rpcException(const Error& error) {
-  return rpcException(error.what());
-}
 
 // Runs the body of a server method; an Error thrown in it or in its continuations fails the call by its name.
 template <typename Body>

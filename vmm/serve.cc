@@ -11,8 +11,7 @@
 #include "protocol/error.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
-#include "vmm/machine_service.h"
-#include "vmm/vmm_service.h"
+#include "vmm/service.h"
 
 namespace ktstr::vmm {
 namespace {
@@ -97,8 +96,8 @@ void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions option
       listeners.control, [&vmm](uid_t) { return vmmServer(vmm); }, [&gone] { gone.fulfiller->fulfill(); });
   accept(listeners.observe, [&vmm](uid_t) { return observerServer(vmm); });
   accept(listeners.gate, [&vmm](uid_t uid) { return publishedGateServer(vmm, text("uid ", uid)); });
-  for (Fd& socket : options.observe) connect(std::move(socket), observerServer(vmm));
-  for (Fd& socket : options.gate) connect(std::move(socket), publishedGateServer(vmm, "an inherited socket"));
+  if (options.observe) connect(std::move(*options.observe), observerServer(vmm));
+  if (options.gate) connect(std::move(*options.gate), publishedGateServer(vmm, "an inherited socket"));
   if (options.control) {
     connect(std::move(*options.control), vmmServer(vmm)).onDisconnect().wait(io.waitScope);
   } else {

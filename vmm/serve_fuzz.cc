@@ -8,9 +8,8 @@
 #include <cassert>
 
 #include "protocol/transport.h"
-#include "vmm/machine_service.h"
+#include "vmm/service.h"
 #include "vmm/vmm.h"
-#include "vmm/vmm_service.h"
 
 namespace ktstr::vmm {
 namespace {

@@ -16,7 +16,7 @@ namespace ktstr::vmm {
 
 using Ranges = std::vector<GpaSpan>;
 
-// State that the servers of vmm/machine_service.h and vmm/vmm_service.h share. Outlives all connections.
+// State that the servers of vmm/service.h share. Outlives all connections.
 class VmmState {
  public:
   VmmState(kj::AsyncIoContext& io, Engine& engine);

@@ -89,12 +89,9 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
       std::make_unique<VcpuThreads>(vm_->vcpus(), ports_, channels_.wake.get(), machine.placement,
                                     [descriptors](int vcpu) { vcpuSandbox(vcpu, descriptors).lockDown(); });
   watching_ = watch().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
-  auto parked = kj::newPromiseAndFulfiller<void>();
-  parkedWaiters_.add(kj::mv(parked.fulfiller));
-  auto late = io_.provider->getTimer().afterDelay(20 * kj::SECONDS).then([]() -> kj::Promise<void> {
-    return rpcException("engine-failed: the vCPU threads were not ready within 20 s");
-  });
-  return parked.promise.exclusiveJoin(kj::mv(late)).then([this]() -> kj::Promise<void> {
+  auto ready =
+      parked(20 * kj::SECONDS, [] { return "engine-failed: the vCPU threads were not ready within 20 s"; });
+  return ready.then([this]() -> kj::Promise<void> {
     const auto end = end_ ? end_ : threads_->end();
     if (end) return rpcException(end->detail.c_str());  // an Error of a thread's, by its name
     afterLaunch_();
@@ -113,15 +110,25 @@ kj::Promise<void> KvmEngine::pump(SerialPort& port, kj::UnixEventPort::FdObserve
   return ready.then([this, &port, &line, reading] { return pump(port, line, reading); });
 }
 
+kj::Promise<void> KvmEngine::parked(kj::Duration limit, std::function<std::string()> onLate) {
+  auto parked = kj::newPromiseAndFulfiller<void>();
+  parkedWaiters_.add(kj::mv(parked.fulfiller));
+  auto late = io_.provider->getTimer().afterDelay(limit).then(
+      [onLate = std::move(onLate)]() -> kj::Promise<void> { return rpcException(onLate().c_str()); });
+  return parked.promise.exclusiveJoin(kj::mv(late));
+}
+
+void KvmEngine::tellParked() {
+  for (auto& waiter : parkedWaiters_) waiter->fulfill();
+  parkedWaiters_.clear();
+}
+
 kj::Promise<void> KvmEngine::watch() {
   return wakeObserver_.whenBecomesReadable().then([this]() -> kj::Promise<void> {
     uint64_t count = 0;
     (void)!read(channels_.wake.get(), &count, sizeof count);
     if (threads_->end()) return endThreads();
-    if (threads_->allParked()) {
-      for (auto& waiter : parkedWaiters_) waiter->fulfill();
-      parkedWaiters_.clear();
-    }
+    if (threads_->allParked()) tellParked();
     return watch();
   });
 }
@@ -149,8 +156,7 @@ void KvmEngine::conclude() {
   channels_.console.second.reset();
   channels_.doorbell.second.reset();
   end_ = end;
-  for (auto& waiter : parkedWaiters_) waiter->fulfill();
-  parkedWaiters_.clear();
+  tellParked();
   endedPair_.fulfiller->fulfill();
 }
 
@@ -168,22 +174,18 @@ kj::Promise<uint32_t> KvmEngine::freeze() {
   ++freezes_;
   threads_->hold();
   if (threads_->allParked()) return micros();
-  auto parked = kj::newPromiseAndFulfiller<void>();
-  parkedWaiters_.add(kj::mv(parked.fulfiller));
-  auto late = io_.provider->getTimer().afterDelay(kFreezeLimit).then([this]() -> kj::Promise<void> {
-    const std::string message =
-        text("freeze-timeout: vCPUs ", threads_->notParked(), " did not leave the guest within 1 s");
+  const auto onLate = [this] {
+    const std::string late = threads_->notParked();
     if (freezes_ > 0) thaw();  // nobody will who was never told that it is frozen
-    return rpcException(message.c_str());
-  });
-  return parked.promise.exclusiveJoin(kj::mv(late)).then(micros);
+    return text("freeze-timeout: vCPUs ", late, " did not leave the guest within 1 s");
+  };
+  return parked(1 * kj::SECONDS, onLate).then(micros);
 }
 
 kj::Promise<void> KvmEngine::thaw() {
   if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
   if (--freezes_ == 0) {
-    for (auto& waiter : parkedWaiters_) waiter->fulfill();  // of freezes that are over before they were
-    parkedWaiters_.clear();
+    tellParked();  // freezes that are over before they were
     if (started_) threads_->go();
   }
   return kj::READY_NOW;

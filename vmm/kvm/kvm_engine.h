@@ -48,9 +48,10 @@ class KvmEngine final : public Engine {
   Fd takeDoorbell() override { return takeStream(channels_.doorbell.first, "doorbell"); }
 
  private:
-  static constexpr auto kFreezeLimit = 1 * kj::SECONDS;
-
   const Kvm& kvm() const;  // throws the Error
+  // Resolves when all are parked; fails with what `onLate` says after `limit`.
+  kj::Promise<void> parked(kj::Duration limit, std::function<std::string()> onLate);
+  void tellParked();
   kj::Promise<void> watch();
   kj::Promise<void> pump(SerialPort& port, kj::UnixEventPort::FdObserver& line, bool reading);
   kj::Promise<void> endThreads();

@@ -33,10 +33,11 @@ class Uart {
   uint8_t modemStatus() const;
   uint8_t lineStatus() const;
 
-  bool divisorAccess() const { return (lineControl_ & 0x80) != 0; }
-  bool loopback() const { return (modemControl_ & 0x10) != 0; }
+  bool divisorAccess() const { return (kept_[kLineControl] & 0x80) != 0; }
+  bool loopback() const { return (kept_[kModemControl] & 0x10) != 0; }
 
-  uint8_t interruptEnable_ = 0, fifoControl_ = 0, lineControl_ = 0, modemControl_ = 0, scratch_ = 0;
+  static constexpr unsigned kInterruptEnable = 1, kFifoControl = 2, kLineControl = 3, kModemControl = 4;
+  std::array<uint8_t, 8> kept_{};  // registers as last written, by offset
   std::array<uint8_t, 2> divisor_{};
   std::array<uint8_t, kFifo> fifo_{};
   unsigned first_ = 0, received_ = 0;

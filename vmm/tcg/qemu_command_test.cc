@@ -70,7 +70,7 @@ TEST(QemuCommand, StartsPausedConfinedAndWithoutDefaults) {
   EXPECT_EQ(valueOf(arguments, "-sandbox"),
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
   EXPECT_EQ(valueOf(arguments, "-display"), "none");
-  EXPECT_EQ(valueOf(arguments, "-name"), "guest=ktstr-a,,b,debug-threads=on");
+  EXPECT_EQ(valueOf(arguments, "-name"), "guest=ktstr,debug-threads=on");
   EXPECT_EQ(valueOf(arguments, "-serial"), "chardev:console");
   for (const char* option : {"-net", "-nic", "-netdev", "-device", "-drive", "-kernel"}) {
     EXPECT_THAT(arguments, Not(Contains(option)));

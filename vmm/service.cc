@@ -1,4 +1,4 @@
-#include "vmm/machine_service.h"
+#include "vmm/service.h"
 
 #include <optional>
 #include <utility>
@@ -189,10 +189,40 @@ class MachineServer final : public rpc::Machine::Server {
   VmmState& vmm_;
 };
 
+class VmmServer final : public rpc::Vmm::Server {
+ public:
+  explicit VmmServer(VmmState& vmm) : vmm_(vmm) {}
+
+ protected:
+  kj::Promise<void> info(InfoContext context) override {
+    return answering([this, context]() mutable { vmm_.engine().describe(context.getResults().initInfo()); });
+  }
+
+  kj::Promise<void> giveMemory(GiveMemoryContext context) override {
+    return answering([this, context]() mutable {
+      const auto params = context.getParams();
+      return takeFd(params.getFd()).then([this, kind = params.getKind()](Fd fd) {
+        vmm_.give(kind, std::move(fd));
+      });
+    });
+  }
+
+  kj::Promise<void> boot(BootContext context) override {
+    return answering([this, context]() mutable {
+      return vmm_.boot(context.getParams().getMachine()).then([this, context]() mutable {
+        context.getResults().setMachine(kj::heap<MachineServer>(vmm_));
+      });
+    });
+  }
+
+ private:
+  VmmState& vmm_;
+};
+
 }  // namespace
 
-rpc::Machine::Client machineServer(VmmState& vmm) {
-  return kj::heap<MachineServer>(vmm);
+rpc::Vmm::Client vmmServer(VmmState& vmm) {
+  return kj::heap<VmmServer>(vmm);
 }
 rpc::Observer::Client observerServer(VmmState& vmm) {
   return kj::heap<ObserverServer>(vmm);

@@ -1,4 +1,4 @@
-// Servers of the capabilities over a booted machine, from most to least authority.
+// Servers of the capabilities that a VMM hands out, from most to least authority.
 #pragma once
 
 #include <string>
@@ -8,8 +8,9 @@
 
 namespace ktstr::vmm {
 
-// Full control. Its destruction stops the machine.
-rpc::Machine::Client machineServer(VmmState& vmm);
+// Bootstrap of the control socket: takes memory and a prepared machine, gives a Machine, whose destruction
+// stops the machine.
+rpc::Vmm::Client vmmServer(VmmState& vmm);
 
 // Bootstrap of the observe socket, and what Machine.observer() gives: waits for boot on every call.
 rpc::Observer::Client observerServer(VmmState& vmm);
