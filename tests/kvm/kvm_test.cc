@@ -16,6 +16,7 @@
 
 #include "guest/topology.h"
 #include "protocol/file.h"
+#include "tests/system/frozen_linux.h"
 #include "tests/system/harness.h"
 #include "tests/system/topology_expectations.h"
 
@@ -89,6 +90,12 @@ TEST_P(TopologyOnKvm, IsWhatTheGuestSees) {
 
 INSTANTIATE_TEST_SUITE_P(Proven, TopologyOnKvm, ::testing::ValuesIn(provenTopologies),
                          [](const auto& test) { return nameOfTopology(test.param); });
+
+TEST(KvmRun, FrozenLinuxGoesOnAsIfNothingHadBeen) {
+  KTSTR_NEED_KVM();
+  KTSTR_NEED_KERNEL("debian:7.3");
+  expectFrozenLinuxGoesOn("ktstr-vmm", "debian:7.3");
+}
 
 TEST(KvmRun, PowerOffInTheGuestEndsTheMachine) {
   KTSTR_NEED_KVM();

@@ -1,0 +1,13 @@
+// Linux that is frozen from outside and goes on: the same expectations on each accelerator.
+#pragma once
+
+#include <string>
+
+namespace ktstr::testing {
+
+// Boots `kernel` on `vmm` ("ktstr-vmm", "ktstr-vmm-tcg"), with a shell that counts as its init and watchdogs
+// that bark after 2 s. Freezes it again and again for most of a second, through the Observer as a monitor
+// does. Expects that it stands still then, goes on afterwards, and never notices.
+void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel);
+
+}  // namespace ktstr::testing
