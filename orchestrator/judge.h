@@ -16,8 +16,8 @@
 //   worker-stuck,
 //                    wake-latency, iteration-rate, migration-ratio, imbalance: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
-//                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved:
-//                    inconclusive
+//                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved,
+//                    timer-lost: inconclusive
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:

@@ -113,6 +113,24 @@ void weighHost(const Evidence& evidence, double waitMs, Finding& finding) {
   if (lack.explains(waitMs)) blameHost(finding, lack);
 }
 
+// What RCU says if the timer of its kthread was set and never fired (rcu_check_gp_kthread_expired_fqs_timer()
+// in kernel/rcu/tree_stall.h): timers are the machine's.
+std::optional<std::string> lostTimer(const ConsoleReport& console) {
+  for (const std::string& line : console.lockups) {
+    if (line.find("kthread timer wakeup didn't happen") != std::string::npos) return line;
+  }
+  return std::nullopt;
+}
+
+void blameTimer(const ConsoleReport& console, Finding& finding) {
+  const auto lost = lostTimer(console);
+  if (!lost) return;
+  finding.name = "timer-lost";
+  finding.outcome = Outcome::INCONCLUSIVE;
+  finding.message += "; the guest's kernel was not given a timer interrupt it had asked for: " + *lost;
+  finding.hint = "the accelerator is to blame, not the scheduler: run it again, or with --accel kvm";
+}
+
 void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& findings) {
   const Lifecycle& life = evidence.lifecycle;
   // A machine that breaks after the guest's last word takes no evidence with it.
@@ -187,6 +205,7 @@ void judgeConsole(const Evidence& evidence, const GuestStory& story, Findings& f
         "a CPU or task of the guest made no progress for many seconds; console.log has the trace"};
     finding.evidence = joinLines(console.lockups);
     weighHost(evidence, lockupMs, finding);
+    blameTimer(console, finding);
     findings.add(std::move(finding));
   }
   if (!console.warnings.empty()) {
@@ -235,6 +254,9 @@ void judgeSchedulerEnd(const Evidence& evidence, const GuestStory& story, Findin
         "a runnable task was not dispatched within the watchdog's timeout: look for a lost task or an empty "
         "DSQ";
     if (const auto waited = kernelSays->stalledForMs()) weighHost(evidence, *waited, finding);
+  }
+  if (kernelSays != nullptr && kernelSays->message.find("RCU CPU stall") != std::string::npos) {
+    blameTimer(evidence.console, finding);
   }
   finding.evidence = schedulerEvidence(evidence, story);
   findings.add(std::move(finding));

@@ -70,6 +70,26 @@ TEST(JudgeGuest, blamesTheHostForALockupOnlyIfItStarvedTheMachine) {
   expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
 }
 
+TEST(JudgeGuest, blamesTheMachineForATimerThatNeverFired) {
+  GoodRun run;
+  run.console =
+      "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
+      "rcu: rcu_preempt kthread starved for 5252 jiffies! g2345 f0x2 RCU_GP_WAIT_FQS(5) ->state=0x0 "
+      "->cpu=0\n";
+  expectOnly(run.judge(), "kernel-lockup", Outcome::FAIL);
+  run.console +=
+      "rcu: rcu_preempt kthread timer wakeup didn't happen for 5250 jiffies! g2345 f0x0\n"
+      "sched_ext: BPF scheduler \"simple\" disabled (runtime error)\n"
+      "sched_ext: simple: RCU CPU stall on CPUs ()\n";
+  const Judgement judgement = run.judge();  // of the stall, and of the scheduler that was ejected for it
+  EXPECT_EQ(judgement.outcome, Outcome::INCONCLUSIVE);
+  ASSERT_EQ(judgement.findings.size(), 2u);
+  for (const Finding& finding : judgement.findings) {
+    EXPECT_EQ(finding.name, "timer-lost");
+    EXPECT_THAT(finding.message, HasSubstr("timer wakeup didn't happen for 5250 jiffies"));
+  }
+}
+
 TEST(JudgeGuest, onlyRemarksOnAKernelWarning) {
   GoodRun run;
   run.console = "WARNING: CPU: 0 PID: 1 at kernel/sched/core.c:1 f+0x1/0x2\n";
