@@ -4,16 +4,19 @@
 libraries += scenario work agent
 programs += ktstr-guest
 
-scenario.sources := guest/scenario/validate.cc guest/scenario/cpusets.cc guest/scenario/work_types.cc
+scenario.sources := guest/scenario/validate.cc guest/scenario/cpusets.cc guest/scenario/work_types.cc \
+  guest/scenario/work_rules.cc
 scenario.needs := topology protocol
-scenario.tests := guest/scenario/validate_test.cc
+scenario.tests := guest/scenario/validate_test.cc guest/scenario/work_types_test.cc
 scenario.test_needs := json
 scenario.fuzz := guest/scenario/scenario_fuzz.cc
 
-work.sources := guest/work/group.cc guest/work/telemetry.cc guest/work/wait.cc guest/work/spin.cc \
-  guest/work/bursty.cc guest/work/futex.cc guest/work/pipe.cc
-work.needs := scenario protocol
-work.tests := guest/work/group_test.cc guest/work/histogram_test.cc
+work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/telemetry.cc guest/work/wait.cc \
+  guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \
+  guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc
+work.needs := scenario topology protocol
+work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc
+work.test_needs := json
 
 agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/supervisor.cc guest/agent/workers.cc \
   guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \

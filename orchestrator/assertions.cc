@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "guest/scenario/work_types.h"
+
 namespace ktstr {
 
 namespace {
@@ -36,11 +38,11 @@ Limits mergeAssertions(rpc::Assertions::Reader assertions) {
 }
 
 bool cpuBound(rpc::WorkType::Reader type) {
-  return type.isSpinWait() || type.isYieldHeavy();
+  return workTypeInfo(type.which()).cpuBound;
 }
 
 bool measuresWakeLatency(rpc::WorkType::Reader type) {
-  return type.isBursty() || type.isFutexPingPong() || type.isPipeIo();
+  return *workTypeInfo(type.which()).wakeLatency != 0;
 }
 
 }  // namespace ktstr

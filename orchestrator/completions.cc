@@ -19,7 +19,7 @@ constexpr const char* bash = R"sh(_ktstr() {
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
-      words="run demo scenario record probe kernel scheduler monitor serve completions version help"
+      words="run demo scenario work-type record probe kernel scheduler monitor serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
         run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep
@@ -28,6 +28,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get list path rm verify" ;;
         scheduler) words="build path list" ;;
+        work-type) words="list --format" ;;
         record) words="list show" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
         completions) words="bash zsh fish" ;;
@@ -44,7 +45,7 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario record probe kernel scheduler monitor serve completions version help'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type record probe kernel scheduler monitor serve completions version help'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
@@ -55,6 +56,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l accel -x -a 'auto kvm 
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
+complete -c ktstr -n '__fish_seen_subcommand_from work-type' -xa list
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";

@@ -30,6 +30,7 @@ const std::vector<Verb>& verbs() {
        {"demo"},
        "one scenario under EEVDF and sched_ext schedulers, side by side"},
       {"scenario", "ktstr-orchestrator", {"scenario"}, "check a scenario file and print it back"},
+      {"work-type", "ktstr-orchestrator", {"work-type"}, "list what workers can do, and what that measures"},
       {"record", "ktstr-orchestrator", {"record"}, "list and show what earlier runs stored"},
       {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
       {"kernel", "ktstr-cache", {}, "get, list, locate, remove and verify kernels"},

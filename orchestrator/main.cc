@@ -1,5 +1,5 @@
-// ktstr-orchestrator: runs scenarios and keeps their records. `ktstr run|demo|scenario|record|probe` become
-// this.
+// ktstr-orchestrator: runs scenarios and keeps their records. The front end's `run`, `demo`, `scenario`,
+// `work-type`, `record` and `probe` become this.
 #include <capnp/serialize.h>
 #include <signal.h>
 #include <unistd.h>
@@ -12,6 +12,7 @@
 #include "orchestrator/render.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/run.h"
+#include "orchestrator/work_type_list.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
@@ -178,6 +179,14 @@ int dispatch(int argc, char** argv) {
       recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
   showCommand->add_option("record", recordName, "which")->capture_default_str();
   showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
+  auto* typeCommand = app.add_subcommand("work-type", "what workers can do");
+  typeCommand->require_subcommand(1);
+  auto* typeListCommand =
+      typeCommand->add_subcommand("list", "all types, their parameters, what they measure");
+  bool typesAsLines = false;
+  typeListCommand->add_option("--format", typesAsLines, "human or jsonl")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"human", false}, {"jsonl", true}})
+                      .description("{human,jsonl}"));
   auto* probeCommand = app.add_subcommand("probe", "say as a line of JSON what /dev/kvm is good for here");
   probeCommand->footer("exit codes: 0 it runs Linux, 5 it does not");
 
@@ -187,6 +196,10 @@ int dispatch(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
   if (*probeCommand) return probe();
+  if (*typeListCommand) {
+    writeAll(STDOUT_FILENO, typesAsLines ? workTypeJsonLines() : workTypeTable());
+    return 0;
+  }
   if (*listCommand) return listRecords();
   if (*showCommand) return showRecord(recordName, recordFormat);
   options.topology = parseTopology(topology);

@@ -3,13 +3,13 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/monitor_summary.cc \
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
   orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/record_store.cc orchestrator/render.cc \
-  orchestrator/render_comparison.cc orchestrator/render_text.cc
+  orchestrator/render_comparison.cc orchestrator/render_text.cc orchestrator/work_type_list.cc
 judge.needs := scenario topology json protocol
 judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
   orchestrator/monitor_summary_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_monitor_test.cc orchestrator/record_store_test.cc \
-  orchestrator/render_test.cc
+  orchestrator/render_test.cc orchestrator/work_type_list_test.cc
 judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator

@@ -44,7 +44,8 @@ TEST(Json, ReadsAWholeScenario) {
   const std::string json =
       R"({"name":"mixed","durationMs":1500,"steps":[{"name":"s","cgroups":[{"name":"a","cpuset":{"llc":0},)"
       R"("cpuWeight":100,"work":[{"workers":2,"type":{"bursty":{"burstUs":10,"sleepUs":20}},"nice":-5,)"
-      R"("affinity":[0,3]},{"workers":1,"type":{"yieldHeavy":null},"nice":0}]},)"
+      R"("affinity":[0,3],"cloneMode":"thread"},)"
+      R"({"workers":1,"type":{"yieldHeavy":null},"nice":0,"cloneMode":"fork"}]},)"
       R"({"name":"b","cpuset":{"disjoint":{"index":1,"of":2}},"cpuWeight":0}],)"
       R"("ops":[{"setCpuset":{"cgroup":"a","cpuset":{"exact":[1,2]}}}],"hold":{"fraction":0.5}}],)"
       R"("assertions":{"notStarved":"yes","isolation":"unset","maxGapMs":250.0,"failOnStall":"no",)"

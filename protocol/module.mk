@@ -6,8 +6,8 @@
 #   rpc       sockets and connections: transport.h (log)
 libraries += protocol json log sandbox rpc
 
-schemas += protocol/machine.capnp protocol/scenario.capnp protocol/report.capnp protocol/sample.capnp \
-  protocol/cache.capnp protocol/record.capnp
+schemas += protocol/machine.capnp protocol/work_type.capnp protocol/scenario.capnp protocol/report.capnp \
+  protocol/sample.capnp protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
 protocol.sources := protocol/error.cc protocol/fd.cc protocol/file.cc protocol/sparse.cc protocol/place.cc \
   protocol/process.cc protocol/json_string.cc protocol/mailbox.cc

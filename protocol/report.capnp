@@ -87,7 +87,7 @@ struct WorkerReport {
   cgroup @1 :Text;
   work @2 :Text;               # WorkSpec name
   index @3 :UInt32;            # within its work group
-  pid @4 :UInt32;
+  pid @4 :UInt32;              # of its process
   iterations @5 :UInt64;
   workUnits @6 :UInt64;
   wallNs @7 :UInt64;
@@ -97,7 +97,7 @@ struct WorkerReport {
   timeslices @11 :UInt64;      # /proc/self/schedstat field 3, delta
   voluntarySwitches @12 :UInt64;
   involuntarySwitches @13 :UInt64;
-  migrations @14 :UInt64;      # CPU changes seen by the worker, checked every iteration
+  migrations @14 :UInt64;      # CPU changes seen by the worker: at every checkpoint, and before and after every wait
   cpusSeen @15 :List(UInt32);
   cpuset @16 :List(UInt32);    # where it was allowed to run; empty = anywhere
   maxGapNs @17 :UInt64;        # longest time between two checkpoints of a worker that wanted to run
@@ -106,6 +106,25 @@ struct WorkerReport {
   wakeLatency @20 :List(HistogramBucket);
   wakeSamples @21 :UInt64;
   exited @22 :WorkerExit;
+  tid @23 :UInt32;             # of its thread; the pid in a process of its own
+  opDuration @24 :List(HistogramBucket); # how long one operation took; which, `ktstr work-type list` says
+  opSamples @25 :UInt64;
+  events @26 :UInt64;          # what its type counts besides iterations (`ktstr work-type list`)
+  minorFaults @27 :UInt64;
+  majorFaults @28 :UInt64;
+  errors @29 :UInt64;          # calls of the work loop that failed; it went on
+  lastErrno @30 :UInt32;       # of the last of them
+  lastErrorCall @31 :Text;     # which call that was
+  kernelMigrations @32 :UInt64; # se.nr_migrations of /proc/thread-self/sched, delta: also those between checkpoints
+  kernelMigrationsValid @33 :Bool; # false: the kernel does not say
+  numaPagesMigrated @34 :UInt64; # by NUMA balancing, of this worker (/proc/thread-self/sched), delta; 0 without
+  numaPages @35 :List(NodePages); # where the memory that its type works on was at the end (move_pages)
+  detail @36 :Text;            # how it ran where a type has a choice: "vec256", "tmpfs file, O_DIRECT"
+}
+
+struct NodePages {
+  node @0 :UInt32;
+  pages @1 :UInt64;            # of 4 KiB
 }
 
 struct WorkerExit {

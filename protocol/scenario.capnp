@@ -64,28 +64,15 @@ struct WorkSpec {
   # A group of identical workers, each a forked process.
   name @0 :Text;                # optional; defaults to the work type's name
   workers @1 :UInt32 = 1;       # > 0; a multiple of the type's group size
-  type @2 :WorkType;
+  type @2 :import "work_type.capnp".WorkType;
   nice @3 :Int8;                # -20..19
   affinity @4 :List(UInt32);    # CPUs; empty = inherit the cgroup's cpuset
+  cloneMode @5 :CloneMode;
 }
 
-struct WorkType {
-  union {
-    spinWait :group {           # busy loop with a pause hint
-      spinIters @0 :UInt32 = 1024;
-    }
-    yieldHeavy @1 :Void;        # sched_yield after every unit of work
-    bursty :group {             # spins for burstUs, then sleeps sleepUs; wake latency = wake-up later than asked
-      burstUs @2 :UInt32 = 50000;
-      sleepUs @3 :UInt32 = 100000;
-    }
-    futexPingPong :group {      # pairs: spin, wake the partner by futex, wait; wake latency = wake call to running
-      spinIters @4 :UInt32 = 1024;
-    }
-    pipeIo :group {             # pairs: spin, write a byte to the partner's pipe, wait for its byte
-      burstIters @5 :UInt32 = 1024;
-    }
-  }
+enum CloneMode {
+  fork @0;                      # every worker is a process
+  thread @1;                    # the workers are threads of one process of their own
 }
 
 struct Op {

@@ -172,6 +172,44 @@ TEST_F(AgentTest, NamesACrashedWorkerAndKeepsItsReport) {
   EXPECT_EQ(kinds().back(), "done");
 }
 
+const char* const threadsText = R"({"name":"x","durationMs":200,"steps":[{"cgroups":[{"name":"a","work":[
+  {"name":"spin","workers":3,"cloneMode":"thread","nice":1,"type":{"spinWait":{}}}]}]}]})";
+
+TEST_F(AgentTest, RunsThreadsOfOneProcess) {
+  setScenario(threadsText);
+  run();
+  EXPECT_THAT(kinds(), ElementsAre("ready", "scenarioStarted", "stepStarted", "worker", "worker", "worker",
+                                   "stepEnded", "scenarioEnded", "done"))
+      << all();
+}
+
+TEST_F(AgentTest, CrashOfAProcessEndsAllItsThreads) {
+  setScenario(threadsText);
+  environment_.inject = "worker-crash";
+  run();
+  EXPECT_THAT(all(), HasSubstr("and with it its process of 3 workers"));
+  EXPECT_THAT(kinds(), ElementsAre("ready", "scenarioStarted", "stepStarted", "failure", "worker", "worker",
+                                   "worker", "stepEnded", "scenarioEnded", "done"))
+      << all();
+}
+
+TEST_F(AgentTest, NamesACustomFunctionThatIsNotThere) {
+  setScenario(
+      R"({"name":"x","steps":[{"cgroups":[{"name":"a","work":[{"type":{"custom":{"name":"f"}}}]}]}]})");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"spawnFailed","message":"a/custom: custom-unknown: )"));
+  EXPECT_THAT(all(), HasSubstr(R"(no custom function \"f\" is registered here)"));
+}
+
+// The cgroups it moves to are there and gone again.
+TEST_F(AgentTest, CgroupChurnMoves) {
+  setScenario(R"({"name":"x","durationMs":200,"steps":[{"cgroups":[{"name":"a","work":[
+                   {"type":{"cgroupChurn":{"cycleMs":10}}}]}]}]})");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("errors":0)"));
+  EXPECT_THAT(all(), Not(HasSubstr(R"("events":0)")));
+}
+
 TEST_F(AgentTest, NamesAStuckWorkerAndKillsIt) {
   environment_.inject = "worker-stuck";
   run();

@@ -26,6 +26,8 @@ class Cgroups {
   void setCpus(const std::string& path, std::optional<std::vector<uint32_t>> cpus);
   void setWeight(const std::string& path, uint32_t weight);
   void addProcess(const std::string& path, pid_t pid);
+  // The file by which processes move there themselves.
+  std::string procsFile(const std::string& path) const { return directory(path) + "/cgroup.procs"; }
   // The cgroup itself; it must be empty. Waits up to 1 s for ended processes to leave it.
   void remove(const std::string& path);
   // Everything that was made, children first.

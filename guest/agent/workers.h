@@ -1,4 +1,4 @@
-// The worker processes of one step, from fork to report.
+// The workers of one step, processes and threads, from fork to report.
 #pragma once
 
 #include <sys/resource.h>
@@ -12,7 +12,7 @@
 
 #include "guest/agent/cgroups.h"
 #include "guest/agent/channel.h"
-#include "guest/work/group.h"
+#include "guest/work/crew.h"
 #include "protocol/fd.h"
 #include "protocol/scenario.capnp.h"
 
@@ -30,7 +30,8 @@ struct Worker {
   std::string work;    // name of its work group
   uint32_t index = 0;  // within it
   std::shared_ptr<work::WorkGroup> group;
-  pid_t pid = -1;
+  pid_t pid = -1;       // of its process
+  bool shared = false;  // others are threads of the same process
   std::optional<ChildExit> exit;
   uint64_t endedNs = 0;
   bool told = false;     // to stop
@@ -38,8 +39,10 @@ struct Worker {
   bool anywhere = true;  // else: the CPUs it was allowed on, at any time
   std::vector<uint32_t> allowed;
 
-  std::string name() const;  // "cgroup/work[index] (pid N)"
-  const work::WorkerPage& page() const { return group->page(index); }
+  std::string name() const;  // "cgroup/work[index] (pid N)", a thread: "(tid N of process M)"
+  work::WorkerPage& page() const { return group->page(index); }
+  pid_t tid() const { return shared ? static_cast<pid_t>(page().tid.load()) : pid; }
+  bool finished() const { return page().finished.load(std::memory_order_acquire) != 0; }
 };
 
 class Workers {
@@ -47,8 +50,9 @@ class Workers {
   Workers(uint32_t step, Channel& channel, Cgroups& cgroups);
   ~Workers();  // kills what is left
 
-  // Forks the workers of a cgroup, which wait for go(), and puts them in place. Throws Failure spawnFailed or
-  // cgroupFailed. `definition` must outlive this.
+  // Forks the workers of a cgroup, which wait for go(), and puts them in place: a process each, or one for
+  // all of a WorkSpec where its cloneMode is thread. Makes the cgroups that cgroupChurn moves to. Throws
+  // Failure spawnFailed or cgroupFailed. `definition` must outlive this.
   void spawn(rpc::CgroupDef::Reader definition);
   void go();
   bool started() const { return started_; }
@@ -58,7 +62,8 @@ class Workers {
   const std::vector<Worker>& all() const { return workers_; }
   std::vector<pid_t> pids() const;
 
-  // If the child is one of ours notes its end; posts failure workerCrashed unless it ended as it was told.
+  // If the child is one of ours notes the end of all workers in it; posts failure workerCrashed, for the one
+  // whose fault it was, unless they ended as they were told.
   bool ended(const ChildExit& child);
 
   // Those of one cgroup, or of all (nothing): tells them to stop; whether all have ended; kills the rest and
@@ -72,7 +77,9 @@ class Workers {
   void cpusetsChanged();
 
  private:
-  Worker spawnOne(const std::shared_ptr<work::WorkGroup>& group, uint32_t index);
+  std::shared_ptr<work::WorkGroup> makeGroup(const std::string& cgroup, rpc::WorkSpec::Reader spec);
+  void startCrew(std::vector<Worker> crew, rpc::WorkSpec::Reader spec);
+  pid_t forkCrew(const std::vector<Worker>& crew);
   void place(Worker& worker, rpc::WorkSpec::Reader spec);
 
   uint32_t step_;

@@ -161,26 +161,6 @@ class CgroupModel {
   std::map<std::string, Group> groups_;
 };
 
-void checkType(const std::string& place, rpc::WorkType::Reader type) {
-  const auto positive = [&](const char* field, uint32_t value) {
-    if (value == 0) refuse(place + "." + workTypeName(type) + "." + field, "0 would do nothing; at least 1");
-  };
-  switch (type.which()) {
-    case rpc::WorkType::SPIN_WAIT:
-      return positive("spinIters", type.getSpinWait().getSpinIters());
-    case rpc::WorkType::YIELD_HEAVY:
-      return;
-    case rpc::WorkType::BURSTY:
-      positive("burstUs", type.getBursty().getBurstUs());
-      return positive("sleepUs", type.getBursty().getSleepUs());
-    case rpc::WorkType::FUTEX_PING_PONG:
-      return positive("spinIters", type.getFutexPingPong().getSpinIters());
-    case rpc::WorkType::PIPE_IO:
-      return positive("burstIters", type.getPipeIo().getBurstIters());
-  }
-  refuse(place, "unknown work type; this build is older than the scenario");
-}
-
 void checkAffinity(const std::string& place, rpc::WorkSpec::Reader work, const Topology& topology,
                    const Cpus& allowed) {
   Cpus wanted = cpuNumbers(work.getAffinity());
@@ -197,17 +177,11 @@ void checkAffinity(const std::string& place, rpc::WorkSpec::Reader work, const T
 void checkWork(const std::string& place, rpc::WorkSpec::Reader work, const Topology& topology,
                const Cpus& allowed) {
   if (work.getName().size() > 0) checkWord(place + ".name", view(work.getName()));
-  checkType(place + ".type", work.getType());
-  const uint32_t size = workGroupSize(work.getType());
   if (work.getWorkers() == 0) refuse(place + ".workers", "0 workers; at least 1");
   if (work.getWorkers() > maxWorkers) {
     refuse(place + ".workers", text(work.getWorkers(), " workers; at most ", maxWorkers, " in a step"));
   }
-  if (work.getWorkers() % size != 0) {
-    refuse(place + ".workers",
-           text(work.getWorkers(), " workers; ", workTypeName(work.getType()), " works in groups of ", size),
-           text("use ", work.getWorkers() + size - work.getWorkers() % size));
-  }
+  checkWorkType(place, work, topology);
   if (work.getNice() < -20 || work.getNice() > 19) {
     refuse(place + ".nice", text(static_cast<int>(work.getNice()), " is not from -20 to 19"));
   }

@@ -6,7 +6,6 @@
 
 #include <filesystem>
 
-#include "guest/scenario/work_types.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -226,19 +225,6 @@ TEST(ResolveTest, ListsCpusetsInTheOrderOfUse) {
            cpuList(cpuNumbers(each.getCpus())) + ";";
   }
   EXPECT_EQ(all, "0a=0-3;0b=;0b=12-15;1c=8-15;");
-}
-
-TEST(WorkTypesTest, NamesAreTheSchemas) {
-  const auto fields = capnp::Schema::from<rpc::WorkType>().getUnionFields();
-  for (const auto& field : fields) {
-    capnp::MallocMessageBuilder message;
-    auto type = message.initRoot<rpc::WorkType>();
-    fromJson("{\"" + std::string(field.getProto().getName().cStr()) +
-                 "\":" + (field.getProto().isGroup() ? "{}" : "null") + "}",
-             type);
-    EXPECT_EQ(workTypeName(type), field.getProto().getName().cStr());
-    EXPECT_GT(workGroupSize(type), 0U);
-  }
 }
 
 }  // namespace

@@ -2,69 +2,110 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "guest/scenario/work_types.h"
-#include "guest/work/wait.h"
+#include "guest/work/custom.h"
+#include "guest/work/disk.h"
+#include "guest/work/loops.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 
 namespace ktstr::work {
 namespace {
 
-PairPipes makePipes() {
-  PairPipes pipes;
-  for (int side = 0; side < 2; side++) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw errnoError("pipe-failed", "make a pair's pipe");
-    pipes.read[1 - side] = Fd(ends[0]);
-    pipes.write[side] = Fd(ends[1]);
-  }
-  return pipes;
-}
-
 Mapping sharedMemory(size_t size) {
   return Mapping(makeMemfd("workers", size).get(), 0, size, PROT_READ | PROT_WRITE);
 }
 
+bool usesPipes(Type::Reader type) {
+  return type.isPipeIo() || type.isCachePipe() ||
+         (type.isWakeChain() && type.getWakeChain().getWake() == rpc::WakeMechanism::PIPE);
+}
+
+// A slot of the queue is two words.
+size_t slotsOf(Type::Reader type) {
+  return type.isProducerConsumerImbalance() ? 2 * type.getProducerConsumerImbalance().getQueueDepthTarget()
+                                            : 0;
+}
+
+void addPipe(GroupFiles& files) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw errnoError("pipe-failed", "make a pipe for workers");
+  files.pipeReads.emplace_back(ends[0]);
+  files.pipeWrites.emplace_back(ends[1]);
+}
+
+void addEpoll(GroupFiles& files) {
+  files.event = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  files.epoll = Fd(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event interest{};
+  interest.events = EPOLLIN;
+  if (!files.event || !files.epoll ||
+      epoll_ctl(files.epoll.get(), EPOLL_CTL_ADD, files.event.get(), &interest) != 0) {
+    throw errnoError("pipe-failed", "make an epoll for workers");
+  }
+}
+
+GroupFiles makeFiles(Type::Reader type, uint32_t size) {
+  GroupFiles files;
+  for (uint32_t position = 0; usesPipes(type) && position < size; position++) addPipe(files);
+  if (type.isEpollStorm()) addEpoll(files);
+  return files;
+}
+
 }  // namespace
 
-WorkGroup::WorkGroup(rpc::WorkType::Reader type, uint32_t workers)
-    : type_(type), workers_(workers), pageMemory_(sharedMemory(workers * sizeof(WorkerPage))) {
+WorkGroup::WorkGroup(Type::Reader type, uint32_t workers, Surroundings surroundings)
+    : type_(type),
+      workers_(workers),
+      size_(workGroupSize(type)),
+      slots_(work::slotsOf(type)),
+      surroundings_(std::move(surroundings)),
+      pageMemory_(sharedMemory(workers * sizeof(WorkerPage))),
+      groupMemory_(sharedMemory(workers / size_ * groupBytes())),
+      disk_(makeDisk(type, surroundings_.scratch)) {
   pages_ = reinterpret_cast<WorkerPage*>(pageMemory_.data());
-  if (workGroupSize(type) != 2) return;
-  pairMemory_ = sharedMemory(workers / 2 * sizeof(PairPage));
-  pairs_ = reinterpret_cast<PairPage*>(pairMemory_.data());
-  for (uint32_t pair = 0; type.isPipeIo() && pair < workers / 2; pair++) pipes_.push_back(makePipes());
+  if (type.isCustom()) findCustom(type.getCustom().getName());
+  for (uint32_t number = 0; number < workers / size_; number++) {
+    files_.push_back(makeFiles(type, size_));
+    for (size_t slot = 0; slot < slots_; slot += 2) slotsOf(number)[slot] = slot / 2;
+  }
+}
+
+size_t WorkGroup::groupBytes() const {
+  const size_t bytes = sizeof(Group) + size_ * sizeof(Member) + slots_ * sizeof(uint64_t);
+  return (bytes + alignof(Group) - 1) / alignof(Group) * alignof(Group);
+}
+
+Group& WorkGroup::groupOf(uint32_t number) {
+  return *reinterpret_cast<Group*>(groupMemory_.data() + number * groupBytes());
+}
+
+Member* WorkGroup::membersOf(uint32_t number) {
+  return reinterpret_cast<Member*>(&groupOf(number) + 1);
+}
+
+std::atomic<uint64_t>* WorkGroup::slotsOf(uint32_t number) {
+  return reinterpret_cast<std::atomic<uint64_t>*>(membersOf(number) + size_);
 }
 
 void WorkGroup::run(uint32_t index, int startFd) {
   Telemetry telemetry(page(index));
+  const uint32_t number = index / size_;
+  Seat seat{
+      telemetry,       page(index),       type_,           index,          workers_,    index % size_, size_,
+      groupOf(number), membersOf(number), slotsOf(number), files_[number], disk_.get(), surroundings_};
   pollfd start = {startFd, POLLIN, 0};
   while (poll(&start, 1, -1) < 0 && errno == EINTR) continue;
   telemetry.begin();
-  work(telemetry, index);
+  loopOf(type_.which())(seat);
   telemetry.finish();
-}
-
-void WorkGroup::work(Telemetry& telemetry, uint32_t index) {
-  WorkerPage& own = page(index);
-  const uint32_t pair = index / 2, side = index % 2;
-  switch (type_.which()) {
-    case rpc::WorkType::SPIN_WAIT:
-      return spinWait(telemetry, own, type_.getSpinWait());
-    case rpc::WorkType::YIELD_HEAVY:
-      return yieldHeavy(telemetry);
-    case rpc::WorkType::BURSTY:
-      return bursty(telemetry, own, type_.getBursty());
-    case rpc::WorkType::FUTEX_PING_PONG:
-      return futexPingPong(telemetry, own, pairs_[pair], side, type_.getFutexPingPong());
-    case rpc::WorkType::PIPE_IO:
-      return pipeIo(telemetry, own, pairs_[pair], pipes_[pair], side, type_.getPipeIo());
-  }
 }
 
 void WorkGroup::stop(uint32_t index) {

@@ -1,147 +1,15 @@
 #include "guest/work/group.h"
 
-#include <capnp/message.h>
-#include <gtest/gtest.h>
 #include <sched.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <functional>
+#include <csignal>
 
-#include "protocol/fd.h"
+#include "guest/work/custom.h"
+#include "guest/work/test_crew.h"
+#include "protocol/error.h"
 
 namespace ktstr::work {
 namespace {
-
-using Setup = std::function<void(rpc::WorkType::Builder)>;
-
-// Real workers of one group in real processes.
-class Crew {
- public:
-  Crew(const Setup& setup, uint32_t workers) {
-    auto type = message_.initRoot<rpc::WorkType>();
-    setup(type);
-    group_ = std::make_unique<WorkGroup>(type.asReader(), workers);
-    start_ = Fd(eventfd(0, EFD_CLOEXEC));
-    for (uint32_t index = 0; index < workers; index++) {
-      const pid_t child = fork();
-      if (child == 0) {
-        group_->run(index, start_.get());
-        _exit(0);
-      }
-      pids_.push_back(child);
-    }
-  }
-  ~Crew() {
-    for (const pid_t pid : pids_) kill(pid, SIGKILL);
-    while (wait(nullptr) > 0) continue;
-  }
-
-  void go() {
-    for (uint32_t index = 0; index < group_->workers(); index++) page(index).goNs = monotonicNs();
-    EXPECT_EQ(eventfd_write(start_.get(), 1), 0);
-  }
-  // Lets them work until each has finished `iterations`; false: one did not in 20 s.
-  bool reach(uint64_t iterations) {
-    const uint64_t deadline = monotonicNs() + 20'000'000'000;
-    for (uint32_t index = 0; index < group_->workers();) {
-      if (page(index).iterations.load() >= iterations)
-        index++;
-      else if (monotonicNs() > deadline)
-        return false;
-      else
-        usleep(1000);
-    }
-    return true;
-  }
-  // Tells all to stop and returns how long the slowest took.
-  uint64_t stop() {
-    const uint64_t begin = monotonicNs();
-    for (uint32_t index = 0; index < group_->workers(); index++) group_->stop(index);
-    for (const pid_t pid : pids_) {
-      int status = -1;
-      EXPECT_EQ(waitpid(pid, &status, 0), pid);
-      EXPECT_EQ(status, 0);
-    }
-    pids_.clear();
-    return monotonicNs() - begin;
-  }
-  WorkerPage& page(uint32_t index) { return group_->page(index); }
-  const std::vector<pid_t>& pids() const { return pids_; }
-
- private:
-  capnp::MallocMessageBuilder message_;
-  std::unique_ptr<WorkGroup> group_;
-  Fd start_;
-  std::vector<pid_t> pids_;
-};
-
-uint64_t histogramSum(const WorkerPage& page) {
-  uint64_t sum = 0;
-  for (size_t bucket = 0; bucket < Histogram::buckets; bucket++) sum += page.wakeLatency.count(bucket);
-  return sum;
-}
-
-bool sawAnyCpu(const WorkerPage& page) {
-  for (const auto& word : page.cpusSeen) {
-    if (word.load() != 0) return true;
-  }
-  return false;
-}
-
-struct Case {
-  const char* name;
-  Setup setup;
-  uint32_t workers;
-  uint64_t unitsPerIteration;  // 0: not fixed
-  bool wakes;
-};
-
-class WorkTest : public ::testing::TestWithParam<Case> {};
-
-TEST_P(WorkTest, WorksMeasuresAndStops) {
-  Crew crew(GetParam().setup, GetParam().workers);
-  crew.go();
-  ASSERT_TRUE(crew.reach(20));
-  EXPECT_LT(crew.stop(), 1'000'000'000U);
-  uint64_t wakes = 0;
-  for (uint32_t index = 0; index < GetParam().workers; index++) {
-    const WorkerPage& page = crew.page(index);
-    EXPECT_EQ(page.finished.load(), 1U);
-    EXPECT_EQ(page.blocked.load(), 0U);
-    if (GetParam().unitsPerIteration > 0) {
-      EXPECT_EQ(page.workUnits.load(), page.iterations.load() * GetParam().unitsPerIteration);
-    }
-    EXPECT_GT(page.workUnits.load(), 0U);
-    EXPECT_GT(page.cpuNs.load(), 0U);
-    EXPECT_GT(page.endNs.load(), page.goNs.load());
-    EXPECT_LE(page.cpuNs.load(), page.endNs.load() - page.goNs.load() + 100'000'000);
-    EXPECT_GT(page.maxGapNs.load(), 0U);
-    EXPECT_LE(page.maxGapNs.load(), page.endNs.load() - page.goNs.load());
-    EXPECT_TRUE(sawAnyCpu(page));
-    EXPECT_EQ(histogramSum(page), page.wakeSamples.load());
-    wakes += page.wakeSamples.load();
-  }
-  EXPECT_EQ(wakes > 0, GetParam().wakes);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    AllTypes, WorkTest,
-    ::testing::Values(
-        Case{"spinWait", [](auto type) { type.initSpinWait().setSpinIters(2048); }, 2, 2048, false},
-        Case{"yieldHeavy", [](auto type) { type.setYieldHeavy(); }, 2, 1, false},
-        Case{"bursty",
-             [](auto type) {
-               auto bursty = type.initBursty();
-               bursty.setBurstUs(500);
-               bursty.setSleepUs(1000);
-             },
-             2, 0, true},
-        Case{"futexPingPong", [](auto type) { type.initFutexPingPong().setSpinIters(256); }, 4, 256, true},
-        Case{"pipeIo", [](auto type) { type.initPipeIo().setBurstIters(256); }, 4, 256, true}),
-    [](const auto& each) { return each.param.name; });
 
 TEST(WorkGroupTest, CpuSeenIsTheOneItIsPinnedTo) {
   cpu_set_t allowed;
@@ -150,7 +18,7 @@ TEST(WorkGroupTest, CpuSeenIsTheOneItIsPinnedTo) {
   for (uint32_t cpu = 0; cpu < maxCpus; cpu++) {
     if (CPU_ISSET(cpu, &allowed)) last = cpu;
   }
-  Crew crew([](auto type) { type.initSpinWait().setSpinIters(1024); }, 1);
+  Crew crew(R"({"spinWait":{"spinIters":1024}})", 1);
   cpu_set_t one;
   CPU_ZERO(&one);
   CPU_SET(last, &one);
@@ -166,18 +34,17 @@ TEST(WorkGroupTest, CpuSeenIsTheOneItIsPinnedTo) {
 }
 
 TEST(WorkGroupTest, LongSpinAndLongSleepEndWhenTold) {
-  Crew spinner([](auto type) { type.initSpinWait().setSpinIters(UINT32_MAX); }, 1);
+  Crew spinner(R"({"spinWait":{"spinIters":4294967295}})", 1);
   spinner.go();
   EXPECT_LT(spinner.stop(), 1'000'000'000U);
-  Crew sleeper([](auto type) { type.initBursty().setBurstUs(1), type.getBursty().setSleepUs(UINT32_MAX); },
-               1);
+  Crew sleeper(R"({"bursty":{"burstUs":1,"sleepUs":4294967295}})", 1);
   sleeper.go();
   ASSERT_TRUE(sleeper.reach(1));
   EXPECT_LT(sleeper.stop(), 1'000'000'000U);
 }
 
 TEST(WorkGroupTest, CountersSurviveACrash) {
-  Crew crew([](auto type) { type.initSpinWait().setSpinIters(1024); }, 1);
+  Crew crew(R"({"spinWait":{"spinIters":1024}})", 1);
   crew.go();
   ASSERT_TRUE(crew.reach(5));
   ASSERT_EQ(kill(crew.pids()[0], SIGABRT), 0);
@@ -189,7 +56,7 @@ TEST(WorkGroupTest, CountersSurviveACrash) {
 }
 
 TEST(WorkGroupTest, TimeBeforeTheStartIsNoGapAndTheStartDelayIs) {
-  Crew crew([](auto type) { type.initSpinWait().setSpinIters(1024); }, 1);
+  Crew crew(R"({"spinWait":{"spinIters":1024}})", 1);
   usleep(300'000);
   crew.go();
   ASSERT_TRUE(crew.reach(1));
@@ -200,7 +67,7 @@ TEST(WorkGroupTest, TimeBeforeTheStartIsNoGapAndTheStartDelayIs) {
 
 // A suspended worker wants to run: that is a gap. A partner that waits for it does not.
 TEST(WorkGroupTest, GapIsOnlyTimeInWhichTheWorkerWantedToRun) {
-  Crew crew([](auto type) { type.initFutexPingPong().setSpinIters(256); }, 2);
+  Crew crew(R"({"futexPingPong":{"spinIters":256}})", 2);
   crew.go();
   ASSERT_TRUE(crew.reach(5));
   ASSERT_EQ(kill(crew.pids()[0], SIGSTOP), 0);
@@ -210,6 +77,65 @@ TEST(WorkGroupTest, GapIsOnlyTimeInWhichTheWorkerWantedToRun) {
   crew.stop();
   EXPECT_GE(crew.page(0).maxGapNs.load(), 300'000'000U);
   EXPECT_LT(crew.page(1).maxGapNs.load(), crew.page(0).maxGapNs.load());
+}
+
+// One thread's fault ends the process; whose it was is known.
+TEST(WorkGroupTest, CrashOfAThreadIsItsOwn) {
+  registerCustom("crash", [](Seat& seat) {
+    while (!seat.stopping()) {
+      seat.telemetry.iteration(1);
+      seat.spin(1024);
+      if (seat.index == 1) raise(SIGSEGV);
+    }
+  });
+  Crew crew(R"({"custom":{"name":"crash"}})", 3, true);
+  crew.go();
+  int status = 0;
+  ASSERT_EQ(waitpid(crew.pids()[0], &status, 0), crew.pids()[0]);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGSEGV);
+  EXPECT_EQ(crew.page(0).crashSignal.load(), 0U);
+  EXPECT_EQ(crew.page(1).crashSignal.load(), static_cast<uint32_t>(SIGSEGV));
+  EXPECT_EQ(crew.page(1).iterations.load(), 1U);
+  EXPECT_EQ(crew.page(2).crashSignal.load(), 0U);
+}
+
+TEST(WorkGroupTest, CustomFunctionsAreKnownByName) {
+  registerCustom("count", [](Seat& seat) {
+    while (!seat.stopping()) {
+      seat.spin(64);
+      seat.telemetry.event();
+      seat.telemetry.iteration(64);
+    }
+  });
+  Crew crew(R"({"custom":{"name":"count"}})", 2);
+  crew.go();
+  ASSERT_TRUE(crew.reach(20));
+  crew.stop();
+  EXPECT_GE(crew.page(1).events.load(), 20U);
+  EXPECT_THROW(registerCustom("count", [](Seat&) {}), Error);
+  try {
+    Crew unknown(R"({"custom":{"name":"nope"}})", 1);
+    ADD_FAILURE() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.name(), "custom-unknown");
+    EXPECT_NE(error.message().find("\"nope\""), std::string::npos) << error.message();
+    EXPECT_NE(error.message().find("count"), std::string::npos) << error.message();
+  }
+}
+
+TEST(WorkGroupTest, WhatTheKernelRefusesIsAnError) {
+  registerCustom("refused", [](Seat& seat) {
+    EXPECT_FALSE(seat.setPolicy(SCHED_FIFO, 1000));
+    seat.telemetry.iteration(1);
+  });
+  Crew crew(R"({"custom":{"name":"refused"}})", 1);
+  crew.go();
+  ASSERT_TRUE(crew.reach(1));
+  crew.stop();
+  EXPECT_EQ(crew.page(0).errors.load(), 1U);
+  EXPECT_EQ(crew.page(0).lastErrno.load(), static_cast<uint32_t>(EINVAL));
+  EXPECT_STREQ(crew.page(0).lastErrorCall, "sched_setscheduler");
 }
 
 }  // namespace

@@ -2,9 +2,14 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "protocol/fd.h"
 #include "protocol/file.h"
@@ -19,18 +24,17 @@ void raise(std::atomic<T>& counter, T by) {
   counter.store(counter.load(relaxed) + by, relaxed);
 }
 
-}  // namespace
-
-void spin(const WorkerPage& page, uint64_t iterations) {
-  volatile uint64_t unit = 0;
-  for (uint64_t i = 1; i <= iterations; i++) {
-    unit = unit + 1;
-    __builtin_ia32_pause();
-    if (i % 1024 == 0 && page.stop.load(relaxed) != 0) return;
-  }
+void copyText(char* to, size_t size, const char* from) {
+  const size_t length = std::min(strlen(from), size - 1);
+  memcpy(to, from, length);
+  memset(to + length, 0, size - length);
 }
 
-Telemetry::Telemetry(WorkerPage& page) : page_(page), before_(measure()) {}
+}  // namespace
+
+Telemetry::Telemetry(WorkerPage& page) : page_(page), before_(measure()) {
+  page_.tid.store(static_cast<uint32_t>(gettid()), std::memory_order_release);
+}
 
 Telemetry::Baseline Telemetry::measure() {
   Baseline now;
@@ -38,10 +42,12 @@ Telemetry::Baseline Telemetry::measure() {
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
   now.cpuNs = static_cast<uint64_t>(cpu.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(cpu.tv_nsec);
   rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
+  getrusage(RUSAGE_THREAD, &usage);
   now.voluntary = static_cast<uint64_t>(usage.ru_nvcsw);
   now.involuntary = static_cast<uint64_t>(usage.ru_nivcsw);
-  if (const auto line = readFileIfThere("/proc/self/schedstat")) {
+  now.minorFaults = static_cast<uint64_t>(usage.ru_minflt);
+  now.majorFaults = static_cast<uint64_t>(usage.ru_majflt);
+  if (const auto line = readFileIfThere("/proc/thread-self/schedstat")) {
     unsigned long long onCpu = 0, delay = 0, slices = 0;
     if (sscanf(line->c_str(), "%llu %llu %llu", &onCpu, &delay, &slices) == 3) {
       now.runDelayNs = delay;
@@ -49,7 +55,23 @@ Telemetry::Baseline Telemetry::measure() {
       now.delayValid = true;
     }
   }
+  readSched(now);
   return now;
+}
+
+// Lines "name   :   value" (kernel/sched/debug.c, proc_sched_show_task).
+void Telemetry::readSched(Baseline& now) {
+  const std::string text = readFileIfThere("/proc/thread-self/sched").value_or("");
+  const auto value = [&](const char* name, uint64_t& to) {
+    const size_t line = text.find(name);
+    unsigned long long number = 0;
+    if (line == std::string::npos || sscanf(text.c_str() + line + strlen(name), " : %llu", &number) != 1)
+      return false;
+    to = number;
+    return true;
+  };
+  now.migrationsValid = value("\nse.nr_migrations", now.migrations);
+  value("\nnuma_pages_migrated", now.numaPagesMigrated);
 }
 
 void Telemetry::begin() {
@@ -112,6 +134,49 @@ void Telemetry::rearm() {
   page_.blocked.store(0, relaxed);
 }
 
+void Telemetry::operation(uint64_t ns) {
+  page_.opDuration.add(ns);
+  raise<uint64_t>(page_.opSamples, 1);
+}
+
+void Telemetry::timedIteration(uint64_t units) {
+  const uint64_t begin = last_;
+  iteration(units);
+  operation(last_ - begin);
+}
+
+void Telemetry::event(uint64_t count) {
+  raise(page_.events, count);
+}
+
+void Telemetry::error(const char* call) {
+  const int number = errno;
+  copyText(page_.lastErrorCall, sizeof page_.lastErrorCall, call);
+  page_.lastErrno.store(static_cast<uint32_t>(number), relaxed);
+  raise<uint64_t>(page_.errors, 1);
+}
+
+void Telemetry::detail(const char* how) {
+  copyText(page_.detail, sizeof page_.detail, how);
+}
+
+void Telemetry::countPages(void* memory, size_t bytes) {
+  constexpr size_t pageSize = 4096, batch = 1024;
+  void* addresses[batch];
+  int nodes[batch];
+  for (size_t done = 0; done < bytes;) {
+    size_t count = 0;
+    for (; count < batch && done < bytes; done += pageSize)
+      addresses[count++] = static_cast<char*>(memory) + done;
+    // Without target nodes it only says where they are (man 2 move_pages); a page that is not there: -ENOENT.
+    if (syscall(SYS_move_pages, 0, count, addresses, nullptr, nodes, 0) != 0) return error("move_pages");
+    for (size_t i = 0; i < count; i++) {
+      if (nodes[i] >= 0 && static_cast<uint32_t>(nodes[i]) < maxNumaNodes)
+        raise<uint64_t>(page_.numaPages[nodes[i]], 1);
+    }
+  }
+}
+
 void Telemetry::finish() {
   checkpoint();
   const Baseline now = measure();
@@ -122,6 +187,11 @@ void Telemetry::finish() {
   page_.runDelayValid.store(before_.delayValid && now.delayValid, relaxed);
   page_.voluntarySwitches.store(now.voluntary - before_.voluntary, relaxed);
   page_.involuntarySwitches.store(now.involuntary - before_.involuntary, relaxed);
+  page_.minorFaults.store(now.minorFaults - before_.minorFaults, relaxed);
+  page_.majorFaults.store(now.majorFaults - before_.majorFaults, relaxed);
+  page_.kernelMigrations.store(now.migrations - before_.migrations, relaxed);
+  page_.kernelMigrationsValid.store(before_.migrationsValid && now.migrationsValid, relaxed);
+  page_.numaPagesMigrated.store(now.numaPagesMigrated - before_.numaPagesMigrated, relaxed);
   page_.finished.store(1, std::memory_order_release);
 }
 

@@ -10,9 +10,11 @@
 namespace ktstr::work {
 
 inline constexpr uint32_t maxCpus = 512;
+inline constexpr uint32_t maxNumaNodes = 64;
 
-// One per worker, MAP_SHARED and zeroed before the fork. The agent writes `stop` and `goNs`, the worker the
-// rest; all relaxed, read by the agent after the worker has ended (or while it runs, for a look).
+// One per worker, which is a process or a thread; MAP_SHARED and zeroed before the fork. The agent writes
+// `stop` and `goNs`, the worker the rest; all relaxed, read by the agent after the worker has ended (or while
+// it runs, for a look).
 struct WorkerPage {
   std::atomic<uint32_t> stop;      // a futex word: 1 = finish
   std::atomic<uint32_t> finished;  // 1 = the worker ended by itself and all fields are final
@@ -36,13 +38,29 @@ struct WorkerPage {
   std::atomic<uint64_t> wakeSamples;
   std::atomic<uint64_t> cpusSeen[maxCpus / 64];
   Histogram wakeLatency;
+  Histogram opDuration;
+  std::atomic<uint64_t> opSamples;
+  std::atomic<uint64_t> events;
+  std::atomic<uint64_t> errors;
+  std::atomic<uint32_t> lastErrno;
+  std::atomic<uint32_t> tid;          // 0: its thread has not begun
+  std::atomic<uint32_t> crashSignal;  // what it got while it ran as a thread (carrier.h)
+  std::atomic<uint64_t> minorFaults;
+  std::atomic<uint64_t> majorFaults;
+  std::atomic<uint64_t> kernelMigrations;
+  std::atomic<uint32_t> kernelMigrationsValid;
+  std::atomic<uint64_t> numaPagesMigrated;
+  std::atomic<uint64_t> numaPages[maxNumaNodes];
+  char lastErrorCall[32];  // NUL-terminated by the worker; the agent reads it bounded
+  char detail[64];         // the same
 };
 
 // The worker's side of its page. A *gap* is time in which the worker wanted to run and made no progress:
 // between two checkpoints for work that spins, and from the moment it became runnable (its partner's call,
 // the end of its sleep) to the moment it ran for work that blocks. Time in a voluntary wait is never part of
-// a gap. Clock and CPU are read at every checkpoint (vDSO and rseq, no system call), so migrations are exact
-// as far as checkpoints are apart.
+// a gap. Clock and CPU are read at every checkpoint (vDSO and rseq, no system call), so no migration that
+// lasts from one to the next is missed; the kernel's own count, read at the beginning and the end, has them
+// all.
 class Telemetry {
  public:
   // Reads the baselines of CPU time, run delay and switches. Before the worker waits for its start, so that
@@ -67,15 +85,30 @@ class Telemetry {
   void resume(uint64_t runnableSinceNs);
   void rearm();
 
+  // One operation of the kind that the work type names took so long (WorkerReport.opDuration).
+  void operation(uint64_t ns);
+  // As iteration(); the time since the last checkpoint is the operation.
+  void timedIteration(uint64_t units);
+  // WorkerReport.events.
+  void event(uint64_t count = 1);
+  // `call` failed with errno.
+  void error(const char* call);
+  // How the work is done, where there is a choice. The last one counts.
+  void detail(const char* how);
+  // Where the pages of this memory are now; those never touched are nowhere. Adds up.
+  void countPages(void* memory, size_t bytes);
+
   // The work loop has ended: final values.
   void finish();
 
  private:
   struct Baseline {
     uint64_t cpuNs = 0, runDelayNs = 0, timeslices = 0, voluntary = 0, involuntary = 0;
-    bool delayValid = false;
+    uint64_t minorFaults = 0, majorFaults = 0, migrations = 0, numaPagesMigrated = 0;
+    bool delayValid = false, migrationsValid = false;
   };
   static Baseline measure();
+  static void readSched(Baseline& now);
   void noteCpu();
   void noteGap(uint64_t gap, uint64_t now);
 
@@ -84,9 +117,5 @@ class Telemetry {
   uint64_t last_ = 0;
   uint32_t cpu_ = UINT32_MAX;
 };
-
-// `iterations` rounds of a pause hint and a counter that cannot be optimised away; looks at the stop word
-// every 1024.
-void spin(const WorkerPage& page, uint64_t iterations);
 
 }  // namespace ktstr::work

@@ -1,0 +1,21 @@
+// Arithmetic without memory or system calls: four independent chains of multiplications, so that a core does
+// several at once.
+#pragma once
+
+#include <cstdint>
+
+#include "protocol/work_type.capnp.h"
+
+namespace ktstr::work {
+
+// A chain of multiplications of some width, and its name: "scalar", "vec128", "vec256", "vec512", "amx".
+struct Multiplier {
+  const char* name;
+  void (*run)(uint64_t steps);
+};
+
+// The one asked for, or the widest below it that this CPU has. Amx only where it is asked for and the kernel
+// lets this process use it.
+Multiplier multiplier(rpc::AluWidth width);
+
+}  // namespace ktstr::work
