@@ -4,8 +4,9 @@
 libraries += scenario work agent
 programs += ktstr-guest
 
-scenario.sources := guest/scenario/validate.cc guest/scenario/cpusets.cc guest/scenario/work_types.cc \
-  guest/scenario/work_rules.cc
+scenario.sources := guest/scenario/validate.cc guest/scenario/walk.cc guest/scenario/walk_ops.cc \
+  guest/scenario/cgroup_model.cc guest/scenario/checks.cc guest/scenario/cpusets.cc guest/scenario/affinity.cc \
+  guest/scenario/programs.cc guest/scenario/work_types.cc guest/scenario/work_rules.cc
 scenario.needs := topology protocol
 scenario.tests := guest/scenario/validate_test.cc guest/scenario/work_types_test.cc
 scenario.test_needs := json
@@ -18,7 +19,8 @@ work.needs := scenario topology protocol
 work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc
 work.test_needs := json
 
-agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/supervisor.cc guest/agent/workers.cc \
+agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/operations.cc guest/agent/stage.cc \
+  guest/agent/supervisor.cc guest/agent/workers.cc guest/agent/worker_setup.cc guest/agent/payloads.cc guest/agent/program.cc \
   guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
   guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc
 agent.needs := work scenario topology protocol

@@ -81,6 +81,14 @@ constexpr FailureKind failureKinds[] = {
     {rpc::GuestFailureName::ORDERS_INVALID, "guest-orders-invalid", Outcome::INFRASTRUCTURE, ourFault},
     {rpc::GuestFailureName::SPAWN_FAILED, "guest-spawn-failed", Outcome::INFRASTRUCTURE,
      "the guest could not start a worker: give --memory more, or use fewer workers"},
+    {rpc::GuestFailureName::WORKER_SETUP_FAILED, "worker-setup-failed", Outcome::INFRASTRUCTURE,
+     "the kernel refused a setting that the scenario asks for: use another kernel, or leave the setting out"},
+    {rpc::GuestFailureName::PAYLOAD_FAILED, "payload-failed", Outcome::FAIL,
+     "its output is in the record's payloads; payload.exitCode says which end is the right one"},
+    {rpc::GuestFailureName::SCHEDULER_NOT_DETACHED, "scheduler-not-detached", Outcome::FAIL,
+     "it must leave when it gets SIGINT, and its sched_ext_ops with it: does something else hold them?"},
+    {rpc::GuestFailureName::TEARDOWN_INCOMPLETE, "teardown-incomplete", Outcome::FAIL,
+     "somebody left a task or a cgroup behind: a payload that starts a daemon has to end it"},
     {rpc::GuestFailureName::INTERNAL, "guest-internal", Outcome::INFRASTRUCTURE, ourFault},
 };
 
@@ -99,12 +107,6 @@ Finding failureFinding(rpc::GuestFailureName failure, std::string message) {
   finding.message = std::move(message);
   finding.hint = kind.hint;
   return finding;
-}
-
-std::string stepName(const Evidence& evidence, uint32_t step) {
-  const auto steps = evidence.scenario.getSteps();
-  if (step < steps.size() && steps[step].getName().size() > 0) return steps[step].getName();
-  return text("step ", step);
 }
 
 // Blames the host if it is to be blamed for a wait of this length.
@@ -278,7 +280,7 @@ void judgeFailures(const Evidence& evidence, const GuestStory& story, Findings& 
     if (finding.message.empty()) finding.message = "the guest gave no details";
     finding.cgroup = cleanText(failure.getCgroup().cStr());
     finding.worker = cleanText(failure.getWorker().cStr());
-    if (!finding.cgroup.empty()) finding.step = stepName(evidence, failure.getStep());
+    if (!finding.cgroup.empty()) finding.step = stepNameOf(evidence.scenario, failure.getStep());
     if (finding.name.starts_with("sched")) finding.evidence = schedulerEvidence(evidence, story);
     findings.add(std::move(finding));
   }
@@ -355,7 +357,6 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
         break;
       case rpc::GuestEvent::SCHEDULER_ATTACHED:
         story.schedulerAttached = true;
-        story.opsName = cleanText(event.getSchedulerAttached().getOpsName().cStr());
         break;
       case rpc::GuestEvent::SCHEDULER_EXITED: {
         const auto exit = event.getSchedulerExited();
@@ -375,6 +376,7 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
         break;
       case rpc::GuestEvent::SCENARIO_ENDED:
         story.scenarioEnded = true;
+        story.scenarioEndNs = event.getAtNs();
         break;
       case rpc::GuestEvent::FAILURE:
         story.failures.push_back(event.getFailure());
@@ -388,6 +390,7 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
     }
   }
   story.schedulerLog = cleanText(log);
+  story.attached = attachedTimes(events);
   return story;
 }
 

@@ -160,25 +160,54 @@ void addContradiction(Findings& findings, std::string message) {
        "one of the two is wrong: compare events.jsonl (the guest) with samples.jsonl (the monitor)"});
 }
 
+constexpr uint64_t visibleNs = 1'000'000'000;  // ten samples at the monitor's usual period
+
+// How long a scheduler was attached while the scenario ran; a time that did not end lasts.
+uint64_t attachedNs(const AttachedTime& time, const GuestStory& story) {
+  const uint64_t from = std::max(time.fromNs, story.scenarioStartNs);
+  const uint64_t to = time.toNs ? *time.toNs : UINT64_MAX;
+  return to > from ? to - from : 0;
+}
+
+bool longEnough(const GuestStory& story) {
+  return std::any_of(story.attached.begin(), story.attached.end(),
+                     [&](const AttachedTime& time) { return attachedNs(time, story) >= visibleNs; });
+}
+
+// One that was attached long enough to be seen, and is not among the names.
+const AttachedTime* unseenBy(const std::vector<std::string>& names, const GuestStory& story) {
+  for (const AttachedTime& time : story.attached) {
+    const bool seen = std::find(names.begin(), names.end(), time.opsName) != names.end();
+    if (!seen && attachedNs(time, story) >= visibleNs) return &time;
+  }
+  return nullptr;
+}
+
+// One scheduler, from before the scenario to its end.
+bool allTheTime(const GuestStory& story) {
+  const auto& times = story.attached;
+  return times.size() == 1 && times[0].fromNs <= story.scenarioStartNs &&
+         (!times[0].toNs || !times[0].ordered || *times[0].toNs >= story.scenarioEndNs);
+}
+
 void judgeAgreement(const Evidence& evidence, const GuestStory& story, Findings& findings) {
   const MonitorEvidence& seen = evidence.monitor;
   const auto& names = seen.opsNames;
   const std::string readable = text(seen.scxReadableSamples, " samples");
-  if (evidence.scheduler.empty()) {
+  if (evidence.scheduler.empty() && story.attached.empty()) {
     if (seen.scxEnabledSamples > 0) {
       addContradiction(findings,
                        text("the run was to be under EEVDF, but the monitor saw sched_ext enabled in ",
                             seen.scxEnabledSamples, " of ", readable));
     }
-  } else if (seen.scxEnabledSamples == 0) {
+  } else if (seen.scxEnabledSamples == 0 && longEnough(story)) {
     addContradiction(findings,
-                     text("the guest says that ", evidence.scheduler,
+                     text("the guest says that ", schedulerName(evidence),
                           " was attached, but the monitor saw sched_ext enabled in none of ", readable));
-  } else if (!story.opsName.empty() && !names.empty() &&
-             std::find(names.begin(), names.end(), story.opsName) == names.end()) {
-    addContradiction(findings, text("the guest says that \"", story.opsName,
+  } else if (const AttachedTime* unseen = unseenBy(names, story); unseen != nullptr && !names.empty()) {
+    addContradiction(findings, text("the guest says that \"", unseen->opsName,
                                     "\" was attached, but the monitor saw \"", names.front(), "\""));
-  } else if (seen.scxLostRun >= evidence.limits.sustainedSamples) {
+  } else if (allTheTime(story) && seen.scxLostRun >= evidence.limits.sustainedSamples) {
     addContradiction(findings, text("the guest says that ", evidence.scheduler,
                                     " ran all the time, but the monitor saw sched_ext off in ",
                                     seen.scxLostRun, " consecutive samples"));

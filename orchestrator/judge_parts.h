@@ -6,18 +6,19 @@
 #include <vector>
 
 #include "orchestrator/judge.h"
+#include "orchestrator/schedulers.h"
 
 namespace ktstr {
 
 // The guest's events, boiled down. Texts are clean.
 struct GuestStory {
   bool ready = false;
-  bool schedulerAttached = false;
-  std::string opsName;
+  bool schedulerAttached = false;  // at any time
+  std::vector<AttachedTime> attached;
   bool schedulerEnded = false;  // by itself
   std::string schedulerEnd;     // "exit code 1", "SIGSEGV"
   bool scenarioStarted = false, scenarioEnded = false, done = false;
-  uint64_t scenarioStartNs = 0;
+  uint64_t scenarioStartNs = 0, scenarioEndNs = 0;
   uint64_t dropped = 0;
   std::vector<rpc::GuestFailure::Reader> failures;
   std::string schedulerLog;  // its last lines

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "guest/topology.h"
+#include "orchestrator/frozen.h"
 #include "orchestrator/judge_parts.h"
 #include "protocol/text.h"
 
@@ -37,8 +38,14 @@ double milliseconds(uint64_t nanoseconds) {
 // The checks of one group. Findings name the worker as "work[index]".
 class GroupJudge {
  public:
-  GroupJudge(const Evidence& evidence, const GuestStory& story, const GroupFigures& group, Findings& findings)
-      : evidence_(evidence), limits_(evidence.limits), story_(story), group_(group), findings_(findings) {}
+  GroupJudge(const Evidence& evidence, const GuestStory& story, const FrozenTimes& frozen,
+             const GroupFigures& group, Findings& findings)
+      : evidence_(evidence),
+        limits_(evidence.limits),
+        story_(story),
+        frozen_(frozen),
+        group_(group),
+        findings_(findings) {}
 
   void judge(bool explained) {
     judgeCount(explained);
@@ -98,6 +105,7 @@ class GroupJudge {
     if (!clean(report)) return judgeExit(report);
     judgeIsolation(report);
     if (starved(report) && limits_.notStarved) {
+      if (frozenNs(report, report.getWallNs()) >= report.getWallNs() / 10 * 9) return;
       Finding finding =
           about(report, "worker-starved",
                 text("did not finish one unit of work in ", formatMs(milliseconds(report.getWallNs())),
@@ -172,8 +180,15 @@ class GroupJudge {
     return hostLack(evidence_.monitor.starved, window);
   }
 
+  // How much of the last `lengthNs` before its longest gap's end the worker was frozen by the scenario
+  // itself.
+  uint64_t frozenNs(rpc::WorkerReport::Reader report, uint64_t lengthNs) const {
+    const uint64_t end = report.getMaxGapAtNs();
+    return frozen_.frozenNs(report.getCgroup(), end - std::min(end, lengthNs), end);
+  }
+
   void judgeGap(rpc::WorkerReport::Reader report) {
-    const double gapMs = milliseconds(report.getMaxGapNs());
+    const double gapMs = milliseconds(report.getMaxGapNs() - frozenNs(report, report.getMaxGapNs()));
     if (gapMs <= limits_.maxGapMs) return;
     std::string message = text("made no progress for ", formatMs(gapMs), " (limit ",
                                formatMs(limits_.maxGapMs), "), until it ran on CPU ", report.getMaxGapCpu());
@@ -283,6 +298,7 @@ class GroupJudge {
   const Evidence& evidence_;
   const Limits& limits_;
   const GuestStory& story_;
+  const FrozenTimes& frozen_;
   const GroupFigures& group_;
   Findings& findings_;
 };
@@ -324,7 +340,10 @@ void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explai
   explained = explained || std::any_of(story.failures.begin(), story.failures.end(), isWorkers);
   const auto reports = workerReports(evidence.events);
   const auto groups = groupReports(evidence.scenario, reports);
-  for (const GroupFigures& group : groups) GroupJudge(evidence, story, group, findings).judge(explained);
+  const FrozenTimes frozen(evidence.scenario, evidence.events);
+  for (const GroupFigures& group : groups) {
+    GroupJudge(evidence, story, frozen, group, findings).judge(explained);
+  }
   judgeWorkerFailures(story, reports, findings);
   const auto measures = [](const GroupFigures& group) { return group.hasWakeLatency; };
   if (evidence.limits.maxP99WakeLatencyUs && std::none_of(groups.begin(), groups.end(), measures) &&

@@ -2,7 +2,8 @@ libraries += judge
 judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/cpu_sight.cc orchestrator/starvation.cc \
   orchestrator/monitor_summary.cc \
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
-  orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/record_store.cc orchestrator/render.cc \
+  orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
+  orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_text.cc orchestrator/work_type_list.cc
 judge.needs := scenario topology json protocol
 judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
@@ -16,7 +17,7 @@ libraries += orchestrator
 orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/host.cc \
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
-  orchestrator/resolve.cc orchestrator/run.cc orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc
+  orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \

@@ -1,7 +1,6 @@
 #include "orchestrator/resolve.h"
 
 #include <capnp/serialize.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "guest/scenario/validate.h"
@@ -18,23 +17,10 @@ namespace {
 
 constexpr size_t scenarioLimit = size_t{16} << 20;
 
-std::string baseName(const std::string& path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
-// The standard output of a tool of ours, or an Error `failure` with the tool's own exit code.
-std::string outputOf(const std::string& tool, std::vector<std::string> arguments,
-                     const std::string& failure) {
-  auto [output, status] = runTool(tool, std::move(arguments));
-  if (status == 0) return output;
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(ExitCode::infrastructure);
-  throw Error(static_cast<ExitCode>(code), failure, tool + " ended with " + describeWaitStatus(status),
-              "its own message above says why");
-}
-
 }  // namespace
 
-void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario) {
+void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
+                  std::optional<bool> underScheduler) {
   std::string json;
   try {
     json = options.scenario == "-" ? readAll(STDIN_FILENO, scenarioLimit)
@@ -45,63 +31,62 @@ void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario) {
   }
   fromJson(json, scenario);
   if (options.durationMs) scenario.setDurationMs(*options.durationMs);
-  validateScenario(scenario.asReader(), options.topology);
+  validateScenario(scenario.asReader(), options.topology, underScheduler);
 }
 
 cache::Entry resolveKernel(const cache::Store& store, const std::string& spec) {
   const cache::KernelSpec parsed = cache::parseKernelSpec(spec);
   const auto corrupt = [](const Error& error) { log::warn(error.what()); };
   if (auto entry = cache::findKernelIfThere(store, parsed, corrupt)) return *entry;
-  outputOf("ktstr-cache", {"get", spec}, "kernel-unavailable");
+  toolOutput("ktstr-cache", {"get", spec}, "kernel-unavailable");
   return cache::findKernel(store, spec);
 }
 
-Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel) {
-  if (wanted.empty() || wanted == "eevdf") return {"eevdf", "", ""};
-  const auto facts = kernel.record().getKernel();
-  if (!facts.getHasSchedExt()) {
-    throw Error(
-        ExitCode::usage, "sched-ext-unsupported",
-        text("kernel ", facts.getRelease().cStr(), " has no sched_ext, so ", wanted, " cannot be loaded"),
-        "run without --scheduler to test EEVDF, or choose a kernel from 6.16 on, for example debian:7.3");
-  }
-  std::string path = wanted;  // with a slash: taken as it is; building the image says what is wrong with it
-  if (wanted.find('/') == std::string::npos) {
-    if (auto found = findProgram(wanted)) {
-      path = *found;
-    } else {
-      path = outputOf("ktstr-kbuild", {"path", wanted}, "scheduler-not-found");
-      while (!path.empty() && path.back() == '\n') path.pop_back();
-    }
-  }
-  return {baseName(path), path, "/ktstr/bin/" + baseName(path)};
-}
-
-CachedBase resolveImage(const cache::Store& store, const Scheduler& scheduler) {
+CachedBase resolveImage(const cache::Store& store, const Programs& programs) {
   ImageRequest request;
   request.agent = toolPath("ktstr-guest");
   request.busybox = findProgram("busybox").value_or("");
-  if (!scheduler.hostPath.empty()) request.files.push_back({scheduler.guestPath, scheduler.hostPath});
+  request.files = imageFiles(programs);
   return baseImage(store, request);
 }
 
+namespace {
+
+template <typename List>
+void copyTexts(const List& from, capnp::List<capnp::Text>::Builder to) {
+  for (uint i = 0; i < to.size(); i++) to.set(i, from[i]);
+}
+
+void fillSchedulers(const RunOptions& options, rpc::Scenario::Reader scenario, const Programs& programs,
+                    rpc::GuestOrders::Builder orders) {
+  if (!programs.underTest.hostPath.empty()) {
+    auto it = orders.initScheduler();
+    it.setPath(programs.underTest.guestPath);
+    it.setAttachTimeoutMs(options.attachTimeoutMs);
+    copyTexts(options.schedulerArgs, it.initArgs(static_cast<uint>(options.schedulerArgs.size())));
+    copyTexts(options.schedulerEnv, it.initEnv(static_cast<uint>(options.schedulerEnv.size())));
+  }
+  const auto named = scenario.getSchedulers();
+  auto list = orders.initSchedulers(named.size());
+  for (uint i = 0; i < list.size(); i++) {
+    list[i].setName(named[i].getName());
+    list[i].setPath(programs.named[i].guestPath);
+    list[i].setAttachTimeoutMs(options.attachTimeoutMs);
+    copyTexts(named[i].getArgs(), list[i].initArgs(named[i].getArgs().size()));
+  }
+}
+
+}  // namespace
+
 kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Reader scenario,
-                                  const Scheduler& scheduler, const std::string& runId) {
+                                  const Programs& programs, const std::string& runId) {
   capnp::MallocMessageBuilder message;
   auto orders = message.initRoot<rpc::GuestOrders>();
   orders.setScenario(scenario);
-  resolveCpusets(scenario, options.topology, orders);
+  resolvePlacement(scenario, options.topology, orders);
   orders.setTopology(options.topology.toString());
   orders.setRunId(runId);
-  if (!scheduler.hostPath.empty()) {
-    auto it = orders.initScheduler();
-    it.setPath(scheduler.guestPath);
-    it.setAttachTimeoutMs(options.attachTimeoutMs);
-    auto arguments = it.initArgs(static_cast<uint>(options.schedulerArgs.size()));
-    for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
-    auto environment = it.initEnv(static_cast<uint>(options.schedulerEnv.size()));
-    for (uint i = 0; i < environment.size(); i++) environment.set(i, options.schedulerEnv[i]);
-  }
+  fillSchedulers(options, scenario, programs, orders);
   return capnp::messageToFlatArray(message);
 }
 

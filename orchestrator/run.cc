@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "orchestrator/guest_record.h"
 #include "orchestrator/host.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/performance.h"
@@ -39,16 +40,34 @@ uint32_t memoryMib(const RunOptions& options) {
   return 512 + 64 * (vcpus > 8 ? vcpus - 8 : 0);
 }
 
-uint64_t totalHoldMs(rpc::Scenario::Reader scenario) {
-  double total = 0;
-  for (auto step : scenario.getSteps()) {
-    const auto hold = step.getHold();
-    total += hold.isFixedMs() ? hold.getFixedMs() : hold.getFraction() * scenario.getDurationMs();
-    for (auto op : step.getOps()) {
-      if (op.isSleepMs()) total += op.getSleepMs();
-    }
+// The longest that a step's operations may take by themselves.
+uint64_t opsMs(const RunOptions& options, capnp::List<rpc::Op>::Reader ops) {
+  constexpr uint64_t boundMs = 5'000;  // of what waits for the kernel: freezing, disabling sched_ext
+  uint64_t total = 0;
+  for (const auto op : ops) {
+    if (op.isSleepMs()) total += op.getSleepMs();
+    if (op.isWaitPayload()) total += op.getWaitPayload().getTimeoutMs();
+    if (op.isAttachScheduler() || op.isReplaceScheduler()) total += options.attachTimeoutMs;
+    if (op.isDetachScheduler() || op.isReplaceScheduler() || op.isFreezeCgroup()) total += boundMs;
   }
-  return static_cast<uint64_t>(total);
+  return total;
+}
+
+// A loop ends with the round that its time is up in.
+uint64_t stepMs(const RunOptions& options, rpc::Scenario::Reader scenario, rpc::Step::Reader step) {
+  const auto hold = step.getHold();
+  const auto share = [&](double fraction) {
+    return static_cast<uint64_t>(fraction * scenario.getDurationMs());
+  };
+  const uint64_t ops = opsMs(options, step.getOps());
+  if (hold.isLoop()) return share(hold.getLoop().getFraction()) + ops + hold.getLoop().getIntervalMs();
+  return ops + (hold.isFixedMs() ? hold.getFixedMs() : share(hold.getFraction()));
+}
+
+uint64_t totalHoldMs(const RunOptions& options, rpc::Scenario::Reader scenario) {
+  uint64_t total = opsMs(options, scenario.getBackdrop().getOps());
+  for (const auto step : scenario.getSteps()) total += stepMs(options, scenario, step);
+  return total;
 }
 
 // Emulated guests are slow and hosts are noisy: what surrounds the work gets ample room, the work itself
@@ -57,8 +76,8 @@ PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenari
   PhaseLimits limits;
   limits.kernel = options.bootTimeoutMs;
   limits.scheduler = options.attachTimeoutMs + 5'000;
-  limits.scenario += static_cast<uint32_t>(
-      std::min<uint64_t>(totalHoldMs(scenario) + 5'000 * scenario.getSteps().size(), 24 * 3'600'000));
+  limits.scenario += static_cast<uint32_t>(std::min<uint64_t>(
+      totalHoldMs(options, scenario) + 5'000 * scenario.getSteps().size(), 24 * 3'600'000));
   return limits;
 }
 
@@ -88,7 +107,7 @@ struct Plan {
   rpc::Scenario::Reader scenario;
   std::optional<cache::Entry> kernel;
   Fd kernelFile;
-  Scheduler scheduler;
+  Programs programs;
   CachedBase base;
   std::vector<CpuidLeaf> kvmCpuid;
   PerformancePlan performance;
@@ -97,15 +116,15 @@ struct Plan {
 void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
   phases.begin("resolve");
   auto scenario = plan.scenarioMessage.initRoot<rpc::Scenario>();
-  loadScenario(options, scenario);
+  loadScenario(options, scenario, isLoaded(options.scheduler));
   plan.scenario = scenario.asReader();
   const cache::Store store = cache::Store::open();
   phases.clearLine();  // the tools that run now show their own progress
   plan.kernel = resolveKernel(store, options.kernel);
   plan.kernelFile = plan.kernel->open(options.throughBzImage ? "vmlinuz" : "vmlinux");
-  plan.scheduler = resolveScheduler(options.scheduler, *plan.kernel);
+  plan.programs = resolvePrograms(options.scheduler, plan.scenario, *plan.kernel);
   phases.begin("image");
-  plan.base = resolveImage(store, plan.scheduler);
+  plan.base = resolveImage(store, plan.programs);
 }
 
 BootRequest bootRequest(const RunOptions& options, const Plan& plan, std::span<const std::byte> suffix,
@@ -133,33 +152,23 @@ void describeRun(const RunOptions& options, const Plan& plan, const PendingRecor
   record.setScenario(plan.scenario.getName());
   record.setTopology(options.topology.toString());
   record.setMemoryMib(memoryMib(options));
-  record.setScheduler(plan.scheduler.name);
+  record.setScheduler(plan.programs.underTest.name);
   record.setKernel(plan.kernel->record().getKernel());
   auto arguments = record.initSchedulerArgs(static_cast<uint>(options.schedulerArgs.size()));
   for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
 }
 
-void fillGuest(std::span<const rpc::GuestEvent::Reader> events, rpc::RunRecord::Builder record) {
-  for (const auto& event : events) {
-    if (event.isReady()) record.setGuest(event.getReady());
-    if (event.isSchedulerAttached()) record.setSchedulerOps(event.getSchedulerAttached().getOpsName());
-  }
-  const auto reports = workerReports(events);
-  auto workers = record.initWorkers(static_cast<uint>(reports.size()));
-  for (uint i = 0; i < workers.size(); i++) workers.setWithCaveats(i, reports[i]);
-}
-
 void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
               rpc::RunRecord::Builder record) {
   const auto events = session.events();
-  fillGuest(events, record);
+  fillGuest(events, plan.programs.underTest.name, record);
   const auto groups = groupReports(plan.scenario, workerReports(events));
   auto written = record.initGroups(static_cast<uint>(groups.size()));
   for (uint i = 0; i < written.size(); i++) writeGroup(groups[i], written[i]);
 
   const Evidence evidence = {plan.scenario,
                              limits,
-                             plan.scheduler.hostPath.empty() ? "" : plan.scheduler.name,
+                             plan.programs.underTest.hostPath.empty() ? "" : plan.programs.underTest.name,
                              events,
                              session.monitor(),
                              classifyConsole(session.console()),
@@ -262,8 +271,8 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   // From here on there is something to judge and to clean up: signals wait for the session.
   kj::UnixEventPort::captureSignal(SIGINT);
   kj::UnixEventPort::captureSignal(SIGTERM);
-  PendingRecord pending = RecordStore::open().begin(plan.scenario.getName().cStr(), plan.scheduler.name,
-                                                    record.getStartedUnixMs());
+  PendingRecord pending = RecordStore::open().begin(plan.scenario.getName().cStr(),
+                                                    plan.programs.underTest.name, record.getStartedUnixMs());
   describeRun(options, plan, pending, record);
   const Fd ramFile = options.keep ? openFile(pending.partialPath("ram.bin"), O_RDWR | O_CREAT, 0600) : Fd();
 
@@ -282,7 +291,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
 
   phases.begin("prepare");
   const auto suffix = makeSuffix(pending.id());
-  const auto orders = makeOrders(options, plan.scenario, plan.scheduler, pending.id());
+  const auto orders = makeOrders(options, plan.scenario, plan.programs, pending.id());
   const auto orderBytes = std::as_bytes(std::span(orders.begin(), orders.size()));
   pending.append(RecordFile::scenario, toJson(plan.scenario, {.pretty = true}) + "\n");
   const Limits limits = limitsOf(options, plan.scenario, record.getHost().getCpus());

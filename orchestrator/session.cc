@@ -137,6 +137,7 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
     case rpc::GuestEvent::READY:
       return enter(RunPhase::boot, "init", limits_.scheduler);
     case rpc::GuestEvent::SCHEDULER_STARTED:
+      if (lifecycle_.phase >= RunPhase::scenario) return;  // an operation of the scenario
       return enter(RunPhase::scheduler, "scheduler", limits_.scheduler);
     case rpc::GuestEvent::SCENARIO_STARTED:
       analysis_.beginScenario();

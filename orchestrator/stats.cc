@@ -16,33 +16,43 @@ uint64_t addSaturated(uint64_t a, uint64_t b) {
   return b > std::numeric_limits<uint64_t>::max() - a ? std::numeric_limits<uint64_t>::max() : a + b;
 }
 
-std::string stepNameOf(rpc::Scenario::Reader scenario, uint32_t step) {
-  const auto steps = scenario.getSteps();
-  if (step < steps.size() && steps[step].getName().size() > 0) return steps[step].getName();
-  return "step " + std::to_string(step);
-}
-
-std::vector<GroupFigures> declaredGroups(rpc::Scenario::Reader scenario) {
-  std::vector<GroupFigures> groups;
-  for (uint32_t step = 0; step < scenario.getSteps().size(); ++step) {
-    for (const auto cgroup : scenario.getSteps()[step].getCgroups()) {
-      for (const auto work : cgroup.getWork()) {
-        GroupFigures group;
-        group.step = step;
-        group.stepName = stepNameOf(scenario, step);
-        group.cgroup = cgroup.getName();
-        group.work = workName(work);
-        group.type = work.getType().which();
-        group.isCpuBound = cpuBound(work.getType());
-        group.hasWakeLatency = measuresWakeLatency(work.getType());
-        group.hasCpuset = !cgroup.getCpuset().isInherit();
-        group.declared = work.getWorkers();
-        groups.push_back(std::move(group));
-      }
+class Declared {
+ public:
+  explicit Declared(rpc::Scenario::Reader scenario) : scenario_(scenario) {
+    add(rpc::BACKDROP_STEP, scenario.getBackdrop().getCgroups(), scenario.getBackdrop().getOps());
+    for (uint32_t step = 0; step < scenario.getSteps().size(); ++step) {
+      add(step, scenario.getSteps()[step].getCgroups(), scenario.getSteps()[step].getOps());
     }
   }
-  return groups;
-}
+  std::vector<GroupFigures> groups;
+
+ private:
+  void add(uint32_t step, capnp::List<rpc::CgroupDef>::Reader cgroups, capnp::List<rpc::Op>::Reader ops) {
+    for (const auto cgroup : cgroups) {
+      for (const auto work : cgroup.getWork()) {
+        add(step, cgroup.getName(), work);
+        groups.back().hasCpuset = !cgroup.getCpuset().isInherit();
+      }
+    }
+    for (const auto op : ops) {
+      if (op.isSpawn()) add(step, op.getSpawn().getCgroup(), op.getSpawn().getWork());
+    }
+  }
+  void add(uint32_t step, const std::string& cgroup, rpc::WorkSpec::Reader work) {
+    GroupFigures group;
+    group.step = step;
+    group.stepName = stepNameOf(scenario_, step);
+    group.cgroup = cgroup;
+    group.work = workName(work);
+    group.type = work.getType().which();
+    group.isCpuBound = cpuBound(work.getType());
+    group.hasWakeLatency = measuresWakeLatency(work.getType());
+    group.declared = work.getWorkers();
+    groups.push_back(std::move(group));
+  }
+
+  rpc::Scenario::Reader scenario_;
+};
 
 GroupFigures& groupOf(std::vector<GroupFigures>& groups, rpc::Scenario::Reader scenario,
                       rpc::WorkerReport::Reader report) {
@@ -136,9 +146,16 @@ std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double frac
   return histogram.rbegin()->first;
 }
 
+std::string stepNameOf(rpc::Scenario::Reader scenario, uint32_t step) {
+  if (step == rpc::BACKDROP_STEP) return "backdrop";
+  const auto steps = scenario.getSteps();
+  if (step < steps.size() && steps[step].getName().size() > 0) return steps[step].getName();
+  return "step " + std::to_string(step);
+}
+
 std::vector<GroupFigures> groupReports(rpc::Scenario::Reader scenario,
                                        std::span<const rpc::WorkerReport::Reader> reports) {
-  std::vector<GroupFigures> groups = declaredGroups(scenario);
+  std::vector<GroupFigures> groups = Declared(scenario).groups;
   for (const auto& report : reports) groupOf(groups, scenario, report).reports.push_back(report);
   for (GroupFigures& group : groups) compute(group);
   return groups;

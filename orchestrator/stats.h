@@ -48,8 +48,12 @@ std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report);
 // if the histogram is empty.
 std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double fraction);
 
-// Every declared group in the scenario's order, with or without reports, then groups nobody declared.
-// The readers in the result refer to the messages of `reports`.
+// Its name, or "step 2" if it has none; "backdrop".
+std::string stepNameOf(rpc::Scenario::Reader scenario, uint32_t step);
+
+// Every declared group (also those of the backdrop, first, and of spawn operations) in the scenario's order,
+// with or without reports, then groups nobody declared. The readers in the result refer to the messages of
+// `reports`.
 std::vector<GroupFigures> groupReports(rpc::Scenario::Reader scenario,
                                        std::span<const rpc::WorkerReport::Reader> reports);
 

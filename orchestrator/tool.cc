@@ -1,6 +1,7 @@
 #include "orchestrator/tool.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "protocol/error.h"
@@ -25,6 +26,15 @@ ToolResult runTool(const std::string& name, std::vector<std::string> arguments, 
   write.reset();
   std::string output = readAll(read.get(), limit);
   return {std::move(output), child.wait()};
+}
+
+std::string toolOutput(const std::string& tool, std::vector<std::string> arguments,
+                       const std::string& failure) {
+  auto [output, status] = runTool(tool, std::move(arguments));
+  if (status == 0) return output;
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(ExitCode::infrastructure);
+  throw Error(static_cast<ExitCode>(code), failure, tool + " ended with " + describeWaitStatus(status),
+              "its own message above says why");
 }
 
 }  // namespace ktstr

@@ -21,4 +21,8 @@ struct ToolResult {
 ToolResult runTool(const std::string& name, std::vector<std::string> arguments,
                    size_t limit = size_t{1} << 20);
 
+// The standard output of a tool of ours, or an Error `failure` with the tool's own exit code.
+std::string toolOutput(const std::string& tool, std::vector<std::string> arguments,
+                       const std::string& failure);
+
 }  // namespace ktstr

@@ -43,10 +43,13 @@ std::string refusal(std::string_view json) {
 TEST(Json, ReadsAWholeScenario) {
   const std::string json =
       R"({"name":"mixed","durationMs":1500,"steps":[{"name":"s","cgroups":[{"name":"a","cpuset":{"llc":0},)"
-      R"("cpuWeight":100,"work":[{"workers":2,"type":{"bursty":{"burstUs":10,"sleepUs":20}},"nice":-5,)"
-      R"("affinity":[0,3],"cloneMode":"thread"},)"
-      R"({"workers":1,"type":{"yieldHeavy":null},"nice":0,"cloneMode":"fork"}]},)"
-      R"({"name":"b","cpuset":{"disjoint":{"index":1,"of":2}},"cpuWeight":0}],)"
+      R"("limits":{"cpuWeight":100,"cpuQuotaUs":0,"cpuPeriodUs":100000,)"
+      R"("memoryMaxBytes":0,"memoryHighBytes":0,"memoryLowBytes":0,"memorySwapMaxBytes":0,"ioWeight":0,"pidsMax":0},)"
+      R"("work":[{"workers":2,"type":{"bursty":{"burstUs":10,"sleepUs":20}},"nice":-5,)"
+      R"("affinity":{"exact":[0,3]},"cloneMode":"fork","policy":{"fifo":50},"uid":0,"gid":0,"numaNode":-1},)"
+      R"({"workers":1,"type":{"yieldHeavy":null},"nice":0,"cloneMode":"fork","uid":0,"gid":0,"numaNode":-1}],)"
+      R"("nice":0,"uid":0,"gid":0,"numaNode":-1},)"
+      R"({"name":"b","cpuset":{"disjoint":{"index":1,"of":2}},"nice":3,"uid":0,"gid":0,"numaNode":-1}],)"
       R"("ops":[{"setCpuset":{"cgroup":"a","cpuset":{"exact":[1,2]}}}],"hold":{"fraction":0.5}}],)"
       R"("assertions":{"notStarved":"yes","isolation":"unset","maxGapMs":250.0,"failOnStall":"no",)"
       R"("sustainedSamples":0}})";
@@ -94,8 +97,8 @@ TEST(Json, KeepsIntegersOf64BitsExact) {
 }
 
 TEST(Json, RefusesNumbersThatDoNotFit) {
-  EXPECT_EQ(refusal(R"({"steps":[{"cgroups":[{},{"cpuWeight":"two"}]}]})"),
-            "steps[0].cgroups[1].cpuWeight: expected a number from 0 to 4294967295, got \"two\" | ");
+  EXPECT_EQ(refusal(R"({"steps":[{"cgroups":[{},{"limits":{"cpuWeight":"two"}}]}]})"),
+            "steps[0].cgroups[1].limits.cpuWeight: expected a number from 0 to 4294967295, got \"two\" | ");
   for (const char* number : {"4294967296", "-1", "1.5", "1e20", "18446744073709551616", "true", "null"}) {
     EXPECT_THAT(refusal(std::string(R"({"durationMs":)") + number + "}"),
                 HasSubstr("durationMs: expected a number"))
@@ -112,7 +115,7 @@ TEST(Json, RefusesNumbersThatDoNotFit) {
 TEST(Json, NamesTheNearestKnownName) {
   EXPECT_EQ(refusal(R"({"stpes":[]})"),
             "unknown field \"stpes\" | did you mean \"steps\"? known: name, description, durationMs, steps, "
-            "assertions");
+            "assertions, backdrop, schedulers");
   EXPECT_EQ(
       refusal(R"({"assertions":{"isolation":"ys"}})"),
       "assertions.isolation: expected a name, got \"ys\" | did you mean \"yes\"? known: unset, yes, no");

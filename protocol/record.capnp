@@ -111,6 +111,16 @@ struct PerformanceFacts {
   nodes @5 :List(UInt32);        # host NUMA node of each guest node's memory
 }
 
+struct SchedulerSpan {
+  # When one sched_ext scheduler had the guest's tasks, in the guest's time since the scenario started: what was attached
+  # before it has a negative time.
+  name @0 :Text;                     # the scenario's, or the binary's for the one under test
+  opsName @1 :Text;
+  attachedMs @2 :Float64 = nan;
+  leftMs @3 :Float64 = nan;          # absent: its end was not seen
+  ordered @4 :Bool;                  # it left because it was asked to
+}
+
 struct RunRecord {
   schemaVersion @0 :UInt32 = 1;
   id @1 :Text;
@@ -134,5 +144,7 @@ struct RunRecord {
   monitor @19 :MonitorSummary;
   exit @20 :Machine.ExitReason;
   performance @22 :PerformanceFacts;
+  schedulers @23 :List(SchedulerSpan);   # in the order in which they were attached
+  payloads @24 :List(Report.PayloadReport);
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

@@ -12,12 +12,24 @@ struct GuestOrders {
   scheduler @2 :SchedulerOrders;
   topology @3 :Text;                 # as guest/topology.h writes it
   runId @4 :Text;                    # must equal the image's /ktstr/run
+  affinities @5 :List(ResolvedAffinity); # every affinity but `inherit`, resolved, in use order
+  schedulers @6 :List(SchedulerOrders);  # Scenario.schedulers, in their order
 }
 
 struct ResolvedCpuset {
+  step @0 :UInt32;             # or Scenario.backdropStep
+  cgroup @1 :Text;
+  cpus @2 :List(UInt32);       # empty = inherit
+  op @3 :Int32 = -1;           # the setCpuset operation, by its place in the step; -1: when the cgroup is made
+}
+
+struct ResolvedAffinity {
   step @0 :UInt32;
   cgroup @1 :Text;
-  cpus @2 :List(UInt32);
+  work @2 :Text;               # name of the work group; empty for setAffinity
+  op @3 :Int32 = -1;           # the spawn or setAffinity operation; -1: the work of a CgroupDef
+  cpus @4 :List(Text);         # lists as the kernel writes them; worker i of the group or cgroup takes list i modulo their
+                               # number
 }
 
 struct SchedulerOrders {
@@ -26,6 +38,7 @@ struct SchedulerOrders {
   args @1 :List(Text);
   env @2 :List(Text);            # NAME=value
   attachTimeoutMs @3 :UInt32 = 10000;
+  name @4 :Text;                 # as the scenario calls it; empty: the one under test
 }
 
 enum GuestFailureName {
@@ -44,6 +57,10 @@ enum GuestFailureName {
   mailboxFull @12;            # an event did not fit; `dropped` counts them
   internal @13;
   imageIncomplete @14;        # the image's last file is missing, or it is another run's image
+  workerSetupFailed @15;      # the kernel refused a setting of a worker (EPERM for FIFO), or took it in another way
+  payloadFailed @16;          # could not be executed, did not end in time, or ended otherwise than it should
+  schedulerNotDetached @17;   # was asked to end, but sched_ext did not become disabled in time
+  teardownIncomplete @18;     # tasks or cgroups were left at the end, and named
 }
 
 struct GuestFailure {
@@ -136,12 +153,23 @@ struct WorkerExit {
   }
 }
 
+struct PayloadReport {
+  step @0 :UInt32;
+  name @1 :Text;
+  cgroup @2 :Text;             # where it was at its end
+  exited @3 :WorkerExit;       # clean: exit code 0; never `stuck`
+  killed @4 :Bool;             # by us: an operation, or the end of its step
+  output @5 :Text;             # stdout and stderr, the last 64 KiB, lossy UTF-8
+  wallNs @6 :UInt64;
+}
+
 struct GuestEvent {
   atNs @0 :UInt64;             # guest CLOCK_MONOTONIC
   union {
     ready @1 :GuestFacts;      # init is up, cgroups are mounted
     schedulerStarted :group {
       pid @2 :UInt32;
+      name @20 :Text;          # as SchedulerOrders.name
     }
     schedulerAttached :group {
       opsName @3 :Text;
@@ -172,5 +200,17 @@ struct GuestEvent {
     done :group {              # last event of every run that reaches its end; the guest powers off after it
       dropped @19 :UInt64;     # events that did not fit into the mailbox
     }
+    schedulerDetached :group { # after an ordered detach: sched_ext is disabled
+      opsName @21 :Text;
+      afterMs @22 :UInt32;     # since it was asked to end
+    }
+    payloadStarted :group {
+      name @23 :Text;
+      pid @24 :UInt32;
+      cgroup @25 :Text;
+    }
+    payloadEnded @26 :PayloadReport;
+    snapshotRequested @27 :Text; # the name
+    watchRequested @28 :Text;    # the kernel symbol
   }
 }

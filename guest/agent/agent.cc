@@ -14,19 +14,11 @@ namespace {
 // The host checked all this as well; orders that this agent understands in another way must not run.
 void checkOrders(rpc::GuestOrders::Reader orders) {
   try {
-    validateScenario(orders.getScenario(), parseTopology(orders.getTopology().cStr()));
+    const bool underScheduler = orders.getScheduler().getPath().size() > 0;
+    validateScenario(orders.getScenario(), parseTopology(orders.getTopology().cStr()), underScheduler);
   } catch (const Error& error) {
     throw Failure(FailureName::ORDERS_INVALID, error.what());
   }
-}
-
-void startScheduler(rpc::SchedulerOrders::Reader orders, Scheduler& scheduler, Supervisor& supervisor) {
-  scheduler.start(orders);
-  const auto settled = [&] { return !scheduler.running() || scheduler.attached(); };
-  supervisor.wait(inMilliseconds(orders.getAttachTimeoutMs()), settled, true, 10);
-  if (!scheduler.running()) throw scheduler.diedAtStart();
-  if (!scheduler.attached() && !supervisor.cutShort())
-    throw scheduler.notAttached(orders.getAttachTimeoutMs());
 }
 
 void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& environment) {
@@ -38,13 +30,14 @@ void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& e
   Supervisor supervisor(channel, scheduler);
   const auto hook = [&](const std::vector<pid_t>& workers) { inject(environment.inject, channel, workers); };
   try {
-    if (orders.getScheduler().getPath().size() > 0)
-      startScheduler(orders.getScheduler(), scheduler, supervisor);
+    if (orders.getScheduler().getPath().size() > 0) supervisor.startScheduler(orders.getScheduler());
     if (!supervisor.cutShort()) Runner(orders, channel, supervisor, cgroups, hook).run();
   } catch (const Failure& failure) {
     channel.failure(failure);
   }
   if (scheduler.running()) supervisor.stopScheduler();
+  supervisor.requireNoChildren();
+  cgroups.close();
 }
 
 }  // namespace

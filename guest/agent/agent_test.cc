@@ -76,7 +76,7 @@ class AgentTest : public ::testing::Test {
   rpc::GuestOrders::Builder orders() { return message_->getRoot<rpc::GuestOrders>(); }
   void setScenario(const std::string& json) {
     fromJson(json, orders().initScenario());
-    resolveCpusets(orders().getScenario(), Topology{1, 1, 2, 1}, orders());
+    resolvePlacement(orders().getScenario(), Topology{1, 1, 2, 1}, orders());
   }
   void write(const std::string& name, const std::string& content) {
     std::ofstream(directory_ + "/" + name) << content;
@@ -264,7 +264,7 @@ TEST_F(AgentTest, NamesAnInjectionItDoesNotKnow) {
 TEST_F(AgentTest, NamesACgroupTheKernelRefuses) {
   setScenario(R"({"name":"x","durationMs":100,"steps":[
       {"cgroups":[{"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]},
-                  {"name":"b/c","cpuWeight":77,"work":[{}]}]}]})");
+                  {"name":"b/c","limits":{"cpuWeight":77},"work":[{}]}]}]})");
   if (access((environment_.cgroupMount + "/cpuset.cpus.effective").c_str(), F_OK) == 0) {
     GTEST_SKIP() << "this machine's cgroup2 has the controllers, the scenario would work";
   }

@@ -4,10 +4,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
+
+#include "protocol/scenario.capnp.h"
 
 namespace ktstr::agent {
 
@@ -15,7 +19,7 @@ namespace ktstr::agent {
 class Cgroups {
  public:
   // `mount` is where cgroup2 is mounted; everything happens in its child `name`, which is made here with the
-  // controllers cpuset, cpu, memory and pids as far as the kernel has them.
+  // controllers cpuset, cpu, memory, io and pids as far as the kernel has them.
   explicit Cgroups(std::string mount = "/sys/fs/cgroup", const std::string& name = "ktstr");
   ~Cgroups();  // removes what is left
 
@@ -24,23 +28,44 @@ class Cgroups {
   bool exists(const std::string& path) const { return cpusets_.contains(path); }
   // Nothing: inherit.
   void setCpus(const std::string& path, std::optional<std::vector<uint32_t>> cpus);
-  void setWeight(const std::string& path, uint32_t weight);
+  void swapCpus(const std::string& a, const std::string& b);
+  void setMems(const std::string& path, const std::vector<uint32_t>& nodes);
+  // Each value is read back: Failure cgroupFailed if the kernel has another.
+  void setLimits(const std::string& path, rpc::CgroupLimits::Reader limits);
   void addProcess(const std::string& path, pid_t pid);
   // The file by which processes move there themselves.
   std::string procsFile(const std::string& path) const { return directory(path) + "/cgroup.procs"; }
-  // The cgroup itself; it must be empty. Waits up to 1 s for ended processes to leave it.
+  std::vector<pid_t> processes(const std::string& path) const;
+  // Begins to freeze or thaw; frozen() is what the kernel has come to.
+  void freeze(const std::string& path, bool wanted);
+  bool frozen(const std::string& path) const;
+  // Thaws it and all above, or everything.
+  void thaw(const std::string& path);
+  void thawAll();
+  // The cgroup itself; it must be empty. Waits up to 1 s for ended processes to leave it. What is left then
+  // is named in Failure teardownIncomplete, killed, and removed all the same.
   void remove(const std::string& path);
-  // Everything that was made, children first.
-  void removeAll();
+  // Everything that was made for which `wanted` holds, children first.
+  void removeAll(const std::function<bool(const std::string& path)>& wanted);
+  // At the end: removes the root. Failure teardownIncomplete names cgroups that somebody else made in it.
+  void close();
+
+  std::string directory(const std::string& path) const { return path.empty() ? root_ : root_ + "/" + path; }
+  // First line of a file of the cgroup; "?" if it cannot be read.
+  std::string value(const std::string& path, const std::string& file) const;
 
   // Where processes in `path` may run: its own cpuset or the nearest ancestor's; nothing: anywhere.
   std::optional<std::vector<uint32_t>> effectiveCpus(const std::string& path) const;
 
  private:
-  std::string directory(const std::string& path) const { return path.empty() ? root_ : root_ + "/" + path; }
   void passControllersDown(const std::string& directory);
+  void withdrawControllers(const std::string& path);
+  void setLimit(const std::string& path, const char* file, const std::string& value,
+                const std::string& read = {});
+  std::string leftIn(const std::string& path) const;
 
   std::string mount_, root_;
+  std::set<std::string> frozen_;
   std::map<std::string, std::optional<std::vector<uint32_t>>> cpusets_;  // by path; all cgroups there are
 };
 

@@ -121,7 +121,8 @@ void fillTimes(const Worker& worker, rpc::WorkerReport::Builder report) {
 }
 
 void fillExit(const Worker& worker, rpc::WorkerExit::Builder exit) {
-  if (worker.shared && worker.told && worker.finished()) return exit.setClean();  // whatever ended the others
+  if (worker.shared && worker.toldNs != 0 && worker.finished())
+    return exit.setClean();  // whatever ended the others
   if (worker.stuck || !worker.exit) return exit.setStuck();
   const int status = worker.exit->status;
   if (WIFSIGNALED(status)) return exit.setSignal(static_cast<uint32_t>(WTERMSIG(status)));

@@ -1,37 +1,37 @@
 #include "guest/agent/runner.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "guest/scenario/validate.h"
-#include "guest/topology.h"
 #include "protocol/text.h"
 
 namespace ktstr::agent {
-namespace {
-
-// How long workers have to stop: each needs the CPU once, and thousands on a few CPUs take turns.
-uint64_t stopBoundMs(size_t workers) {
-  return 2000 + 5 * workers;
-}
-constexpr uint64_t killBoundMs = 1000;
-
-}  // namespace
 
 Runner::Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
                Hook hook)
     : orders_(orders),
       channel_(channel),
       supervisor_(supervisor),
-      cgroups_(cgroups),
+      stage_(orders, channel, supervisor, cgroups),
+      operations_(orders, channel, supervisor, stage_),
       hook_(std::move(hook)) {}
 
 void Runner::run() {
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioStarted(); });
-  const auto steps = orders_.getScenario().getSteps();
-  for (uint32_t index = 0; index < steps.size() && !failed_ && !supervisor_.cutShort(); index++) {
-    runStep(index, steps[index]);
+  const auto scenario = orders_.getScenario();
+  const auto backdrop = scenario.getBackdrop();
+  const bool hasBackdrop = backdrop.getCgroups().size() + backdrop.getOps().size() > 0;
+  if (hasBackdrop) {
+    attempt(rpc::BACKDROP_STEP, [&] {
+      start(rpc::BACKDROP_STEP, backdrop.getCgroups());
+      applyOps(rpc::BACKDROP_STEP, backdrop.getOps());
+    });
   }
+  for (uint32_t index = 0; index < scenario.getSteps().size() && !cut(); index++) {
+    runStep(index, scenario.getSteps()[index]);
+  }
+  if (hasBackdrop) end(rpc::BACKDROP_STEP);
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioEnded(); });
 }
 
@@ -45,109 +45,64 @@ void Runner::attempt(uint32_t step, const std::function<void()>& part) {
   }
 }
 
-void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
-  Workers workers(index, channel_, cgroups_);
-  supervisor_.watch(&workers);
-  const std::shared_ptr<void> unwatch(nullptr, [this](void*) { supervisor_.watch(nullptr); });
-  attempt(index, [&] {
-    startStep(index, step, workers);
-    act(index, step, workers);
-  });
-  if (!workers.started()) workers.abandon();
-  stopWorkers(workers, std::nullopt);
-  attempt(index, [&] {
-    if (!unkillable_) cgroups_.removeAll();
-  });
-  channel_.post([&](rpc::GuestEvent::Builder event) { event.initStepEnded().setStep(index); });
-}
-
-void Runner::act(uint32_t index, rpc::Step::Reader step, Workers& workers) {
-  if (hook_ && !workers.all().empty()) std::exchange(hook_, {})(workers.pids());
-  const auto ops = step.getOps();
-  for (uint32_t op = 0; op < ops.size() && !supervisor_.cutShort(); op++)
-    applyOp(index, op, ops[op], workers);
-  const auto length = step.getHold();
-  hold(length.isFixedMs()
-           ? length.getFixedMs()
-           : static_cast<uint64_t>(std::floor(length.getFraction() * orders_.getScenario().getDurationMs())));
-}
-
-void Runner::startStep(uint32_t index, rpc::Step::Reader step, Workers& workers) {
-  for (const auto& cgroup : step.getCgroups()) {
-    cgroups_.create(cgroup.getName().cStr());
-    applyCpuset(cgroup.getName().cStr());
-    if (cgroup.getCpuWeight() > 0) cgroups_.setWeight(cgroup.getName().cStr(), cgroup.getCpuWeight());
-    workers.spawn(cgroup);
-  }
+void Runner::start(uint32_t step, capnp::List<rpc::CgroupDef>::Reader cgroups) {
+  for (const auto& cgroup : cgroups) stage_.make(step, cgroup);
+  const auto waits = [](const Worker& worker) { return !worker.started; };
+  const auto& workers = stage_.workers.all();
+  const auto waiting = std::count_if(workers.begin(), workers.end(), waits);
   channel_.post([&](rpc::GuestEvent::Builder event) {
     auto out = event.initStepStarted();
-    out.setStep(index);
-    out.setWorkers(static_cast<uint32_t>(workers.all().size()));
+    out.setStep(step);
+    out.setWorkers(static_cast<uint32_t>(waiting));
   });
-  workers.go();
+  stage_.workers.go();
+  if (hook_ && !workers.empty()) std::exchange(hook_, {})(stage_.workers.pids());
 }
 
-// The host resolved all cpusets in the order in which they are used here.
-void Runner::applyCpuset(const std::string& cgroup) {
-  const auto cpusets = orders_.getCpusets();
-  if (nextCpuset_ >= cpusets.size() || cgroup != cpusets[nextCpuset_].getCgroup().cStr()) {
-    throw Failure(FailureName::ORDERS_INVALID,
-                  text("cpuset ", nextCpuset_, " of the orders is not for ", cgroup));
-  }
-  std::vector<uint32_t> cpus = cpuNumbers(cpusets[nextCpuset_++].getCpus());
-  cgroups_.setCpus(cgroup, cpus.empty() ? std::nullopt : std::optional(std::move(cpus)));
+void Runner::end(uint32_t step) {
+  attempt(step, [&] { stage_.endStep(step); });
+  channel_.post([&](rpc::GuestEvent::Builder event) { event.initStepEnded().setStep(step); });
 }
 
-void Runner::applyOp(uint32_t stepIndex, uint32_t opIndex, rpc::Op::Reader op, Workers& workers) {
-  std::string detail;
-  switch (op.which()) {
-    case rpc::Op::ADD_CGROUP:
-      cgroups_.create(op.getAddCgroup().cStr());
-      detail = text("added ", op.getAddCgroup().cStr());
-      break;
-    case rpc::Op::REMOVE_CGROUP:
-      stopWorkers(workers, std::string(op.getRemoveCgroup().cStr()));
-      cgroups_.remove(op.getRemoveCgroup().cStr());
-      detail = text("removed ", op.getRemoveCgroup().cStr());
-      break;
-    case rpc::Op::SET_CPUSET: {
-      const std::string cgroup = op.getSetCpuset().getCgroup().cStr();
-      applyCpuset(cgroup);
-      workers.cpusetsChanged();
-      const auto cpus = cgroups_.effectiveCpus(cgroup);
-      detail = text("cpuset of ", cgroup, ": ", cpus ? cpuList(*cpus) : std::string("inherited"));
-      break;
-    }
-    case rpc::Op::STOP_CGROUP:
-      stopWorkers(workers, std::string(op.getStopCgroup().cStr()));
-      detail = text("stopped ", op.getStopCgroup().cStr());
-      break;
-    case rpc::Op::SLEEP_MS:
-      hold(op.getSleepMs());
-      detail = text("slept ", op.getSleepMs(), " ms");
-      break;
-  }
-  channel_.post([&](rpc::GuestEvent::Builder event) {
-    auto out = event.initOpApplied();
-    out.setStep(stepIndex);
-    out.setOp(opIndex);
-    out.setDetail(detail);
+void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
+  attempt(index, [&] {
+    start(index, step.getCgroups());
+    const auto length = step.getHold();
+    if (length.isLoop()) return loop(index, step);
+    applyOps(index, step.getOps());
+    hold(length.isFixedMs() ? length.getFixedMs() : share(length.getFraction()));
   });
+  end(index);
+}
+
+void Runner::loop(uint32_t index, rpc::Step::Reader step) {
+  const auto settings = step.getHold().getLoop();
+  const uint64_t end = inMilliseconds(share(settings.getFraction()));
+  while (monotonicNs() < end && !cut()) {
+    applyOps(index, step.getOps());
+    hold(settings.getIntervalMs());
+  }
+}
+
+void Runner::applyOps(uint32_t step, capnp::List<rpc::Op>::Reader ops) {
+  for (uint32_t index = 0; index < ops.size() && !cut(); index++) {
+    const std::string detail = operations_.apply(step, static_cast<int32_t>(index), ops[index]);
+    channel_.post([&](rpc::GuestEvent::Builder event) {
+      auto out = event.initOpApplied();
+      out.setStep(step);
+      out.setOp(index);
+      out.setDetail(detail);
+    });
+  }
 }
 
 void Runner::hold(uint64_t milliseconds) {
   supervisor_.wait(
-      inMilliseconds(milliseconds), [] { return false; }, true);
+      inMilliseconds(milliseconds), [&] { return stage_.broken(); }, true);
 }
 
-void Runner::stopWorkers(Workers& workers, const std::optional<std::string>& cgroup) {
-  const auto ended = [&] { return workers.allEnded(cgroup); };
-  workers.tellStop(cgroup);
-  if (!supervisor_.wait(inMilliseconds(stopBoundMs(workers.all().size())), ended)) {
-    workers.killStuck(cgroup);
-    if (!supervisor_.wait(inMilliseconds(killBoundMs), ended)) unkillable_ = true;
-  }
-  workers.report(cgroup);
+uint64_t Runner::share(double fraction) const {
+  return static_cast<uint64_t>(std::floor(fraction * orders_.getScenario().getDurationMs()));
 }
 
 }  // namespace ktstr::agent

@@ -1,15 +1,15 @@
-// Runs a scenario: its steps with their cgroups, workers and operations.
+// Runs a scenario: its backdrop and its steps.
 #pragma once
 
 #include <sys/types.h>
 
 #include <functional>
 #include <string>
-
 #include <vector>
 
-#include "guest/agent/cgroups.h"
 #include "guest/agent/channel.h"
+#include "guest/agent/operations.h"
+#include "guest/agent/stage.h"
 #include "guest/agent/supervisor.h"
 #include "protocol/report.capnp.h"
 
@@ -23,30 +23,30 @@ class Runner {
   Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
          Hook hook = {});
 
-  // Posts scenarioStarted, the events of each step, scenarioEnded. Ends early, but with every worker's
-  // report, when the supervisor wants it cut short. What goes wrong with a step is posted as a failure and
+  // Posts scenarioStarted, the events of the backdrop and of each step, scenarioEnded. Ends early, but with
+  // every worker's report, when the supervisor wants it cut short. What goes wrong is posted as a failure and
   // ends the scenario.
   void run();
 
  private:
   // Posts what is thrown, and remembers it: no further step.
   void attempt(uint32_t step, const std::function<void()>& part);
+  bool cut() const { return failed_ || stage_.broken() || supervisor_.cutShort(); }
+  void start(uint32_t step, capnp::List<rpc::CgroupDef>::Reader cgroups);
+  void end(uint32_t step);
   void runStep(uint32_t index, rpc::Step::Reader step);
-  void act(uint32_t index, rpc::Step::Reader step, Workers& workers);
-  void startStep(uint32_t index, rpc::Step::Reader step, Workers& workers);
-  void applyOp(uint32_t stepIndex, uint32_t opIndex, rpc::Op::Reader op, Workers& workers);
-  void applyCpuset(const std::string& cgroup);
-  void stopWorkers(Workers& workers, const std::optional<std::string>& cgroup);
+  void applyOps(uint32_t step, capnp::List<rpc::Op>::Reader ops);
+  void loop(uint32_t index, rpc::Step::Reader step);
   void hold(uint64_t milliseconds);
+  uint64_t share(double fraction) const;  // of the scenario's duration, in ms
 
   rpc::GuestOrders::Reader orders_;
   Channel& channel_;
   Supervisor& supervisor_;
-  Cgroups& cgroups_;
+  Stage stage_;
+  Operations operations_;
   Hook hook_;
-  unsigned nextCpuset_ = 0;  // in orders.cpusets
-  bool failed_ = false;      // a step could not be carried out
-  bool unkillable_ = false;  // a worker did not even end when killed
+  bool failed_ = false;  // a step could not be carried out
 };
 
 }  // namespace ktstr::agent

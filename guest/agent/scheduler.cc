@@ -1,14 +1,10 @@
 #include "guest/agent/scheduler.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <vector>
-
+#include "guest/agent/program.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
@@ -21,47 +17,11 @@ std::string trimmed(std::string value) {
   return value;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-  std::vector<char*> result;
-  for (std::string& each : strings) result.push_back(each.data());
-  result.push_back(nullptr);
-  return result;
-}
-
-struct Program {
-  std::string path;
-  std::vector<std::string> arguments, environment;
-};
-
 Program programOf(rpc::SchedulerOrders::Reader orders) {
-  Program program{orders.getPath().cStr(), {orders.getPath().cStr()}, {"PATH=/bin:/ktstr/bin", "HOME=/tmp"}};
+  Program program{.path = orders.getPath().cStr(), .arguments = {}, .environment = {}, .cgroup = {}};
   for (const auto& argument : orders.getArgs()) program.arguments.emplace_back(argument.cStr());
   for (const auto& variable : orders.getEnv()) program.environment.emplace_back(variable.cStr());
   return program;
-}
-
-// In the child. Returns errno of what failed.
-int execute(const Program& program, char* const* arguments, char* const* environment, int output) {
-  setpgid(0, 0);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (int number = 1; number < NSIG; number++) ::signal(number, SIG_DFL);
-  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-  setrlimit(RLIMIT_MEMLOCK, &unlimited);  // BPF maps; kernels before 5.11 count them here
-  const int input = open("/dev/null", O_RDONLY);
-  if (dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) return errno;
-  execve(program.path.c_str(), arguments, environment);
-  return errno;
-}
-
-std::string whyNotExecutable(const std::string& path, int number) {
-  std::string message = withErrno("execute " + path, number);
-  if (number == ENOENT && access(path.c_str(), F_OK) == 0) {
-    message += "; the file is there, so the interpreter it names is not";
-  }
-  if (number == ENOEXEC) message += "; not a program for this architecture";
-  return message;
 }
 
 }  // namespace
@@ -81,32 +41,18 @@ void Scheduler::start(rpc::SchedulerOrders::Reader orders) {
     throw Failure(FailureName::SCHED_EXT_UNSUPPORTED,
                   text("this kernel has no ", sysfs_, "; ", path_, " cannot run on it"));
   }
-  Program program = programOf(orders);
-  const std::vector<char*> arguments = pointers(program.arguments);
-  const std::vector<char*> environment = pointers(program.environment);
-  int output[2], trouble[2];
-  if (pipe2(output, O_CLOEXEC | O_NONBLOCK) != 0 || pipe2(trouble, O_CLOEXEC) != 0) {
-    throw Failure(FailureName::INTERNAL, withErrno("make the scheduler's pipes", errno));
-  }
-  log_ = Fd(output[0]);
-  Fd outputEnd(output[1]), troubleEnd(trouble[0]), childTrouble(trouble[1]);
-  fcntl(outputEnd.get(), F_SETFL, O_WRONLY);  // a scheduler expects its output to block
-  const pid_t child = fork();
-  if (child == 0) {
-    const int number = execute(program, arguments.data(), environment.data(), outputEnd.get());
-    const ssize_t told = write(childTrouble.get(), &number, sizeof number);
-    _exit(told == sizeof number ? 127 : 126);
-  }
-  childTrouble.reset();
-  if (child < 0) throw Failure(FailureName::SCHEDULER_MISSING, withErrno("fork for " + path_, errno));
-  int number = 0;
-  if (read(troubleEnd.get(), &number, sizeof number) == sizeof number) {
-    throw Failure(FailureName::SCHEDULER_MISSING, whyNotExecutable(path_, number));
-  }
-  pid_ = child;
+  StartedProgram started = startProgram(programOf(orders), FailureName::SCHEDULER_MISSING);
+  log_ = std::move(started.output);
+  pid_ = started.pid;
+  name_ = orders.getName().cStr();
+  status_.reset();
+  opsName_.clear();
+  expected_ = false;
   startedNs_ = monotonicNs();
   channel_.post([&](rpc::GuestEvent::Builder event) {
-    event.initSchedulerStarted().setPid(static_cast<uint32_t>(child));
+    auto out = event.initSchedulerStarted();
+    out.setPid(static_cast<uint32_t>(pid_));
+    out.setName(name_);
   });
 }
 
@@ -173,6 +119,15 @@ std::string Scheduler::evidence() const {
   return words.empty() ? "; it printed nothing" : "; it printed:\n" + words;
 }
 
+void Scheduler::detached(uint64_t askedNs) {
+  channel_.post([&](rpc::GuestEvent::Builder event) {
+    auto out = event.initSchedulerDetached();
+    out.setOpsName(opsName_);
+    out.setAfterMs(static_cast<uint32_t>((monotonicNs() - askedNs) / 1'000'000));
+  });
+  opsName_.clear();
+}
+
 void Scheduler::signal(int number) const {
   if (running()) kill(-pid_, number);
 }
@@ -181,6 +136,12 @@ Failure Scheduler::diedAtStart() const {
   return Failure(
       FailureName::SCHEDULER_DIED_AT_START,
       text(path_, " (pid ", pid_, ") ended before it attached: ", describeWaitStatus(*status_), evidence()));
+}
+
+Failure Scheduler::notDetached(uint32_t timeoutMs) const {
+  return Failure(FailureName::SCHEDULER_NOT_DETACHED,
+                 text(path_, " (pid ", pid_, ") was asked to end, but within ", timeoutMs,
+                      " ms sched_ext did not become disabled: its state is \"", state(), '"', evidence()));
 }
 
 Failure Scheduler::notAttached(uint32_t timeoutMs) const {

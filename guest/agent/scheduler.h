@@ -1,4 +1,5 @@
-// The scheduler under test: its process, its log, and whether the kernel runs it.
+// A scheduler: its process, its log, and whether the kernel runs it. One at a time; when one has ended the
+// next can be started.
 #pragma once
 
 #include <sys/types.h>
@@ -38,11 +39,15 @@ class Scheduler {
   std::string state() const;
   // True once the state is enabled and the kernel names the ops; posts schedulerAttached the first time.
   bool attached();
+  const std::string& opsName() const { return opsName_; }  // of the attached one; empty: none is
   // Looks whether an attached scheduler still is; posts failure schedulerExited once if the kernel ejected
   // it.
   void check();
   // It was attached and no longer is, or has ended, without being asked to.
   bool lost() const { return lost_; }
+
+  // sched_ext is disabled after it was asked to end at `askedNs`: posts schedulerDetached.
+  void detached(uint64_t askedNs);
 
   // From here on its end is expected.
   void expectEnd() { expected_ = true; }
@@ -51,6 +56,7 @@ class Scheduler {
   // Failures for a start that did not succeed, with the state seen and the last lines of the log.
   Failure diedAtStart() const;
   Failure notAttached(uint32_t timeoutMs) const;
+  Failure notDetached(uint32_t timeoutMs) const;
 
  private:
   void lose(const std::string& message);
@@ -58,7 +64,7 @@ class Scheduler {
 
   Channel& channel_;
   std::string sysfs_;
-  std::string path_;
+  std::string path_, name_;
   SchedulerLog text_;
   Fd log_;
   pid_t pid_ = -1;

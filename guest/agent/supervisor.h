@@ -8,6 +8,7 @@
 #include <string>
 
 #include "guest/agent/channel.h"
+#include "guest/agent/payloads.h"
 #include "guest/agent/scheduler.h"
 #include "guest/agent/workers.h"
 #include "protocol/fd.h"
@@ -19,8 +20,11 @@ class Supervisor {
   // Blocks SIGCHLD and takes over the reaping of every child of the process, orphans of PID 1 included.
   Supervisor(Channel& channel, Scheduler& scheduler);
 
-  // Whose ends to note; nullptr: nobody's.
-  void watch(Workers* workers) { workers_ = workers; }
+  // Whose ends to note, and whose output to read; nullptr: nobody's.
+  void watch(Workers* workers, Payloads* payloads) {
+    workers_ = workers;
+    payloads_ = payloads;
+  }
 
   // Returns when `done` says so (asked after every event and every `tickMs`), when the deadline
   // (CLOCK_MONOTONIC) has come, or, with `unlessCut`, when the scenario has to be cut short. Meanwhile
@@ -30,8 +34,18 @@ class Supervisor {
   // The scheduler is lost or the host has asked to stop.
   bool cutShort() const { return scheduler_.lost() || channel_.stopRequested(); }
 
+  // Starts a scheduler and waits until it is attached; returns the name of its ops. Throws Failure of the
+  // scheduler.
+  std::string startScheduler(rpc::SchedulerOrders::Reader orders);
   // SIGINT, 2 s later SIGKILL, to a scheduler that runs; its log and its end are posted.
   void stopScheduler();
+  // The same, and waits until the kernel has disabled sched_ext: EEVDF has the tasks. Returns the name of its
+  // ops. Throws Failure schedulerNotDetached.
+  std::string detachScheduler();
+
+  // At the very end, when nothing is watched: waits up to 1 s for children to end. Throws Failure
+  // teardownIncomplete with the names of those that are left, which are killed.
+  void requireNoChildren();
 
  private:
   void reap();
@@ -39,6 +53,7 @@ class Supervisor {
   Channel& channel_;
   Scheduler& scheduler_;
   Workers* workers_ = nullptr;
+  Payloads* payloads_ = nullptr;
   Fd childSignals_;
 };
 

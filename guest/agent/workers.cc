@@ -1,19 +1,21 @@
 #include "guest/agent/workers.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
+#include <map>
+#include <numeric>
 #include <utility>
 
-#include "guest/scenario/validate.h"
 #include "guest/scenario/work_types.h"
+#include "guest/work/crew.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
@@ -24,25 +26,38 @@ namespace {
 
 using Cpus = std::vector<uint32_t>;
 
-bool isIn(const Worker& worker, const std::optional<std::string>& cgroup) {
-  return !cgroup || worker.cgroup == *cgroup;
-}
+constexpr int setupFailedCode = 125;
+constexpr uint64_t threadsBoundMs = 10000;
 
-Failure failureOf(const Worker& worker, FailureName name, const std::string& message, uint32_t step) {
+Failure failureOf(const Worker& worker, FailureName name, const std::string& message) {
   Failure failure(name, message);
-  failure.step = step;
+  failure.step = worker.step;
   failure.cgroup = worker.cgroup;
   failure.worker = text(worker.work, '[', worker.index, ']');
   return failure;
 }
 
+// Those of our machines are numbered without holes.
+Cpus allCpus() {
+  Cpus cpus(static_cast<size_t>(get_nprocs_conf()));
+  std::iota(cpus.begin(), cpus.end(), 0);
+  return cpus;
+}
+
+// A worker that has never been restricted stays `anywhere`; what others may use adds up.
 void allow(Worker& worker, const std::optional<Cpus>& cpus) {
-  if (!cpus) worker.anywhere = true;
   if (worker.anywhere) return;
+  const Cpus now = cpus.value_or(allCpus());
   Cpus both;
-  std::set_union(cpus->begin(), cpus->end(), worker.allowed.begin(), worker.allowed.end(),
+  std::set_union(now.begin(), now.end(), worker.allowed.begin(), worker.allowed.end(),
                  std::back_inserter(both));
   worker.allowed = std::move(both);
+}
+
+Fd makeStart() {
+  Fd start(eventfd(0, EFD_CLOEXEC));
+  if (!start) throw Failure(FailureName::SPAWN_FAILED, withErrno("make the workers' eventfd", errno));
+  return start;
 }
 
 // Third field of /proc/TID/stat, and where in the kernel it waits.
@@ -55,7 +70,7 @@ std::string whereIs(pid_t tid) {
 }
 
 bool endedAsTold(const Worker& worker) {
-  return worker.told && worker.finished() && (worker.shared || worker.exit->status == 0);
+  return worker.toldNs != 0 && worker.finished() && (worker.shared || worker.exit->status == 0);
 }
 
 // Whose fault the end of a process is: who got the signal, else the first who was still at work.
@@ -69,20 +84,31 @@ const Worker& culprit(const std::vector<const Worker*>& crew) {
   return *crew.front();
 }
 
-constexpr uint64_t threadsBoundMs = 10000;
-
 // The threads of a process exist as soon as each has written its tid.
 void awaitThreads(const std::vector<Worker>& crew) {
   const uint64_t deadline = monotonicNs() + threadsBoundMs * 1'000'000;
   for (const Worker& worker : crew) {
-    while (worker.page().tid.load(std::memory_order_acquire) == 0) {
+    while (worker.tid() == 0) {
+      if (const auto why = worker.setup->read(worker.index)) {
+        throw failureOf(worker, FailureName::WORKER_SETUP_FAILED, worker.name() + ": " + *why);
+      }
       if (monotonicNs() > deadline) {
-        throw Failure(FailureName::SPAWN_FAILED,
-                      text("thread ", worker.index, " of process ", worker.pid, " did not begin within ",
-                           threadsBoundMs, " ms: ", whereIs(worker.pid)));
+        throw failureOf(worker, FailureName::SPAWN_FAILED,
+                        text("thread ", worker.index, " of process ", worker.pid, " did not begin within ",
+                             threadsBoundMs, " ms: ", whereIs(worker.pid)));
       }
       usleep(1000);
     }
+  }
+}
+
+// In the worker's own thread. Without its settings there is nothing to work for.
+void prepare(const Worker& worker) {
+  try {
+    setUpOneself(worker.settings);
+  } catch (const Failure& failure) {
+    worker.setup->leave(worker.index, failure.message);
+    _exit(setupFailedCode);
   }
 }
 
@@ -93,10 +119,8 @@ std::string Worker::name() const {
               shared ? text("tid ", tid(), " of process ", pid) : text("pid ", pid), ')');
 }
 
-Workers::Workers(uint32_t step, Channel& channel, Cgroups& cgroups)
-    : step_(step), channel_(channel), cgroups_(cgroups), start_(eventfd(0, EFD_CLOEXEC)) {
-  if (!start_) throw Failure(FailureName::SPAWN_FAILED, withErrno("make the workers' eventfd", errno));
-}
+Workers::Workers(Channel& channel, Cgroups& cgroups)
+    : channel_(channel), cgroups_(cgroups), start_(makeStart()) {}
 
 Workers::~Workers() {
   for (const Worker& worker : workers_) {
@@ -104,16 +128,61 @@ Workers::~Workers() {
   }
 }
 
-pid_t Workers::forkCrew(const std::vector<Worker>& crew) {
+// ---- starting
+
+std::vector<Worker> Workers::workersOf(uint32_t step, const std::string& cgroup,
+                                       const Assignment& assignment) const {
+  const rpc::WorkSpec::Reader spec = assignment.spec;
+  Worker one;
+  one.step = one.owner = step;
+  one.cgroup = one.place = cgroup;
+  one.work = workName(spec);
+  one.settings = assignment.settings;
+  try {
+    one.group = std::make_shared<work::WorkGroup>(spec.getType(), spec.getWorkers(), assignment.surroundings);
+  } catch (const Error& error) {
+    throw failureOf(one, FailureName::SPAWN_FAILED, text(cgroup, '/', one.work, ": ", error.what()));
+  }
+  one.setup = std::make_shared<SetupNotes>(spec.getWorkers());
+  std::vector<Worker> workers(spec.getWorkers(), one);
+  for (uint32_t index = 0; index < workers.size(); index++) {
+    workers[index].index = index;
+    const auto& affinities = assignment.affinities;
+    if (!affinities.empty()) workers[index].affinity = affinities[index % affinities.size()];
+  }
+  return workers;
+}
+
+void Workers::spawn(uint32_t step, const std::string& cgroup, const std::vector<Assignment>& assignments) {
+  std::map<std::string, std::vector<Worker>> processes;  // by pcomm
+  for (const Assignment& assignment : assignments) {
+    std::vector<Worker> workers = workersOf(step, cgroup, assignment);
+    const bool threads = assignment.spec.getCloneMode() == rpc::CloneMode::THREAD;
+    for (Worker& worker : workers) worker.shared = threads || !assignment.settings.pcomm.empty();
+    if (!assignment.settings.pcomm.empty()) {
+      auto& process = processes[assignment.settings.pcomm];
+      std::move(workers.begin(), workers.end(), std::back_inserter(process));
+    } else if (threads) {
+      startCrew(std::move(workers), "");
+    } else {
+      for (Worker& worker : workers) startCrew({std::move(worker)}, "");
+    }
+  }
+  for (auto& [name, crew] : processes) startCrew(std::move(crew), name);
+}
+
+pid_t Workers::forkCrew(const std::vector<Worker>& crew, const std::string& processName) {
   std::vector<work::Hand> hands;
-  for (const Worker& worker : crew) hands.push_back({worker.group.get(), worker.index});
+  for (const Worker& worker : crew)
+    hands.push_back({worker.group.get(), worker.index, [&worker] { prepare(worker); }});
   const pid_t child = fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!processName.empty()) prctl(PR_SET_NAME, processName.c_str());
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    work::runCrew(hands, start_.get());
+    work::runCrew(hands, crew.front().shared, start_.get());
     _exit(0);
   }
   if (child < 0) throw Failure(FailureName::SPAWN_FAILED, withErrno("fork a worker", errno));
@@ -121,91 +190,106 @@ pid_t Workers::forkCrew(const std::vector<Worker>& crew) {
 }
 
 // They are in workers_ as soon as their process exists, so that it ends whatever fails.
-void Workers::startCrew(std::vector<Worker> crew, rpc::WorkSpec::Reader spec) {
-  const pid_t pid = forkCrew(crew);
-  for (Worker& worker : crew) {
-    worker.pid = pid;
-    worker.shared = crew.size() > 1;
-  }
+void Workers::startCrew(std::vector<Worker> crew, const std::string& processName) {
+  const pid_t pid = forkCrew(crew, processName);
+  for (Worker& worker : crew) worker.pid = pid;
   const size_t first = workers_.size();
   workers_.insert(workers_.end(), crew.begin(), crew.end());
-  cgroups_.addProcess(crew.front().cgroup, pid);
-  if (crew.size() > 1) awaitThreads(crew);
-  for (size_t i = first; i < workers_.size(); i++) place(workers_[i], spec);
+  if (!crew.front().cgroup.empty()) cgroups_.addProcess(crew.front().cgroup, pid);
+  if (crew.front().shared) awaitThreads(crew);
+  for (size_t i = first; i < workers_.size(); i++) place(workers_[i]);
 }
 
-void Workers::place(Worker& worker, rpc::WorkSpec::Reader spec) {
-  const std::optional<Cpus> cpuset = cgroups_.effectiveCpus(worker.cgroup);
-  worker.anywhere = !cpuset;
-  worker.allowed = cpuset.value_or(Cpus());
-  if (spec.getNice() != 0 &&
-      setpriority(PRIO_PROCESS, static_cast<id_t>(worker.tid()), spec.getNice()) != 0) {
-    throw failureOf(
-        worker, FailureName::SPAWN_FAILED,
-        withErrno(text("set nice ", static_cast<int>(spec.getNice()), " of ", worker.name()), errno), step_);
-  }
-  if (spec.getAffinity().size() == 0) return;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  worker.allowed = cpuNumbers(spec.getAffinity());
-  worker.anywhere = false;
-  std::sort(worker.allowed.begin(), worker.allowed.end());
-  for (const uint32_t cpu : worker.allowed) CPU_SET(cpu, &set);
-  if (sched_setaffinity(worker.tid(), sizeof set, &set) != 0) {
-    throw failureOf(worker, FailureName::SPAWN_FAILED,
-                    withErrno(text("set affinity of ", worker.name()), errno), step_);
-  }
-}
-
-std::shared_ptr<work::WorkGroup> Workers::makeGroup(const std::string& cgroup, rpc::WorkSpec::Reader spec) {
-  work::Surroundings surroundings;
-  const uint32_t siblings = spec.getType().isCgroupChurn() ? spec.getType().getCgroupChurn().getGroups() : 0;
-  for (uint32_t i = 0; i < siblings; i++) {
-    const std::string path = text(cgroup, "-churn-", i);
-    cgroups_.create(path);
-    cgroups_.setCpus(path, cgroups_.effectiveCpus(cgroup));
-    surroundings.churnCgroups.push_back(cgroups_.procsFile(path));
-  }
+void Workers::place(Worker& worker) {
+  worker.anywhere = !allowedNow(worker);
+  allow(worker, allowedNow(worker));
   try {
-    return std::make_shared<work::WorkGroup>(spec.getType(), spec.getWorkers(), std::move(surroundings));
-  } catch (const Error& error) {
-    Failure failure(FailureName::SPAWN_FAILED, text(cgroup, '/', workName(spec), ": ", error.what()));
-    failure.step = step_;
-    failure.cgroup = cgroup;
-    failure.worker = workName(spec);
-    throw failure;
+    setPolicy(worker.tid(), worker.settings, worker.name());
+    applyAffinity(worker);
+  } catch (const Failure& failure) {
+    throw failureOf(worker, failure.name, failure.message);
   }
 }
 
-void Workers::spawn(rpc::CgroupDef::Reader definition) {
-  const std::string cgroup = definition.getName().cStr();
-  for (const auto& spec : definition.getWork()) {
-    const auto group = makeGroup(cgroup, spec);
-    const bool together = spec.getCloneMode() == rpc::CloneMode::THREAD;
-    std::vector<Worker> crew;
-    for (uint32_t index = 0; index < spec.getWorkers(); index++) {
-      Worker& worker = crew.emplace_back();
-      worker.cgroup = cgroup;
-      worker.work = workName(spec);
-      worker.index = index;
-      worker.group = group;
-      if (!together) startCrew(std::exchange(crew, {}), spec);
-    }
-    if (together) startCrew(std::move(crew), spec);
-  }
-}
-
-void Workers::go() {
+uint32_t Workers::go() {
   const uint64_t now = monotonicNs();
-  for (const Worker& worker : workers_) worker.group->page(worker.index).goNs.store(now);
+  uint32_t count = 0;
+  for (Worker& worker : workers_) {
+    if (worker.started) continue;
+    worker.page().goNs.store(now);
+    worker.started = true;
+    count++;
+  }
   eventfd_write(start_.get(), 1);
-  started_ = true;
+  start_ = makeStart();  // those that come later wait for theirs
+  return count;
 }
 
 void Workers::abandon() {
-  for (const Worker& worker : workers_) kill(worker.pid, SIGKILL);
-  workers_.clear();
+  for (const Worker& worker : workers_) {
+    if (!worker.started && !worker.exit) kill(worker.pid, SIGKILL);
+  }
+  std::erase_if(workers_, [](const Worker& worker) { return !worker.started; });
 }
+
+// ---- where they may run
+
+// The affinity cut by the cpuset; the cpuset alone where nothing is left, as the kernel does. Nothing:
+// anywhere.
+std::optional<Cpus> Workers::allowedNow(const Worker& worker) const {
+  const std::optional<Cpus> cpuset = cgroups_.effectiveCpus(worker.place);
+  if (!worker.affinity) return cpuset;
+  if (!cpuset) return worker.affinity;
+  Cpus both;
+  std::set_intersection(cpuset->begin(), cpuset->end(), worker.affinity->begin(), worker.affinity->end(),
+                        std::back_inserter(both));
+  return both.empty() ? cpuset : both;
+}
+
+void Workers::applyAffinity(Worker& worker) {
+  if (worker.affinity)
+    ktstr::agent::setAffinity(worker.tid(), *worker.affinity, *allowedNow(worker), worker.name());
+}
+
+uint32_t Workers::setAffinity(const std::string& cgroup, const std::vector<Cpus>& affinities) {
+  uint32_t count = 0;
+  for (Worker& worker : workers_) {
+    if (worker.place != cgroup || worker.exit) continue;
+    try {
+      if (affinities.empty()) {
+        liftAffinity(worker.tid(), worker.name());
+        worker.affinity.reset();
+      } else {
+        worker.affinity = affinities[count % affinities.size()];
+        applyAffinity(worker);
+      }
+    } catch (const Failure& failure) {
+      throw failureOf(worker, failure.name, failure.message);
+    }
+    allow(worker, allowedNow(worker));
+    count++;
+  }
+  return count;
+}
+
+uint32_t Workers::move(const std::string& from, const std::string& to, std::optional<uint32_t> owner) {
+  uint32_t count = 0;
+  for (Worker& worker : workers_) {
+    if (worker.place != from || worker.exit) continue;
+    cgroups_.addProcess(to, worker.pid);
+    worker.place = to;
+    worker.owner = owner.value_or(worker.owner);
+    allow(worker, allowedNow(worker));
+    count++;
+  }
+  return count;
+}
+
+void Workers::cpusetsChanged() {
+  for (Worker& worker : workers_) allow(worker, allowedNow(worker));
+}
+
+// ---- their end
 
 std::vector<pid_t> Workers::pids() const {
   std::vector<pid_t> result;
@@ -222,57 +306,61 @@ bool Workers::ended(const ChildExit& child) {
     crew.push_back(&worker);
   }
   if (crew.empty()) return false;
+  for (const Worker* worker : crew) {
+    const auto why = worker->setup->read(worker->index);
+    if (!why) continue;
+    channel_.failure(failureOf(*worker, FailureName::WORKER_SETUP_FAILED, worker->name() + ": " + *why));
+    broken_ = true;  // none of them ever worked: there is nothing to report
+    std::erase_if(workers_, [&](const Worker& other) { return other.pid == child.pid; });
+    return true;
+  }
   const auto explained = [](const Worker* worker) { return worker->stuck || endedAsTold(*worker); };
   if (std::all_of(crew.begin(), crew.end(), explained)) return true;
   const Worker& guilty = culprit(crew);
-  channel_.failure(failureOf(
-      guilty, FailureName::WORKER_CRASHED,
-      text(guilty.name(), " ended: ", describeWaitStatus(child.status), ", after ",
-           guilty.page().iterations.load(), " iterations",
-           crew.size() > 1 ? text(", and with it its process of ", crew.size(), " workers") : std::string()),
-      step_));
+  channel_.failure(
+      failureOf(guilty, FailureName::WORKER_CRASHED,
+                text(guilty.name(), " ended: ", describeWaitStatus(child.status), ", after ",
+                     guilty.page().iterations.load(), " iterations",
+                     crew.size() > 1 ? text(", and with it its process of ", crew.size(), " workers")
+                                     : std::string())));
   return true;
 }
 
-void Workers::tellStop(const std::optional<std::string>& cgroup) {
+void Workers::tellStop(const Choice& choice) {
   for (Worker& worker : workers_) {
-    if (!isIn(worker, cgroup)) continue;
-    worker.told = true;
+    if (!choice(worker)) continue;
+    if (worker.toldNs == 0) worker.toldNs = monotonicNs();
     worker.group->stop(worker.index);
   }
 }
 
-bool Workers::allEnded(const std::optional<std::string>& cgroup) const {
+bool Workers::allEnded(const Choice& choice) const {
   return std::all_of(workers_.begin(), workers_.end(),
-                     [&](const Worker& worker) { return !isIn(worker, cgroup) || worker.exit; });
+                     [&](const Worker& worker) { return !choice(worker) || worker.exit; });
 }
 
-void Workers::killStuck(const std::optional<std::string>& cgroup) {
+void Workers::killStuck(const Choice& choice) {
   const uint64_t now = monotonicNs();
   for (Worker& worker : workers_) {
-    if (!isIn(worker, cgroup) || worker.exit || (worker.shared && worker.finished())) continue;
+    if (!choice(worker) || worker.exit || (worker.shared && worker.finished())) continue;
     worker.stuck = true;
     worker.endedNs = now;
     const uint64_t last = std::max(worker.page().checkpointNs.load(), worker.page().goNs.load());
     channel_.failure(failureOf(
         worker, FailureName::WORKER_STUCK,
         text(worker.name(), " did not stop when told to: ", whereIs(worker.tid()), ", last seen on CPU ",
-             worker.page().lastCpu.load(), ' ', (now - std::min(now, last)) / 1'000'000, " ms ago"),
-        step_));
+             worker.page().lastCpu.load(), ' ', (now - std::min(now, last)) / 1'000'000, " ms ago")));
     kill(worker.pid, SIGKILL);
   }
 }
 
-void Workers::report(const std::optional<std::string>& cgroup) {
+void Workers::report(const Choice& choice) {
   for (const Worker& worker : workers_) {
-    if (!isIn(worker, cgroup)) continue;
-    channel_.post([&](rpc::GuestEvent::Builder event) { fillReport(worker, step_, event.initWorker()); });
+    if (!choice(worker)) continue;
+    channel_.post(
+        [&](rpc::GuestEvent::Builder event) { fillReport(worker, worker.step, event.initWorker()); });
   }
-  std::erase_if(workers_, [&](const Worker& worker) { return isIn(worker, cgroup); });
-}
-
-void Workers::cpusetsChanged() {
-  for (Worker& worker : workers_) allow(worker, cgroups_.effectiveCpus(worker.cgroup));
+  std::erase_if(workers_, choice);
 }
 
 }  // namespace ktstr::agent

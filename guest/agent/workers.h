@@ -1,10 +1,11 @@
-// The workers of one step, processes and threads, from fork to report.
+// The workers of a scenario, from fork to report.
 #pragma once
 
 #include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +13,8 @@
 
 #include "guest/agent/cgroups.h"
 #include "guest/agent/channel.h"
-#include "guest/work/crew.h"
+#include "guest/agent/worker_setup.h"
+#include "guest/work/group.h"
 #include "protocol/fd.h"
 #include "protocol/scenario.capnp.h"
 
@@ -25,37 +27,56 @@ struct ChildExit {
   rusage usage;  // all it used
 };
 
+// A WorkSpec and what is needed to start it. What the readers read must outlive its workers.
+struct Assignment {
+  rpc::WorkSpec::Reader spec;
+  WorkerSettings settings;
+  std::vector<std::vector<uint32_t>>
+      affinities;  // worker i takes list i modulo their number; none: no affinity
+  work::Surroundings surroundings = {};
+};
+
 struct Worker {
-  std::string cgroup;
+  uint32_t step = 0;   // that it was made in; or backdropStep
+  uint32_t owner = 0;  // the step it ends with
+  std::string cgroup;  // that it was made for
+  std::string place;   // the cgroup it is in now
   std::string work;    // name of its work group
   uint32_t index = 0;  // within it
   std::shared_ptr<work::WorkGroup> group;
+  std::shared_ptr<SetupNotes> setup;
+  WorkerSettings settings;
   pid_t pid = -1;       // of its process
-  bool shared = false;  // others are threads of the same process
-  std::optional<ChildExit> exit;
+  bool shared = false;  // it is a thread, one of several or not, of that process
+  std::optional<ChildExit> exit = {};
   uint64_t endedNs = 0;
-  bool told = false;     // to stop
-  bool stuck = false;    // did not; killed
-  bool anywhere = true;  // else: the CPUs it was allowed on, at any time
-  std::vector<uint32_t> allowed;
+  bool started = false;
+  uint64_t toldNs = 0;                                 // when it was told to stop; 0: not yet
+  bool stuck = false;                                  // did not; killed
+  std::optional<std::vector<uint32_t>> affinity = {};  // asked for
+  bool anywhere = true;                                // else: the CPUs it was allowed on, at any time
+  std::vector<uint32_t> allowed = {};
 
   std::string name() const;  // "cgroup/work[index] (pid N)", a thread: "(tid N of process M)"
   work::WorkerPage& page() const { return group->page(index); }
-  pid_t tid() const { return shared ? static_cast<pid_t>(page().tid.load()) : pid; }
+  pid_t tid() const { return shared ? static_cast<pid_t>(page().tid.load(std::memory_order_acquire)) : pid; }
   bool finished() const { return page().finished.load(std::memory_order_acquire) != 0; }
 };
 
+// All workers of a scenario.
 class Workers {
  public:
-  Workers(uint32_t step, Channel& channel, Cgroups& cgroups);
+  using Choice = std::function<bool(const Worker&)>;
+
+  Workers(Channel& channel, Cgroups& cgroups);
   ~Workers();  // kills what is left
 
-  // Forks the workers of a cgroup, which wait for go(), and puts them in place: a process each, or one for
-  // all of a WorkSpec where its cloneMode is thread. Makes the cgroups that cgroupChurn moves to. Throws
-  // Failure spawnFailed or cgroupFailed. `definition` must outlive this.
-  void spawn(rpc::CgroupDef::Reader definition);
-  void go();
-  bool started() const { return started_; }
+  // Starts the workers, which wait for go(), and puts them in place: into `cgroup` unless it is empty, with
+  // their settings. Each is a process; those of a spec whose cloneMode is thread are threads of one, and so
+  // are all with the same pcomm. Throws Failure spawnFailed, workerSetupFailed or cgroupFailed.
+  void spawn(uint32_t step, const std::string& cgroup, const std::vector<Assignment>& assignments);
+  // Those that wait; returns how many.
+  uint32_t go();
   // Kills and forgets those that have not been started: there is nothing to report of them.
   void abandon();
 
@@ -63,30 +84,38 @@ class Workers {
   std::vector<pid_t> pids() const;
 
   // If the child is one of ours notes the end of all workers in it; posts failure workerCrashed, for the one
-  // whose fault it was, unless they ended as they were told.
+  // whose fault it was, unless they ended as they were told, or workerSetupFailed.
   bool ended(const ChildExit& child);
+  // A worker could not set itself up: its step means nothing.
+  bool broken() const { return broken_; }
 
-  // Those of one cgroup, or of all (nothing): tells them to stop; whether all have ended; kills the rest and
-  // posts failure workerStuck for each; posts the reports of those not reported yet and forgets them.
-  void tellStop(const std::optional<std::string>& cgroup);
-  bool allEnded(const std::optional<std::string>& cgroup) const;
-  void killStuck(const std::optional<std::string>& cgroup);
-  void report(const std::optional<std::string>& cgroup);
+  // Tells them to stop; whether all have ended; kills the rest and posts failure workerStuck for each; posts
+  // the reports of those not reported yet and forgets them.
+  void tellStop(const Choice& choice);
+  bool allEnded(const Choice& choice) const;
+  void killStuck(const Choice& choice);
+  void report(const Choice& choice);
+
+  // Those in the cgroup: another affinity (none: lifted), as in Assignment. Returns how many.
+  uint32_t setAffinity(const std::string& cgroup, const std::vector<std::vector<uint32_t>>& affinities);
+  // Moves those in a cgroup into another, to end with step `owner` if there is one. Returns how many.
+  uint32_t move(const std::string& from, const std::string& to, std::optional<uint32_t> owner);
 
   // The cpusets have changed: notes where each worker may run from now on.
   void cpusetsChanged();
 
  private:
-  std::shared_ptr<work::WorkGroup> makeGroup(const std::string& cgroup, rpc::WorkSpec::Reader spec);
-  void startCrew(std::vector<Worker> crew, rpc::WorkSpec::Reader spec);
-  pid_t forkCrew(const std::vector<Worker>& crew);
-  void place(Worker& worker, rpc::WorkSpec::Reader spec);
+  std::vector<Worker> workersOf(uint32_t step, const std::string& cgroup, const Assignment& assignment) const;
+  void startCrew(std::vector<Worker> crew, const std::string& processName);
+  pid_t forkCrew(const std::vector<Worker>& crew, const std::string& processName);
+  void place(Worker& worker);
+  void applyAffinity(Worker& worker);
+  std::optional<std::vector<uint32_t>> allowedNow(const Worker& worker) const;
 
-  uint32_t step_;
   Channel& channel_;
   Cgroups& cgroups_;
   Fd start_;
-  bool started_ = false;
+  bool broken_ = false;
   std::vector<Worker> workers_;
 };
 

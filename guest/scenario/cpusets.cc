@@ -112,30 +112,4 @@ std::optional<Cpus> resolveCpuset(rpc::CpusetSpec::Reader spec, const Topology& 
   refuse("unknown kind of cpuset");
 }
 
-void resolveCpusets(rpc::Scenario::Reader scenario, const Topology& topology,
-                    rpc::GuestOrders::Builder orders) {
-  struct Use {
-    uint32_t step;
-    capnp::Text::Reader cgroup;
-    rpc::CpusetSpec::Reader spec;
-  };
-  std::vector<Use> uses;
-  uint32_t step = 0;
-  for (const auto& each : scenario.getSteps()) {
-    for (const auto& cgroup : each.getCgroups()) uses.push_back({step, cgroup.getName(), cgroup.getCpuset()});
-    for (const auto& op : each.getOps()) {
-      if (op.isSetCpuset())
-        uses.push_back({step, op.getSetCpuset().getCgroup(), op.getSetCpuset().getCpuset()});
-    }
-    step++;
-  }
-  auto list = orders.initCpusets(static_cast<unsigned>(uses.size()));
-  for (unsigned i = 0; i < list.size(); i++) {
-    list[i].setStep(uses[i].step);
-    list[i].setCgroup(uses[i].cgroup);
-    const Cpus cpus = resolveCpuset(uses[i].spec, topology).value_or(Cpus());
-    list[i].setCpus(kj::arrayPtr(cpus.data(), cpus.size()));
-  }
-}
-
 }  // namespace ktstr

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const ktstr::Error&) {
     return 0;
   }
-  ktstr::resolveCpusets(orders.getScenario(), topology, orders);
+  ktstr::resolvePlacement(orders.getScenario(), topology, orders);
   for (const auto& cpuset : orders.getCpusets().asReader()) {
     for (const uint32_t cpu : cpuset.getCpus()) {
       if (cpu >= topology.vcpus()) abort();

@@ -108,10 +108,10 @@ TEST(ValidateTest, RefusesBadWork) {
   EXPECT_THAT(verdict(withWork(R"({"name":"a b","type":{"spinWait":{}}})")), HasSubstr("work[0].name: "));
   EXPECT_THAT(verdict(withWork(R"({"type":{"spinWait":{}}},{"type":{"spinWait":{}}})")),
               HasSubstr("two work groups are called \"spinWait\""));
-  EXPECT_THAT(verdict(withWork(R"({"affinity":[16],"type":{"spinWait":{}}})")),
+  EXPECT_THAT(verdict(withWork(R"({"affinity":{"exact":[16]},"type":{"spinWait":{}}})")),
               HasSubstr("CPU 16 does not exist"));
   EXPECT_THAT(verdict(withCgroups(R"({"name":"a","cpuset":{"llc":0},
-                                      "work":[{"affinity":[3,4],"type":{"spinWait":{}}}]})")),
+                                      "work":[{"affinity":{"exact":[3,4]},"type":{"spinWait":{}}}]})")),
               HasSubstr("CPUs 3-4 are not inside the cgroup's 0-3"));
 }
 
@@ -130,7 +130,7 @@ TEST(ValidateTest, RefusesBadCgroups) {
               HasSubstr("\"a\" has work and cannot have child cgroups"));
   EXPECT_THAT(verdict(withCgroups(below + "," + a)),
               HasSubstr("\"a\" has child cgroups and cannot have work"));
-  EXPECT_THAT(verdict(withCgroups(R"({"name":"a","cpuWeight":10001,)" + spin + "}")),
+  EXPECT_THAT(verdict(withCgroups(R"({"name":"a","limits":{"cpuWeight":10001},)" + spin + "}")),
               HasSubstr("cpuWeight: 10001"));
 }
 
@@ -218,7 +218,7 @@ TEST(ResolveTest, ListsCpusetsInTheOrderOfUse) {
       {"cgroups":[{"name":"c","cpuset":{"numa":1},"work":[{}]}]}]})",
            orders.initScenario());
   validateScenario(orders.getScenario(), topology);
-  resolveCpusets(orders.getScenario(), topology, orders);
+  resolvePlacement(orders.getScenario(), topology, orders);
   std::string all;
   for (const auto& each : orders.getCpusets().asReader()) {
     all += std::to_string(each.getStep()) + each.getCgroup().cStr() + "=" +

@@ -17,15 +17,16 @@ void noteCrash(int number) {
 
 void runOne(const Hand& hand, int startFd) noexcept {
   own = &hand.group->page(hand.index);
+  if (hand.prepare) hand.prepare();
   hand.group->run(hand.index, startFd);
   own = nullptr;
 }
 
 }  // namespace
 
-void runCrew(const std::vector<Hand>& crew, int startFd) noexcept {
+void runCrew(const std::vector<Hand>& crew, bool threaded, int startFd) noexcept {
   for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) signal(number, noteCrash);
-  if (crew.size() == 1) return runOne(crew.front(), startFd);
+  if (!threaded) return runOne(crew.front(), startFd);
   std::vector<std::thread> threads;
   for (const Hand& hand : crew) threads.emplace_back([&hand, startFd] { runOne(hand, startFd); });
   for (std::thread& thread : threads) thread.join();

@@ -77,7 +77,7 @@ class Crew {
   void begin(const std::vector<Hand>& hands) {
     const pid_t child = fork();
     if (child == 0) {
-      runCrew(hands, start_.get());
+      runCrew(hands, hands.size() > 1, start_.get());
       _exit(0);
     }
     pids_.push_back(child);

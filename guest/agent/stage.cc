@@ -1,0 +1,145 @@
+#include "guest/agent/stage.h"
+
+#include <algorithm>
+
+#include "guest/scenario/validate.h"
+#include "guest/scenario/work_types.h"
+#include "guest/topology.h"
+#include "protocol/text.h"
+
+namespace ktstr::agent {
+namespace {
+
+// How long workers have to stop: each needs the CPU once, and thousands on a few CPUs take turns.
+uint64_t stopBoundMs(size_t workers) {
+  return 2000 + 5 * workers;
+}
+constexpr uint64_t killBoundMs = 1000;
+constexpr const char* churnInfix = "-churn-";
+
+}  // namespace
+
+Stage::Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& allCgroups)
+    : cgroups(allCgroups),
+      workers(channel, allCgroups),
+      payloads(channel, allCgroups),
+      orders_(orders),
+      supervisor_(supervisor) {
+  supervisor_.watch(&workers, &payloads);
+}
+
+Stage::~Stage() {
+  supervisor_.watch(nullptr, nullptr);
+}
+
+void Stage::addCgroup(uint32_t step, const std::string& path) {
+  for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    owners_.try_emplace(path.substr(0, slash), step);
+  }
+  owners_[path] = step;
+  cgroups.create(path);
+}
+
+void Stage::make(uint32_t step, rpc::CgroupDef::Reader definition) {
+  const std::string path = definition.getName().cStr();
+  addCgroup(step, path);
+  setCpuset(step, -1, path);
+  if (definition.getCpusetMems().size() > 0) cgroups.setMems(path, cpuNumbers(definition.getCpusetMems()));
+  cgroups.setLimits(path, definition.getLimits());
+  std::vector<Assignment> assignments;
+  for (const auto& work : definition.getWork())
+    assignments.push_back(assign(step, -1, path, work, definition));
+  workers.spawn(step, path, assignments);
+}
+
+void Stage::spawn(uint32_t step, int32_t op, const std::string& cgroup, rpc::WorkSpec::Reader work) {
+  workers.spawn(step, cgroup, {assign(step, op, cgroup, work, {})});
+}
+
+// The cgroups among which cgroupChurn moves are siblings of its own.
+Assignment Stage::assign(uint32_t step, int32_t op, const std::string& cgroup, rpc::WorkSpec::Reader work,
+                         rpc::CgroupDef::Reader defaults) {
+  Assignment assignment{work, settingsOf(work, defaults), affinities(step, op, cgroup, workName(work)), {}};
+  const uint32_t siblings = work.getType().isCgroupChurn() ? work.getType().getCgroupChurn().getGroups() : 0;
+  for (uint32_t i = 0; i < siblings; i++) {
+    const std::string path = text(cgroup, churnInfix, i);
+    addCgroup(step, path);
+    cgroups.setCpus(path, cgroups.effectiveCpus(cgroup));
+    assignment.surroundings.churnCgroups.push_back(cgroups.procsFile(path));
+  }
+  return assignment;
+}
+
+void Stage::setCpuset(uint32_t step, int32_t op, const std::string& cgroup) {
+  for (const auto& resolved : orders_.getCpusets()) {
+    if (resolved.getStep() != step || resolved.getOp() != op || cgroup != resolved.getCgroup().cStr())
+      continue;
+    std::vector<uint32_t> cpus = cpuNumbers(resolved.getCpus());
+    cgroups.setCpus(cgroup, cpus.empty() ? std::nullopt : std::optional(std::move(cpus)));
+    return workers.cpusetsChanged();
+  }
+  throw Failure(FailureName::ORDERS_INVALID,
+                text("the orders have no cpuset for ", cgroup, " at step ", step));
+}
+
+std::vector<std::vector<uint32_t>> Stage::affinities(uint32_t step, int32_t op, const std::string& cgroup,
+                                                     const std::string& work) const {
+  std::vector<std::vector<uint32_t>> result;
+  for (const auto& resolved : orders_.getAffinities()) {
+    if (resolved.getStep() != step || resolved.getOp() != op || cgroup != resolved.getCgroup().cStr() ||
+        work != resolved.getWork().cStr()) {
+      continue;
+    }
+    for (const auto& list : resolved.getCpus()) result.push_back(parseCpuList(list.cStr()));
+  }
+  return result;
+}
+
+uint32_t Stage::setAffinity(uint32_t step, int32_t op, const std::string& cgroup) {
+  return workers.setAffinity(cgroup, affinities(step, op, cgroup, ""));
+}
+
+uint32_t Stage::moveTasks(const std::string& from, const std::string& to) {
+  const bool toBackdrop = owners_.at(to) == rpc::BACKDROP_STEP;
+  const auto owner = toBackdrop ? std::optional<uint32_t>(rpc::BACKDROP_STEP) : std::nullopt;
+  const uint32_t moved = workers.move(from, to, owner);
+  return moved + payloads.move(from, to, owner);
+}
+
+void Stage::stopCgroup(const std::string& path) {
+  cgroups.thaw(path);
+  stop([&](const Worker& worker) { return worker.place == path; },
+       [&](const RunningPayload& payload) { return payload.cgroup == path; });
+}
+
+void Stage::removeCgroup(const std::string& path) {
+  stopCgroup(path);
+  const auto goesAlong = [&](const std::string& other) {
+    return other == path || other.starts_with(path + churnInfix);
+  };
+  cgroups.removeAll(goesAlong);
+  std::erase_if(owners_, [&](const auto& each) { return goesAlong(each.first); });
+}
+
+void Stage::endStep(uint32_t step) {
+  workers.abandon();
+  cgroups.thawAll();
+  stop([&](const Worker& worker) { return worker.owner == step; },
+       [&](const RunningPayload& payload) { return payload.owner == step; });
+  if (unkillable_) return;
+  cgroups.removeAll([&](const std::string& path) { return owners_.at(path) == step; });
+  std::erase_if(owners_, [&](const auto& each) { return each.second == step; });
+}
+
+void Stage::stop(const Workers::Choice& ofWorkers, const Payloads::Choice& ofPayloads) {
+  const auto ended = [&] { return workers.allEnded(ofWorkers) && !payloads.any(ofPayloads); };
+  workers.tellStop(ofWorkers);
+  payloads.kill(ofPayloads);
+  if (!supervisor_.wait(inMilliseconds(stopBoundMs(workers.all().size())), ended)) {
+    workers.killStuck(ofWorkers);
+    if (!supervisor_.wait(inMilliseconds(killBoundMs), ended)) unkillable_ = true;
+  }
+  workers.report(ofWorkers);
+}
+
+}  // namespace ktstr::agent

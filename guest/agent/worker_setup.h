@@ -1,0 +1,59 @@
+// The settings of one worker: policy and nice, affinity, memory policy, name, user. Each is read back after
+// the call; what the kernel refuses, or has in another way, is Failure workerSetupFailed with errno.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "guest/agent/failure.h"
+#include "protocol/fd.h"
+#include "protocol/scenario.capnp.h"
+
+namespace ktstr::agent {
+
+// Of a WorkSpec, with its cgroup's defaults where it has none of its own. The readers must outlive it.
+struct WorkerSettings {
+  rpc::SchedPolicy::Reader policy;
+  rpc::MemPolicy::Reader memory;
+  int nice = 0;
+  std::string comm = {}, pcomm = {};
+  uint32_t uid = 0, gid = 0;
+};
+WorkerSettings settingsOf(rpc::WorkSpec::Reader work, rpc::CgroupDef::Reader defaults);
+
+// From outside, by the agent, which gets a CPU under any scheduler: `who` names the task in the failure.
+void setPolicy(pid_t task, const WorkerSettings& settings, const std::string& who);
+// The kernel cuts `cpus` by the cpuset; `expected` is what must come out.
+void setAffinity(pid_t task, const std::vector<uint32_t>& cpus, const std::vector<uint32_t>& expected,
+                 const std::string& who);
+
+// Back to every CPU that the cpuset allows.
+void liftAffinity(pid_t task, const std::string& who);
+
+// From inside, by the task itself before it works: memory policy, name, group, user. Throws Failure.
+void setUpOneself(const WorkerSettings& settings);
+
+// Where workers leave word of a set-up that failed, for the agent: one line each, shared memory.
+class SetupNotes {
+ public:
+  explicit SetupNotes(uint32_t workers);
+  void leave(uint32_t worker, const std::string& message);  // cut at 239 bytes
+  std::optional<std::string> read(uint32_t worker) const;
+
+ private:
+  struct Note {
+    std::atomic<uint32_t> left;
+    char message[240];
+  };
+  Note& note(uint32_t worker) const;
+
+  Mapping memory_;
+};
+
+}  // namespace ktstr::agent
