@@ -136,6 +136,7 @@ struct WorkerReport {
   kernelMigrationsValid @33 :Bool; # false: the kernel does not say
   numaPagesMigrated @34 :UInt64; # by NUMA balancing, of this worker (/proc/thread-self/sched), delta; 0 without
   numaPages @35 :List(NodePages); # where the memory that its type works on was at the end (move_pages)
+  stopNs @37 :UInt64;          # from being told to stop to the end of its loop; 0: it did not end by itself
   detail @36 :Text;            # how it ran where a type has a choice: "vec256", "tmpfs file, O_DIRECT"
 }
 

@@ -106,6 +106,7 @@ void fillTimes(const Worker& worker, rpc::WorkerReport::Builder report) {
   const bool finished = worker.finished();
   const uint64_t go = page.goNs.load(relaxed);
   const uint64_t end = finished ? page.endNs.load(relaxed) : worker.endedNs;
+  if (finished && worker.toldNs != 0) report.setStopNs(end > worker.toldNs ? end - worker.toldNs : 1);
   report.setWallNs(go != 0 && end > go ? end - go : 0);
   uint64_t gap = page.maxGapNs.load(relaxed), at = page.maxGapAtNs.load(relaxed);
   const uint64_t last = std::max(go, page.checkpointNs.load(relaxed));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 
 #include "guest/work/loops.h"
 
@@ -112,6 +113,19 @@ void runTier(Seat& seat, Lock& lock, const Release& release) {
   }
 }
 
+// One after the other, the highest first: one that is real time already would keep the rest from becoming it.
+// False: told to stop.
+bool enterTier(Seat& seat, int priority) {
+  if (seat.position > 0) {
+    const std::atomic<uint32_t>& before = seat.members[seat.position - 1].word;
+    if (!seat.wait(before, [&] { return before.load() != 0; })) return false;
+  }
+  seat.setPolicy(SCHED_FIFO, priority);
+  seat.me().word.fetch_add(1);
+  futexWake(seat.me().word, INT_MAX);
+  return true;
+}
+
 // Many producers, many consumers, without a lock (D. Vyukov's bounded MPMC queue): a slot is a sequence
 // number, which says whose turn it is, and a value.
 class Queue {
@@ -171,7 +185,7 @@ void priorityInversion(Seat& seat) {
   const auto settings = seat.type.getPriorityInversion();
   const bool high = seat.position < settings.getHigh();
   const bool medium = !high && seat.position < settings.getHigh() + settings.getMedium();
-  seat.setPolicy(SCHED_FIFO, high ? 70 : medium ? 50 : 30);
+  if (!enterTier(seat, high ? 70 : medium ? 50 : 30)) return;
   if (medium) return runMedium(seat);
   if (settings.getPiMode() == rpc::FutexLockMode::PI) {
     PiLock lock(seat);

@@ -102,7 +102,9 @@ void numaWorkingSetSweep(Seat& seat) {
   Buffer buffer(seat, settings.getRegionKib());
   for (uint32_t sweep = seat.index; buffer && !seat.stopping(); sweep++) {
     if (targets.size() > 0) bindTo(seat, buffer, targets[sweep % targets.size()]);
-    seat.telemetry.iteration(writePages(seat, buffer));
+    const uint64_t pages = writePages(seat, buffer);
+    if (pages < buffer.size() / pageSize) return;  // told to stop
+    seat.telemetry.iteration(pages);
     seat.sleepUntil(monotonicNs() + settings.getSweepPeriodMs() * uint64_t{1'000'000});
   }
 }

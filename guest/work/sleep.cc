@@ -45,7 +45,7 @@ uint64_t runPhase(Seat& seat, rpc::WorkPhase::Reader phase) {
     case rpc::WorkPhase::YIELD_US:
       return workFor(seat, phase.getYieldUs(), [] {
         sched_yield();
-        return 1;
+        return uint64_t{1};
       });
     case rpc::WorkPhase::IO_US:
       return workFor(seat, phase.getIoUs(), [&] { return Disk(seat).writeStripe(100); });
@@ -54,7 +54,7 @@ uint64_t runPhase(Seat& seat, rpc::WorkPhase::Reader phase) {
       seat.telemetry.detail(chosen.name);
       return workFor(seat, phase.getAluHot().getForUs(), [&] {
         chosen.run(4096);
-        return 4096;
+        return uint64_t{4096};
       });
     }
   }
