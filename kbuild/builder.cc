@@ -83,12 +83,16 @@ std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tool
   progress.phase("extracting sources");
   extract(request, layout.source, interrupts, progress);
   auto names = schedulersIn(layout.source);
+  if (const OwnSources& own = request.own; !own.schedulers.empty()) {
+    layOwnSources(own, schedulerDirectory(layout.source));
+    names = own.schedulers;
+  }
 
   const std::string log = request.output + "/build.log";
   CommandRunner runner(tools.setsid, log, interrupts, [&] { progress.tick(); });
   try {
-    progress.phase(text("compiling ", names.size(), " schedulers"));
-    runner.run(makeCommand(tools, layout, request.jobs));
+    progress.phase(text("compiling ", names.size(), names.size() == 1 ? " scheduler" : " schedulers"));
+    runner.run(makeCommand(tools, layout, request.jobs, request.own.schedulers));
     progress.phase("linking");
     linkAll(names, request, tools, layout, runner);
   } catch (const Error& error) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kbuild/command.h"
+#include "kbuild/own_sources.h"
 #include "kbuild/progress.h"
 #include "kbuild/tools.h"
 
@@ -17,10 +18,12 @@ struct BuildRequest {
   std::string scratch;     // existing, empty, private directory; emptied again before returning or throwing
   std::string failureLog;  // where the log is put if the build fails; its directory is made
   unsigned jobs = 1;
+  OwnSources own = {};  // to be built in place of the tree's, if there are any
 };
 
-// Builds every scheduler of the source; returns their names. Throws Error "build-failed" (failureLog is there
-// then, and named), "sched-ext-missing", those of extractTree(); Interrupted.
+// Builds every scheduler of the source, or else the user's own; returns their names. Throws Error
+// "build-failed" (failureLog is there then, and named), "sched-ext-missing", those of extractTree();
+// Interrupted.
 std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tools& tools,
                                          const Interrupts& interrupts, Progress& progress);
 

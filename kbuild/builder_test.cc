@@ -65,6 +65,42 @@ TEST_F(Builder, MakesStaticProgramsAndLeavesOnlyThem) {
   EXPECT_FALSE(fs::exists(request_.failureLog));
 }
 
+// A tree whose Makefile has the kernel's variable.
+constexpr const char* listMakefile =
+    "c-sched-targets = scx_tiny scx_other\n"
+    "all:\n"
+    "\tmkdir -p $(O)/build/obj/sched_ext $(O)/build/obj/libbpf\n"
+    "\tfor each in $(c-sched-targets); do gcc -c $$each.c -o $(O)/build/obj/sched_ext/$$each.o || exit; "
+    "done\n"
+    "\tar rcs $(O)/build/obj/libbpf/libbpf.a\n";
+
+TEST_F(Builder, MakesTheUsersOwnSchedulerAndNoneOfTheTrees) {
+  request_.own = {.schedulers = {"scx_mine"},
+                  .files = {{"mine.h", "#define CODE 43\n"},
+                            {"scx_mine.bpf.c", ""},
+                            {"scx_mine.c", "#include \"mine.h\"\nint main(void) { return CODE; }\n"}},
+                  .digest = "own"};
+  EXPECT_THAT(build(listMakefile), ElementsAre("scx_mine"));
+  EXPECT_FALSE(fs::exists(request_.output + "/scx_tiny"));
+  SpawnOptions options;
+  options.executable = request_.output + "/scx_mine";
+  EXPECT_EQ(describeWaitStatus(spawn(options).wait()), "exit code 43");
+}
+
+TEST_F(Builder, SaysWhatTheCompilerSaidOfTheUsersOwnScheduler) {
+  request_.own = {.schedulers = {"scx_mine"},
+                  .files = {{"scx_mine.bpf.c", ""}, {"scx_mine.c", "int main(void) { return wrong; }\n"}},
+                  .digest = "own"};
+  try {
+    build(listMakefile);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.name(), "build-failed");
+    EXPECT_THAT(error.message(), HasSubstr("scx_mine.c:1"));
+    EXPECT_THAT(error.message(), HasSubstr("wrong"));
+  }
+}
+
 TEST_F(Builder, KeepsTheLogOfABrokenTree) {
   try {
     build("all:\n\t@echo this tree is broken\n\t@false\n");

@@ -10,6 +10,7 @@
 #include "kbuild/builder.h"
 #include "kbuild/confine.h"
 #include "kbuild/inputs.h"
+#include "kbuild/own_sources.h"
 #include "kbuild/recipe.h"
 #include "protocol/error.h"
 #include "protocol/json.h"
@@ -29,12 +30,16 @@ versions of clang and gcc; asking again is a look-up. The network is touched onl
 package is not in the cache yet. The first build takes about a minute and needs make, gcc, python3 and clang 17
 or newer (clang-22 is preferred: the scx_qmap that older ones make is refused by the verifier of 7.3).
 
+A scheduler of your own is built the same way, in place of the tree's: --with DIR lays DIR/scx_NAME.bpf.c,
+DIR/scx_NAME.c and the headers of DIR among those of tools/sched_ext. Its key has their contents, too.
+
 EXAMPLES
   ktstr scheduler build                              all schedulers of debian:7.3
   ktstr scheduler build qmap flatcg --out /tmp/scx   two of them, copied to a directory
   ktstr scheduler build --kernel debian:7.3.4 --json one JSON line for each
   ktstr scheduler build --source linux-7.4.tar.xz    from a source archive of your own
   ktstr run gap.json --scheduler "$(ktstr scheduler path qmap)"
+  ktstr scheduler path scx_mine --with ~/src/mine    from sources of your own
   ktstr scheduler list                               what is built already
 
 ERRORS (exit code 4 unless noted)
@@ -43,6 +48,8 @@ ERRORS (exit code 4 unless noted)
   archive-unsafe, archive-corrupt     the source archive cannot be trusted or read
   cache-tool-failed                   the kernel or its source could not be got; ktstr-cache says why
   scheduler-unknown, sched-ext-missing, source-unknown, kernel-no-btf   (exit code 2)
+  scheduler-source-missing            no scheduler in a DIR, or half of one (exit code 2)
+  scheduler-source-twice, scheduler-name-invalid   (exit code 2)
 
 ENVIRONMENT
   KTSTR_CACHE_DIR    where the cache is (default $XDG_CACHE_HOME/ktstr or ~/.cache/ktstr)
@@ -52,6 +59,7 @@ struct Options {
   InputRequest inputs{"debian:7.3", "", ""};
   std::vector<std::string> names;
   std::string name;
+  std::vector<std::string> with;
   std::string out;
   bool json = false;
   bool list = false;
@@ -71,25 +79,30 @@ std::vector<std::string> schedulersOf(const cache::Entry& entry) {
   return names;
 }
 
-std::vector<std::string> chosen(const cache::Entry& entry, const std::vector<std::string>& asked) {
+std::string joined(const std::vector<std::string>& words) {
+  std::string all;
+  for (const auto& each : words) all += (all.empty() ? "" : ", ") + each;
+  return all;
+}
+
+std::vector<std::string> chosen(const cache::Entry& entry, const std::vector<std::string>& asked,
+                                const std::vector<std::string>& with) {
   auto there = schedulersOf(entry);
   if (asked.empty()) return there;
   std::vector<std::string> names;
   for (const auto& each : asked) {
     names.push_back(fullName(each));
     if (std::find(there.begin(), there.end(), names.back()) != there.end()) continue;
-    std::string known;
-    for (const auto& name : there) known += (known.empty() ? "" : ", ") + name;
-    throw Error(ExitCode::usage, "scheduler-unknown",
-                text("the source of ", entry.attribute("kernel").value_or("this kernel"),
-                     " has no scheduler \"", each, "\""),
-                "there are: " + known);
+    const std::string place =
+        with.empty() ? "the source of " + entry.attribute("kernel").value_or("this kernel") : joined(with);
+    throw Error(ExitCode::usage, "scheduler-unknown", text(place, " has no scheduler \"", each, "\""),
+                "there are: " + joined(there));
   }
   return names;
 }
 
 void fill(cache::Draft& draft, const std::string& key, const cache::Store& store, const Inputs& inputs,
-          const Tools& tools) {
+          const OwnSources& own, const Tools& tools) {
   const Interrupts interrupts;
   Progress progress;
   const std::string scratch = draft.directory() + "/scratch";
@@ -100,7 +113,8 @@ void fill(cache::Draft& draft, const std::string& key, const cache::Store& store
                    .output = draft.directory(),
                    .scratch = scratch,
                    .failureLog = failureLog,
-                   .jobs = std::max(1U, std::thread::hardware_concurrency())},
+                   .jobs = std::max(1U, std::thread::hardware_concurrency()),
+                   .own = own},
                   tools, interrupts, progress);
   fs::remove(scratch);
   fs::remove(failureLog);  // of an earlier attempt
@@ -112,14 +126,15 @@ void fill(cache::Draft& draft, const std::string& key, const cache::Store& store
   draft.attribute("compiler", tools.compilerVersion);
 }
 
-cache::Entry findOrBuild(const cache::Store& store, const InputRequest& request) {
+cache::Entry findOrBuild(const cache::Store& store, const Options& options) {
+  const OwnSources own = options.with.empty() ? OwnSources() : readOwnSources(options.with);
   const Tools tools = findTools();
-  const Inputs inputs = findInputs(store, request);
+  const Inputs inputs = findInputs(store, options.inputs);
   buildSandbox("ktstr-kbuild").lockDown();
-  const std::string key = entryKey(inputs.archiveDigest, inputs.btfId, tools);
+  const std::string key = entryKey(inputs.archiveDigest, inputs.btfId, tools, own.digest);
   const auto report = [](const Error& error) { log::warn(error.what()); };
   return store.findOrMake(
-      "scheduler", key, [&](cache::Draft& draft) { fill(draft, key, store, inputs, tools); }, report);
+      "scheduler", key, [&](cache::Draft& draft) { fill(draft, key, store, inputs, own, tools); }, report);
 }
 
 void copyOut(const std::string& from, const std::string& directory, const std::string& name) {
@@ -151,8 +166,8 @@ void listBuilt(const cache::Store& store, bool json) {
 }
 
 void build(const cache::Store& store, const Options& options) {
-  const auto entry = findOrBuild(store, options.inputs);
-  const auto names = chosen(entry, options.names);
+  const auto entry = findOrBuild(store, options);
+  const auto names = chosen(entry, options.names, options.with);
   for (const auto& name : names) {
     if (!options.out.empty()) copyOut(entry.path(name), options.out, name);
   }
@@ -160,8 +175,8 @@ void build(const cache::Store& store, const Options& options) {
 }
 
 void printPath(const cache::Store& store, const Options& options) {
-  const auto entry = findOrBuild(store, options.inputs);
-  std::cout << entry.path(chosen(entry, {options.name}).front()) << "\n";
+  const auto entry = findOrBuild(store, options);
+  std::cout << entry.path(chosen(entry, {options.name}, options.with).front()) << "\n";
 }
 
 void addInputOptions(CLI::App& command, Options& options) {
@@ -174,6 +189,10 @@ void addInputOptions(CLI::App& command, Options& options) {
       ->type_name("TARBALL");
   command.add_option("--vmlinux", options.inputs.vmlinux, "an ELF or BTF file instead of the kernel's")
       ->type_name("FILE");
+  command.add_option("--with", options.with, "build the schedulers whose sources are here, not the kernel's")
+      ->type_name("DIR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 int run(int argc, char** argv) {

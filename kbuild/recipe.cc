@@ -19,15 +19,21 @@ const std::vector<std::string>& unwantedSources() {
   return paths;
 }
 
-std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools) {
-  return "scx-" + cache::sha256Hex(text("recipe ", recipeVersion, "\nsource ", sourceDigest, "\nbtf ", btfId,
-                                        "\nclang ", tools.clangVersion, "\ncc ", tools.compilerVersion, "\n"))
-                      .substr(0, 40);
+std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools,
+                     const std::string& ownDigest) {
+  std::string all = text("recipe ", recipeVersion, "\nsource ", sourceDigest, "\nbtf ", btfId, "\nclang ",
+                         tools.clangVersion, "\ncc ", tools.compilerVersion, "\n");
+  if (!ownDigest.empty()) all += text("own ", ownDigest, "\n");
+  return "scx-" + cache::sha256Hex(all).substr(0, 40);
+}
+
+std::string schedulerDirectory(const std::string& source) {
+  return source + "/tools/sched_ext";
 }
 
 std::vector<std::string> schedulersIn(const std::string& source) {
   std::vector<std::string> names;
-  const std::filesystem::path directory = source + "/tools/sched_ext";
+  const std::filesystem::path directory = schedulerDirectory(source);
   std::error_code missing;
   for (const auto& file : std::filesystem::directory_iterator(directory, missing)) {
     const std::string name = file.path().stem();
@@ -57,12 +63,22 @@ std::vector<std::string> buildEnvironment(const std::string& home) {
           "PYTHONDONTWRITEBYTECODE=1"};
 }
 
-Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs) {
-  return {tools.make,
-          {"--no-print-directory", "-C", layout.source + "/tools/sched_ext", text("-j", jobs),
-           "CLANG=" + tools.clang, "LLVM_STRIP=" + tools.llvmStrip, "VMLINUX_BTF=" + layout.btf,
-           "O=" + layout.build},
-          buildEnvironment(layout.home)};
+Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs,
+                    const std::vector<std::string>& schedulers) {
+  std::vector<std::string> arguments{"--no-print-directory",
+                                     "-C",
+                                     schedulerDirectory(layout.source),
+                                     text("-j", jobs),
+                                     "CLANG=" + tools.clang,
+                                     "LLVM_STRIP=" + tools.llvmStrip,
+                                     "VMLINUX_BTF=" + layout.btf,
+                                     "O=" + layout.build};
+  if (!schedulers.empty()) {
+    std::string list = "c-sched-targets=";
+    for (const auto& each : schedulers) list += (list.ends_with('=') ? "" : " ") + each;
+    arguments.push_back(list);
+  }
+  return {tools.make, arguments, buildEnvironment(layout.home)};
 }
 
 Command linkCommand(const Tools& tools, const Layout& layout, const std::string& scheduler,

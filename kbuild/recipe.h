@@ -24,8 +24,13 @@ struct Layout {
 const std::vector<std::string>& wantedSources();
 const std::vector<std::string>& unwantedSources();
 
-// Key of the cache entry: changes with the source, the BTF, the compilers and the recipe.
-std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools);
+// Key of the cache entry: changes with the source, the BTF, the compilers, the recipe, and the user's own
+// sources (empty: there are none).
+std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools,
+                     const std::string& ownDigest = {});
+
+// Where the tree has its schedulers.
+std::string schedulerDirectory(const std::string& source);
 
 // Schedulers that the tree has, sorted: each scx_X with scx_X.c and scx_X.bpf.c in tools/sched_ext. Throws
 // Error "sched-ext-missing" if there are none (before 6.12).
@@ -35,8 +40,10 @@ std::vector<std::string> schedulersIn(const std::string& source);
 // name given, no shell or interpreter asks the user database, which would take a socket to nscd.
 std::vector<std::string> buildEnvironment(const std::string& home);
 
-// Compiles all of them, with the tree's own bpftool and libbpf. 25 s of CPU time.
-Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs);
+// Compiles `schedulers`, or if there are none all that the tree's Makefile names, with the tree's own bpftool
+// and libbpf. 25 s of CPU time for all.
+Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs,
+                    const std::vector<std::string>& schedulers = {});
 // Links one of them statically, so that it runs in a guest without libraries.
 Command linkCommand(const Tools& tools, const Layout& layout, const std::string& scheduler,
                     const std::string& output);

@@ -44,6 +44,8 @@ TEST(Recipe, KeyChangesWithEverythingThatMakesOtherBinaries) {
   newer = tools;
   newer.clang = "/opt/llvm/bin/clang";  // the same compiler in another place
   EXPECT_EQ(key, entryKey("source", "btf", newer));
+  EXPECT_NE(key, entryKey("source", "btf", tools, "own"));
+  EXPECT_NE(entryKey("source", "btf", tools, "own"), entryKey("source", "btf", tools, "own2"));
 }
 
 TEST(Recipe, MakesInTheTreeWithTheToolsFound) {
@@ -52,6 +54,11 @@ TEST(Recipe, MakesInTheTreeWithTheToolsFound) {
   EXPECT_THAT(command.arguments, ElementsAre("--no-print-directory", "-C", "/s/source/tools/sched_ext", "-j3",
                                              "CLANG=/usr/bin/clang-22", "LLVM_STRIP=/usr/bin/llvm-strip-22",
                                              "VMLINUX_BTF=/c/btf", "O=/s/build"));
+}
+
+TEST(Recipe, MakesTheSchedulersNamedInPlaceOfTheTrees) {
+  EXPECT_THAT(makeCommand(someTools(), layout, 1, {"scx_a", "scx_b"}).arguments,
+              Contains("c-sched-targets=scx_a scx_b"));
 }
 
 TEST(Recipe, GivesCommandsAnEnvironmentOfTheirOwn) {
