@@ -1,7 +1,7 @@
 
 # ---- what runs in the guest: scenario (both sides check it), the work types, the agent ----
 
-libraries += scenario work agent
+libraries += scenario catalog work agent
 programs += ktstr-guest
 
 scenario.sources := guest/scenario/validate.cc guest/scenario/walk.cc guest/scenario/walk_ops.cc \
@@ -11,6 +11,11 @@ scenario.needs := topology protocol
 scenario.tests := guest/scenario/validate_test.cc guest/scenario/work_types_test.cc
 scenario.test_needs := json
 scenario.fuzz := guest/scenario/scenario_fuzz.cc
+
+catalog.sources := guest/scenario/build.cc guest/scenario/catalog.cc $(wildcard guest/scenario/catalog/*.cc)
+catalog.needs := scenario topology protocol
+catalog.tests := guest/scenario/catalog_test.cc
+catalog.test_needs := json
 
 work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/telemetry.cc guest/work/wait.cc \
   guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \

@@ -22,12 +22,13 @@ constexpr const char* bash = R"sh(_ktstr() {
       words="run demo scenario work-type record probe kernel scheduler monitor serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
+        scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
         run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep
                     --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get list path rm verify" ;;
-        scheduler) words="build path list" ;;
+        scheduler) words="build path list --kernel --with --source --vmlinux --out --json --help" ;;
         work-type) words="list --format" ;;
         record) words="list show" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
@@ -57,6 +58,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type' -xa list
+complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -l with -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";

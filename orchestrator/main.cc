@@ -12,6 +12,7 @@
 #include "orchestrator/render.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/run.h"
+#include "orchestrator/scenario_list.h"
 #include "orchestrator/work_type_list.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -110,7 +111,9 @@ uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
 
 void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::string& memory,
             std::string& duration, std::string& bootTimeout, std::string& attachTimeout) {
-  app.add_option("scenario", options.scenario, "scenario file (JSON), or - for standard input")->required();
+  app.add_option("scenario", options.scenario,
+                 "scenario file (JSON), - for standard input, or the name of a canned one")
+      ->required();
   app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
       ->capture_default_str();
   app.add_option("--topology", topology,
@@ -168,10 +171,28 @@ int dispatch(int argc, char** argv) {
   demoCommand->add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")
       ->capture_default_str();
   demoCommand->add_option("--format", demo.format, "human or jsonl")->transform(formatNames());
-  auto* scenarioCommand =
-      app.add_subcommand("scenario", "check a scenario against a topology and print it back");
-  scenarioCommand->add_option("scenario", options.scenario, "scenario file, or -")->required();
-  scenarioCommand->add_option("--topology", topology, "as of run")->capture_default_str();
+  auto* scenarioCommand = app.add_subcommand("scenario", "what can be run");
+  scenarioCommand->require_subcommand(1);
+  scenarioCommand->footer(
+      "EXAMPLES\n"
+      "  ktstr scenario list --topology 1n2l2c1t            the canned ones, and which fit\n"
+      "  ktstr scenario show cpuset_resize --topology 1n1l4c1t > mine.json\n"
+      "  ktstr scenario show mine.json --topology 1n1l8c1t  check it against a topology, print it back");
+  auto* scenarioListCommand = scenarioCommand->add_subcommand("list", "the canned scenarios");
+  std::string listTopology;
+  ScenarioListFormat listFormat = ScenarioListFormat::human;
+  scenarioListCommand->add_option("--topology", listTopology, "say which fit it");
+  scenarioListCommand->add_option("--format", listFormat, "human, jsonl or names")
+      ->transform(CLI::CheckedTransformer(
+                      std::map<std::string, ScenarioListFormat>{{"human", ScenarioListFormat::human},
+                                                                {"jsonl", ScenarioListFormat::jsonl},
+                                                                {"names", ScenarioListFormat::names}})
+                      .description("{human,jsonl,names}"));
+  auto* scenarioShowCommand =
+      scenarioCommand->add_subcommand("show", "check one against a topology and print it as JSON");
+  scenarioShowCommand->add_option("scenario", options.scenario, "a canned one, a file, or -")->required();
+  scenarioShowCommand->add_option("--topology", topology, "as of run")->capture_default_str();
+  scenarioShowCommand->add_option("--duration", duration, "as of run");
   auto* recordCommand = app.add_subcommand("record", "records of earlier runs");
   recordCommand->require_subcommand(1);
   auto* listCommand = recordCommand->add_subcommand("list", "ids, newest first");
@@ -200,14 +221,19 @@ int dispatch(int argc, char** argv) {
     writeAll(STDOUT_FILENO, typesAsLines ? workTypeJsonLines() : workTypeTable());
     return 0;
   }
+  if (*scenarioListCommand) {
+    const auto fitting = listTopology.empty() ? std::nullopt : std::optional(parseTopology(listTopology));
+    writeAll(STDOUT_FILENO, scenarioList(listFormat, fitting));
+    return 0;
+  }
   if (*listCommand) return listRecords();
   if (*showCommand) return showRecord(recordName, recordFormat);
   options.topology = parseTopology(topology);
-  if (*scenarioCommand) return showScenario(options);
   parseTopology(demo.topology);
   if (*demoCommand) return runDemo(demo);
   if (!memory.empty()) options.memoryMib = checkedMemory(memory, options.topology);
   if (!duration.empty()) options.durationMs = parseDuration(duration);
+  if (*scenarioShowCommand) return showScenario(options);
   if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
   if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
   options.progress = isatty(STDERR_FILENO) == 1;

@@ -3,6 +3,7 @@
 #include <capnp/serialize.h>
 #include <unistd.h>
 
+#include "guest/scenario/catalog.h"
 #include "guest/scenario/validate.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
@@ -21,13 +22,21 @@ constexpr size_t scenarioLimit = size_t{16} << 20;
 
 void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
                   std::optional<bool> underScheduler) {
+  const CannedScenario* canned =
+      access(options.scenario.c_str(), F_OK) == 0 ? nullptr : findCanned(options.scenario);
+  if (canned != nullptr) {
+    Shape shape{.topology = options.topology};
+    if (options.durationMs) shape.durationMs = *options.durationMs;
+    writeCanned(*canned, shape, scenario);
+    return validateScenario(scenario.asReader(), options.topology, underScheduler);
+  }
   std::string json;
   try {
     json = options.scenario == "-" ? readAll(STDIN_FILENO, scenarioLimit)
                                    : readFile(options.scenario, scenarioLimit);
   } catch (const Error& error) {
     throw Error(ExitCode::usage, "scenario-unreadable", error.message(),
-                "name a scenario file, or - for standard input");
+                "name a scenario file, - for standard input, or one of `ktstr scenario list`");
   }
   fromJson(json, scenario);
   if (options.durationMs) scenario.setDurationMs(*options.durationMs);

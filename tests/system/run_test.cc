@@ -160,8 +160,8 @@ TEST(Run, KeptMemoryCanBeReadLater) {
 }
 
 TEST(Run, ScenarioComesFromAPipeAndIsPrintedBackIdentically) {
-  const std::string first = ktstr({"scenario", scenario("demo"), "--topology", "1n2l2c2t"}).out;
-  const std::string second = ktstr({"scenario", "-", "--topology", "1n2l2c2t"}, {.input = first}).out;
+  const std::string first = ktstr({"scenario", "show", scenario("demo"), "--topology", "1n2l2c2t"}).out;
+  const std::string second = ktstr({"scenario", "show", "-", "--topology", "1n2l2c2t"}, {.input = first}).out;
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, second);
 }

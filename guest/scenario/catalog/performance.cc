@@ -1,0 +1,64 @@
+// What costs when wake-ups and caches are handled badly.
+#include <algorithm>
+
+#include "guest/scenario/catalog/families.h"
+
+namespace ktstr::catalog {
+namespace {
+
+using namespace say;
+
+// The work against a spinner per CPU.
+void againstSpinners(const Shape& shape, Scenario& scenario, const Work& work) {
+  scenario.step(Step("run")
+                    .cgroup(Cgroup("cg_0").work(work))
+                    .cgroup(Cgroup("cg_1").work(spinWait(shape.cpus())))
+                    .hold(shape.settled()));
+}
+
+uint32_t even(uint32_t workers) {
+  return (workers + 1) / 2 * 2;
+}
+
+void wakeAffine(const Shape& shape, Scenario& scenario) {
+  const Work work(shape.workers, [](auto type) { type.initCacheYield(); });
+  scenario.step(Step("run")
+                    .cgroup(Cgroup("cg_0").cpuset(llc(0)).work(work))
+                    .cgroup(Cgroup("cg_1").cpuset(llc(1)).work(work))
+                    .hold(shape.settled()));
+}
+
+constexpr uint32_t fan = 4;
+uint32_t fans(const Shape& shape) {
+  return std::max(1u, shape.workers / (fan + 1)) * (fan + 1);
+}
+
+}  // namespace
+
+std::vector<CannedScenario> performance() {
+  return {
+      {"performance", "cache_pressure_imbalance", "a cache-bound cgroup against a spinner per CPU", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) {
+         againstSpinners(shape, scenario, Work(shape.workers, [](auto type) { type.initCachePressure(); }));
+       }},
+      {"performance", "cache_yield_wake_affine", "cache-bound work that yields, on two LLCs", 2, 2, 1,
+       wakeAffine},
+      {"performance", "cache_pipe_io_compute_imbalance",
+       "pairs that hand a warm cache over, against spinners", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) {
+         againstSpinners(shape, scenario, Work(even(shape.workers), [](auto type) { type.initCachePipe(); }));
+       }},
+      {"performance", "fan_out_wake", "one wakes four, against spinners", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) {
+         againstSpinners(shape, scenario,
+                         Work(fans(shape), [](auto type) { type.initFutexFanOut().setFanOut(fan); }));
+       }},
+      {"performance", "fan_out_compute", "one wakes four that compute, against spinners", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) {
+         againstSpinners(shape, scenario,
+                         Work(fans(shape), [](auto type) { type.initFanOutCompute().setFanOut(fan); }));
+       }},
+  };
+}
+
+}  // namespace ktstr::catalog
