@@ -8,7 +8,8 @@ scenario.sources := guest/scenario/validate.cc guest/scenario/walk.cc guest/scen
   guest/scenario/cgroup_model.cc guest/scenario/checks.cc guest/scenario/cpusets.cc guest/scenario/affinity.cc \
   guest/scenario/programs.cc guest/scenario/work_types.cc guest/scenario/work_rules.cc
 scenario.needs := topology protocol
-scenario.tests := guest/scenario/validate_test.cc guest/scenario/work_types_test.cc
+scenario.tests := guest/scenario/validate_test.cc guest/scenario/walk_test.cc guest/scenario/affinity_test.cc \
+  guest/scenario/work_types_test.cc
 scenario.test_needs := json
 scenario.fuzz := guest/scenario/scenario_fuzz.cc
 
@@ -29,7 +30,7 @@ agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/operatio
   guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
   guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc
 agent.needs := work scenario topology protocol
-agent.tests := guest/agent/agent_test.cc guest/agent/system_test.cc guest/agent/scheduler_log_test.cc
+agent.tests := guest/agent/agent_test.cc guest/agent/worker_setup_test.cc guest/agent/system_test.cc guest/agent/scheduler_log_test.cc
 agent.test_needs := json
 
 ktstr-guest.sources := guest/agent/main.cc

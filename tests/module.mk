@@ -1,6 +1,6 @@
 # System tests: whole runs through the built executables. One binary each, in build/test/system; what needs a /dev/kvm
 # that boots Linux in build/test/kvm (tests/tools/kvm-tests.sh).
-system_tests := system/usage system/run system/work system/topology system/freeze system/failure kvm/kvm
+system_tests := system/usage system/run system/ops system/work system/topology system/freeze system/failure kvm/kvm
 
 libraries += harness
 harness.sources := tests/system/harness.cc tests/system/topology_expectations.cc \
@@ -10,7 +10,7 @@ harness.needs := orchestrator boot image topology json protocol
 
 define system_test_rules
 $(1).needs := harness
-$(1).packages := gtest gtest_main
+$(1).packages := gtest gmock gtest_main
 $(BUILD)/test/$(1)_test: $(BUILD)/obj/tests/$(1)_test.o $$(call archives_of,$(1))
 	@mkdir -p $$(@D)
 	$$(call quiet,LINK)$$(call link,$(1))

@@ -111,7 +111,8 @@ class AgentTest : public ::testing::Test {
     ended = true;
     reader.join();
     collect(host);
-    EXPECT_FALSE(std::filesystem::exists(environment_.cgroupMount + "/ktstr")) << "cgroups are left";
+    EXPECT_EQ(std::filesystem::exists(environment_.cgroupMount + "/ktstr"), expectLeft_)
+        << "cgroups are left";
   }
 
   std::vector<std::string> kinds() const {
@@ -123,7 +124,7 @@ class AgentTest : public ::testing::Test {
 
   Environment environment_;
   std::string directory_;
-  bool stopAtOnce_ = false;
+  bool stopAtOnce_ = false, expectLeft_ = false;
   std::vector<std::string> events_;  // "kind {json}\n"
 
  private:
@@ -290,6 +291,85 @@ TEST_F(AgentTest, CollectsReportsWhenAnOperationFails) {
   EXPECT_THAT(all(), HasSubstr("cpuset.cpus: No such file or directory"));
 }
 
+TEST_F(AgentTest, KeepsTheBackdropAcrossSteps) {
+  setScenario(R"({"name":"x","durationMs":100,
+      "backdrop":{"cgroups":[{"name":"back","work":[{"name":"steady","type":{"spinWait":{}}}]}],"ops":[{"sleepMs":10}]},
+      "steps":[{"cgroups":[{"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]}],
+                "ops":[{"moveAllTasks":{"from":"a","to":"back"}}]},
+               {"ops":[{"spawn":{"cgroup":"back","work":{"name":"late","type":{"yieldHeavy":null}}}},
+                       {"spawn":{"cgroup":"","work":{"name":"root","type":{"yieldHeavy":null}}}}]}]})");
+  run();
+  EXPECT_THAT(kinds(),
+              ElementsAre("ready", "scenarioStarted", "stepStarted", "opApplied", "stepStarted", "opApplied",
+                          "stepEnded", "stepStarted", "opApplied", "opApplied", "worker", "worker",
+                          "stepEnded", "worker", "worker", "stepEnded", "scenarioEnded", "done"))
+      << all();
+  EXPECT_THAT(all(), HasSubstr("moved 1 task from a to back, which has 2 now"));
+  EXPECT_THAT(all(), HasSubstr(R"("worker":{"step":4294967295,"cgroup":"back","work":"steady")"));
+  EXPECT_THAT(all(), HasSubstr(R"("worker":{"step":0,"cgroup":"a","work":"spin")"))
+      << "judged as what it was declared";
+}
+
+TEST_F(AgentTest, FreezesAndThaws) {
+  setScenario(R"({"name":"x","durationMs":100,"steps":[
+      {"cgroups":[{"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]}],
+       "ops":[{"freezeCgroup":"a"},{"sleepMs":300},{"unfreezeCgroup":"a"},{"sleepMs":50},{"freezeCgroup":"a"}]}]})");
+  run();
+  EXPECT_THAT(all(), HasSubstr("froze a"));
+  EXPECT_THAT(all(), HasSubstr("thawed a"));
+  EXPECT_THAT(all(), HasSubstr(R"("exited":{})")) << "stopped though it was left frozen";
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+}
+
+TEST_F(AgentTest, LoopsItsOperations) {
+  setScenario(R"({"name":"x","durationMs":300,"steps":[
+      {"cgroups":[{"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]}],
+       "ops":[{"addCgroup":"b/c"},{"removeCgroup":"b/c"},{"removeCgroup":"b"}],"hold":{"loop":{"intervalMs":20}}}]})");
+  run();
+  const std::vector<std::string> seen = kinds();
+  const auto applied = std::count(seen.begin(), seen.end(), "opApplied");
+  EXPECT_GE(applied, 6);
+  EXPECT_EQ(applied % 3, 0) << "a round that has begun is finished";
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+}
+
+// A payload is /ktstr/bin/NAME in a guest; here there is none.
+TEST_F(AgentTest, NamesAPayloadThatIsNotThere) {
+  setScenario(R"({"name":"x","durationMs":100,"steps":[
+      {"cgroups":[{"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]}],
+       "ops":[{"runPayload":{"name":"p","binary":"no-such-program","cgroup":"a"}}]}]})");
+  run();
+  EXPECT_THAT(
+      all(),
+      HasSubstr(R"("name":"payloadFailed","message":"execute /ktstr/bin/no-such-program: No such file)"));
+  EXPECT_THAT(kinds(), ElementsAre("ready", "scenarioStarted", "stepStarted", "failure", "worker",
+                                   "stepEnded", "scenarioEnded", "done"));
+}
+
+// The kernel takes (uid_t)-1 as "leave it", and says nothing.
+TEST_F(AgentTest, NamesAWorkerThatCouldNotSetItselfUp) {
+  setScenario(R"({"name":"x","durationMs":3600000,"steps":[
+      {"cgroups":[{"name":"a","work":[{"name":"good","type":{"spinWait":{}}},
+                                      {"name":"bad","uid":4294967295,"type":{"spinWait":{}}}]}]}]})");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"workerSetupFailed","message":"a/bad[0] (pid )"));
+  EXPECT_THAT(all(), HasSubstr("uid 4294967295, gid 0 read back as 0, 0"));
+  EXPECT_THAT(all(), HasSubstr(R"("work":"good")"))
+      << "the others' reports are collected, and nobody waited an hour";
+}
+
+TEST_F(AgentTest, NamesCgroupsThatSomebodyLeft) {
+  setScenario(R"({"name":"x","durationMs":100,"steps":[{"cgroups":[{"name":"a","work":[{}]}]}]})");
+  std::filesystem::create_directory(environment_.cgroupMount + "/ktstr");
+  std::filesystem::create_directory(environment_.cgroupMount + "/ktstr/foreign");
+  expectLeft_ = true;
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"teardownIncomplete","message":"cgroups are left: )"));
+  EXPECT_THAT(all(), HasSubstr("/ktstr/foreign"));
+  rmdir((environment_.cgroupMount + "/ktstr/foreign").c_str());
+  rmdir((environment_.cgroupMount + "/ktstr").c_str());
+}
+
 // ---- schedulers
 
 const std::string attach = "echo toy > $1/root/ops; echo enabled > $1/state; echo hello from toy; ";
@@ -304,6 +384,33 @@ TEST_F(AgentTest, RunsUnderAScheduler) {
   EXPECT_THAT(all(), HasSubstr("bye"));
   EXPECT_THAT(all(), HasSubstr(R"("schedulerExited":{"exitCode":0,"signal":0,"expected":true})"));
   EXPECT_THAT(all(), Not(HasSubstr("\"failure\"")));
+}
+
+TEST_F(AgentTest, DetachesAndAttachesSchedulers) {
+  setScenario(R"({"name":"x","durationMs":100,"schedulers":[{"name":"other","binary":"other"}],
+      "steps":[{"cgroups":[{"name":"a","work":[{"type":{"spinWait":{}}}]}],
+                "ops":[{"detachScheduler":null},{"attachScheduler":"other"},{"replaceScheduler":""}]}]})");
+  setScheduler("trap 'echo disabled > $1/state; exit 0' INT; " + attach + "while :; do sleep 0.05; done");
+  orders().initSchedulers(1).setWithCaveats(0, orders().getScheduler());
+  orders().getSchedulers()[0].setName("other");
+  run();
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+  EXPECT_THAT(all(), HasSubstr("detached toy; attached toy"));
+  EXPECT_THAT(all(), HasSubstr(R"("name":"other"})"));
+  const std::vector<std::string> seen = kinds();
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), "schedulerAttached"), 3);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), "schedulerDetached"), 2);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), "schedulerExited"), 3);
+}
+
+TEST_F(AgentTest, NamesASchedulerThatDoesNotLeave) {
+  setScenario(
+      R"({"name":"x","durationMs":100,"steps":[{"cgroups":[{"name":"a","work":[{"type":{"spinWait":{}}}]}],
+                "ops":[{"detachScheduler":null}]}]})");
+  setScheduler("trap 'exit 0' INT; " + attach + "while :; do sleep 0.05; done");
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerNotDetached")"));
+  EXPECT_THAT(all(), HasSubstr(R"("work":"spinWait")")) << "workers' reports are still collected";
 }
 
 TEST_F(AgentTest, KillsASchedulerThatIgnoresSigint) {

@@ -27,9 +27,13 @@ Program programOf(rpc::SchedulerOrders::Reader orders) {
 }  // namespace
 
 Scheduler::Scheduler(Channel& channel, std::string sysfs)
-    : channel_(channel), sysfs_(std::move(sysfs)), text_([this](const std::string& piece) {
-        channel_.post([&](rpc::GuestEvent::Builder event) { event.setSchedulerLog(piece); });
-      }) {}
+    : channel_(channel), sysfs_(std::move(sysfs)), text_(makeLog()) {}
+
+SchedulerLog Scheduler::makeLog() {
+  return SchedulerLog([this](const std::string& piece) {
+    channel_.post([&](rpc::GuestEvent::Builder event) { event.setSchedulerLog(piece); });
+  });
+}
 
 Scheduler::~Scheduler() {
   if (running()) signal(SIGKILL);
@@ -45,6 +49,7 @@ void Scheduler::start(rpc::SchedulerOrders::Reader orders) {
   log_ = std::move(started.output);
   pid_ = started.pid;
   name_ = orders.getName().cStr();
+  text_ = makeLog();
   status_.reset();
   opsName_.clear();
   expected_ = false;

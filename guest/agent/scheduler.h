@@ -59,6 +59,7 @@ class Scheduler {
   Failure notDetached(uint32_t timeoutMs) const;
 
  private:
+  SchedulerLog makeLog();
   void lose(const std::string& message);
   std::string evidence() const;
 
