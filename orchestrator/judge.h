@@ -11,10 +11,13 @@
 //   guest kernel     kernel-panic, kernel-oops, guest-hang, kernel-lockup: fail;
 //                    no-init, init-died: infrastructure;  kernel-warning: remark
 //   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
-//                    local-dsq-depth: fail;  scheduler-missing: infrastructure;  sched-ext-unsupported: skip
+//                    scheduler-not-detached, local-dsq-depth: fail;  scheduler-missing: infrastructure;
+//                    sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
 //   worker-stuck,
-//                    wake-latency, iteration-rate, migration-ratio, imbalance: fail
+//                    wake-latency, iteration-rate, migration-ratio, imbalance: fail;
+//                    worker-setup-failed: infrastructure
+//   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
 //                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved,
 //                    timer-lost: inconclusive

@@ -12,18 +12,10 @@
 #include "orchestrator/judge.h"
 #include "orchestrator/machine_link.h"
 #include "orchestrator/monitor_link.h"
+#include "orchestrator/phase_limits.h"
 #include "orchestrator/phases.h"
 
 namespace ktstr {
-
-// How long each part of a run may take, in ms. What takes longer ends the run, and is named in its verdict.
-struct PhaseLimits {
-  uint32_t machine = 15'000;    // the VMM maps memory and starts its engine
-  uint32_t kernel = 60'000;     // first guest instruction to the agent's first event
-  uint32_t scheduler = 15'000;  // scheduler start to attached
-  uint32_t scenario = 15'000;   // all holds and what surrounds them
-  uint32_t shutdown = 10'000;   // last step's end to the machine's end
-};
 
 // The helper processes of a run; started before the sandbox, idle until the machine boots.
 struct Helpers {

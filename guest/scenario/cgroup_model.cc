@@ -28,7 +28,7 @@ void requireInside(const std::string& place, const std::string& path, const Cpus
 
 }  // namespace
 
-CgroupModel::CgroupModel(const Topology& topology) : topology_(topology) {
+CgroupModel::CgroupModel(const Topology& topology) {
   Group root{.owner = rpc::BACKDROP_STEP};
   root.cpus.emplace(topology.vcpus());
   std::iota(root.cpus->begin(), root.cpus->end(), 0);

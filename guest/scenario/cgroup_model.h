@@ -61,7 +61,6 @@ class CgroupModel {
   void requireLeaf(const std::string& place, const std::string& path) const;
   static std::string parentOf(const std::string& path);
 
-  const Topology& topology_;
   std::map<std::string, Group> groups_;
 };
 

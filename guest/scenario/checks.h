@@ -34,8 +34,6 @@ void checkMilliseconds(const std::string& place, double value);                 
 void checkFraction(const std::string& place, double value, uint32_t durationMs);  // of a duration
 void checkNumber(const std::string& place, uint64_t value, uint64_t least, uint64_t most);
 void checkTaskName(const std::string& place, std::string_view name);  // 0-15 printable bytes, no slash
-void refuseSharedProcess(const std::string& place,
-                         std::string_view pcomm);  // until there is a build that has it
 void checkNice(const std::string& place, int nice);
 
 void checkLimits(const std::string& place, rpc::CgroupLimits::Reader limits);

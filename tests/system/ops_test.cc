@@ -98,6 +98,14 @@ constexpr const char* settings = R"({"name":"settings","durationMs":2000,"steps"
     {"name":"batch","policy":{"batch":null},"memory":{"bind":[0]},"type":{"bursty":{"burstUs":1000,"sleepUs":20000}}},
     {"name":"idle","policy":{"idle":null},"comm":"lazy","memory":{"local":null},
      "type":{"bursty":{"burstUs":1000,"sleepUs":20000}}}]},
+  {"name":"memory","cpusetMems":[0,1],"limits":{"memoryHighBytes":134217728,"memoryLowBytes":4096,"ioWeight":200,
+    "memorySwapMaxBytes":4096,"cpuQuotaUs":18446744073709551615},"work":[
+    {"name":"node","memory":{"bind":[1],"numaBalancing":true},"numaNode":1,"type":{"bursty":{}}},
+    {"name":"many","memory":{"preferredMany":[0,1]},"type":{"bursty":{}}},
+    {"name":"weighted","memory":{"weightedInterleave":[0,1]},"type":{"bursty":{}}},
+    {"name":"relative","memory":{"interleave":[0,1],"relativeNodes":true},"type":{"bursty":{}}},
+    {"name":"static","memory":{"bind":[0],"staticNodes":true},"type":{"bursty":{}}},
+    {"name":"preferred","memory":{"preferred":1},"type":{"bursty":{}}}]},
   {"name":"alone","work":[{"name":"deadline","type":{"bursty":{"burstUs":1000,"sleepUs":20000}},
    "policy":{"deadline":{"runtimeUs":5000,"deadlineUs":50000}}}]}],
   "ops":[{"addCgroup":"look"},{"runPayload":{"name":"who","binary":"busybox","cgroup":"look","args":["sh","-c",
@@ -107,7 +115,7 @@ constexpr const char* settings = R"({"name":"settings","durationMs":2000,"steps"
 
 TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
   KTSTR_NEED_KERNEL("debian:7.3");
-  const auto [result, record, events] = run(settings, "1n2l1c2t");
+  const auto [result, record, events] = run(settings, "2n2l1c2t");
   expectNoFailureOfTheGuest(record);
   const auto one = [&](const char* work) { return workersOf(record, work).at(0); };
   // Two on one CPU, 8 to 1; and a fifth of a CPU.
@@ -116,6 +124,7 @@ TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
   EXPECT_THAT(cpusSeen(one("single")), ElementsAre(2));
   for (const auto& worker : workersOf(record, "pair")) EXPECT_THAT(cpusSeen(worker), IsSubsetOf({2, 3}));
   EXPECT_THAT(cpusSeen(one("cross")), IsSubsetOf({2, 3}));
+  EXPECT_THAT(cpusSeen(one("node")), IsSubsetOf({2, 3}));
   std::set<uint32_t> drawn;
   for (const auto& worker : workersOf(record, "random")) {
     EXPECT_EQ(cpusSeen(worker).size(), 1U);
@@ -127,7 +136,8 @@ TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
   EXPECT_THAT(who, HasSubstr("0::/ktstr/look\n"));
   EXPECT_THAT(who, HasSubstr("tenant Uid: 1000 1000 1000 1000 Gid: 1001 1001 1001 1001"));
   EXPECT_THAT(who, HasSubstr("lazy Uid: 1000 1000"));
-  for (const char* work : {"fifo", "rr", "ext", "batch", "idle", "deadline"}) {
+  for (const char* work : {"fifo", "rr", "ext", "batch", "idle", "deadline", "node", "many", "weighted",
+                           "relative", "static", "preferred"}) {
     EXPECT_GT(one(work).getIterations(), 0U) << work;
   }
 }
