@@ -18,12 +18,19 @@ catalog.needs := scenario topology protocol
 catalog.tests := guest/scenario/catalog_test.cc
 catalog.test_needs := json
 
-work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/telemetry.cc guest/work/wait.cc \
+work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/wait.cc \
   guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \
   guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc
 work.needs := scenario topology protocol
 work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc
 work.test_needs := json
+
+# What the telemetry costs: the same loops with it, and with one that counts its calls.
+benches += work-bench work-bench-calls
+work-bench.sources := guest/work/bench/work_bench.cc
+work-bench.needs := work json
+work-bench-calls.sources := guest/work/bench/work_bench.cc guest/work/bench/counting.cc
+work-bench-calls.needs := work json
 
 agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/operations.cc guest/agent/stage.cc \
   guest/agent/supervisor.cc guest/agent/workers.cc guest/agent/worker_setup.cc guest/agent/payloads.cc guest/agent/program.cc \

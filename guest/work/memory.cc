@@ -62,9 +62,9 @@ void Buffer::touch(uint64_t count, uint64_t stride) {
 void cachePressure(Seat& seat) {
   const auto settings = seat.type.getCachePressure();
   Buffer buffer(seat, settings.getSizeKib());
-  while (buffer && !seat.stopping()) {
+  for (uint64_t round = 1; buffer && !seat.stopping(); round++) {
     buffer.touch(1024, settings.getStride());
-    seat.telemetry.iteration(1024);
+    round % 4 == 0 ? seat.telemetry.iteration(1024) : seat.telemetry.count(1024);
   }
 }
 
@@ -78,18 +78,20 @@ void cacheYield(Seat& seat) {
   }
 }
 
+// It ends with its pages in place, so that the report says where they were.
 void pageFaultChurn(Seat& seat) {
   const auto settings = seat.type.getPageFaultChurn();
   Buffer buffer(seat, settings.getRegionKib());
   uint64_t random = seat.index + 1;
-  while (buffer && !seat.stopping()) {
+  while (buffer) {
     for (uint32_t touch = 1; touch <= settings.getTouchesPerCycle(); touch++) {
-      *const_cast<volatile char*>(buffer.data() +
-                                  nextRandom(random) % (buffer.size() / pageSize) * pageSize) = 1;
+      const uint64_t page = nextRandom(random) % (buffer.size() / pageSize);
+      *const_cast<volatile char*>(buffer.data() + page * pageSize) = 1;
       if (touch % 256 != 0) continue;
       if (seat.stopping()) return;
       seat.telemetry.checkpoint();
     }
+    if (seat.stopping()) return;
     if (madvise(buffer.data(), buffer.size(), MADV_DONTNEED) != 0) seat.telemetry.error("madvise");
     seat.spin(settings.getSpinIters());
     seat.telemetry.iteration(uint64_t{settings.getTouchesPerCycle()} + settings.getSpinIters());
@@ -103,7 +105,7 @@ void numaWorkingSetSweep(Seat& seat) {
   for (uint32_t sweep = seat.index; buffer && !seat.stopping(); sweep++) {
     if (targets.size() > 0) bindTo(seat, buffer, targets[sweep % targets.size()]);
     const uint64_t pages = writePages(seat, buffer);
-    if (pages < buffer.size() / pageSize) return;  // told to stop
+    if (pages * pageSize < buffer.size()) return;  // a part of a sweep is none
     seat.telemetry.iteration(pages);
     seat.sleepUntil(monotonicNs() + settings.getSweepPeriodMs() * uint64_t{1'000'000});
   }

@@ -21,7 +21,7 @@ void exchangeBytes(Seat& seat, uint64_t units, const Work& work) {
     work();
     seat.notify(partner);
     if (write(seat.files.pipeWrites[seat.position].get(), "x", 1) != 1) seat.telemetry.error("write");
-    seat.telemetry.iteration(units);
+    seat.telemetry.count(units);
     if (!seat.waitByte(seat.files.pipeReads[partner].get())) return;
   }
 }
@@ -58,7 +58,7 @@ void futexPingPong(Seat& seat) {
     seat.notify(partner);
     seat.group.word.store(partner);
     futexWake(seat.group.word, 1);
-    seat.telemetry.iteration(units);
+    seat.telemetry.count(units);
     if (!awaitTurn(seat)) return;
   }
 }

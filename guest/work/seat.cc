@@ -15,16 +15,6 @@ void Seat::spin(uint64_t units) const {
   }
 }
 
-void Seat::beginWait() {
-  telemetry.block();
-  me().wokenNs.store(0);
-}
-
-void Seat::endWait() {
-  const uint64_t wokenNs = me().wokenNs.load();
-  wokenNs != 0 ? telemetry.resume(wokenNs) : telemetry.rearm();
-}
-
 bool Seat::waitByte(int fd) {
   beginWait();
   for (char byte; read(fd, &byte, 1) != 1;) {
@@ -45,12 +35,6 @@ bool Seat::sleepUntil(uint64_t dueNs) {
   while (!stopping() && monotonicNs() < dueNs) futexWait(page.stop, 0, dueNs);
   monotonicNs() >= dueNs ? telemetry.resume(dueNs) : telemetry.rearm();
   return !stopping();
-}
-
-void Seat::notify(uint32_t target) {
-  uint64_t none = 0;
-  std::atomic<uint64_t>& woken = members[target].wokenNs;
-  if (woken.load(std::memory_order_relaxed) == 0) woken.compare_exchange_strong(none, monotonicNs());
 }
 
 bool Seat::wakeOne(uint32_t first, uint32_t count) {

@@ -108,6 +108,10 @@ void Telemetry::checkpoint() {
 
 void Telemetry::iteration(uint64_t units) {
   checkpoint();
+  count(units);
+}
+
+void Telemetry::count(uint64_t units) {
   raise(page_.workUnits, units);
   raise<uint64_t>(page_.iterations, 1);
 }

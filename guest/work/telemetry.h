@@ -76,6 +76,10 @@ class Telemetry {
   // As checkpoint(), and one iteration of `units` units of work is finished.
   void iteration(uint64_t units);
 
+  // One iteration is finished, without a checkpoint: where one follows at once, or in work of so few
+  // microseconds that every fourth time is often enough.
+  void count(uint64_t units);
+
   // Around a voluntary wait. block() is a checkpoint. Then one of
   //   resume()  the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
   //   as long;

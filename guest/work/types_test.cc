@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"thunderingHerd", R"({"thunderingHerd":{"waiters":3,"interBatchMs":1}})", 4, 20, 256},
         Case{"wakeChainByPipe", R"({"wakeChain":{"depth":3,"workPerHopUs":50}})", 6},
         Case{"wakeChainByFutex", R"({"wakeChain":{"depth":3,"wake":"futex","workPerHopUs":50}})", 3},
-        Case{"epollStorm", R"({"epollStorm":{"producers":1,"consumers":1}})", 2},
+        Case{"epollStorm", R"({"epollStorm":{"producers":1,"consumers":1}})", 2, 1000},
         Case{"cachePressure", R"({"cachePressure":{"stride":96}})", 1, 20, 1024},
         Case{"cacheYield", R"({"cacheYield":{}})", 2, 20, 1024},
         Case{"pageFaultChurn", R"({"pageFaultChurn":{"regionKib":1024}})", 1, 20, 320},

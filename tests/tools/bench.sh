@@ -103,3 +103,7 @@ kvm_line "100 machines in a row: each from start to end" "" "one of a row"
 kvm_line "  the last ten against the first ten" "" "row, last tenth against first"
 kvm_line "  descriptors left behind" "0" "row, descriptors left"
 kvm_line "  processes left behind" "0" "row, processes left"
+
+echo
+echo "Telemetry of a worker, <= 1 % of its CPU time:"
+"$1/bench/work-bench"

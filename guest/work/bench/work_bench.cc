@@ -1,0 +1,200 @@
+// What telemetry costs: the calls that an iteration of every work type makes (counted by work-bench-calls,
+// the same loops with another telemetry, which must be beside this), times what a call takes here, of the CPU
+// time that the iteration takes. Comparing throughput with and without telemetry cannot show less than 1 %:
+// it differs by more from one run to the next.
+//   work-bench            a table, one line per type
+//   work-bench TYPE       one type
+//   work-bench --once TYPE MS   one run, all workers on one CPU: the sums of its pages
+#include <capnp/message.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "guest/scenario/work_types.h"
+#include "guest/work/crew.h"
+#include "protocol/json.h"
+
+namespace ktstr::work {
+namespace {
+
+constexpr int rounds = 5, milliseconds = 60;
+
+// Of all workers of a run. In work-bench-calls the counts are calls (counting.cc).
+struct Sums {
+  uint64_t cpuNs = 0, iterations = 0, checkpoints = 0, waits = 0, operations = 0, events = 0, notifies = 0,
+           counts = 0;
+};
+
+// A type's defaults, and what they lack to do something.
+std::string typeJson(const std::string& name) {
+  if (name == "sequence")
+    return R"({"sequence":{"phases":[{"spinUs":1000},{"sleepUs":1000},{"yieldUs":1000}]}})";
+  if (name == "numaWorkingSetSweep") return R"({"numaWorkingSetSweep":{"sweepPeriodMs":1}})";
+  if (name == "numaMigrationChurn") return R"({"numaMigrationChurn":{"periodMs":1}})";
+  if (name == "bursty") return R"({"bursty":{"burstUs":5000,"sleepUs":1000}})";
+  const bool bare = name == "yieldHeavy" || name == "forkExit" || name == "niceSweep";
+  return "{\"" + name + "\":" + (bare ? "null" : "{}") + "}";
+}
+
+std::vector<std::string> allTypes() {
+  std::vector<std::string> names;
+  for (const auto field : capnp::Schema::from<rpc::WorkType>().getUnionFields()) {
+    const std::string name = field.getProto().getName().cStr();
+    // What needs cgroups or a function, and what keeps this machine's CPU from others.
+    if (name != "cgroupChurn" && name != "custom" && name != "rtStarvation" && name != "priorityInversion")
+      names.push_back(name);
+  }
+  return names;
+}
+
+void pin() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(0, &set);
+  sched_setaffinity(0, sizeof set, &set);
+}
+
+void runOnce(const std::string& name, unsigned runMs) {
+  capnp::MallocMessageBuilder message;
+  auto type = message.initRoot<rpc::WorkType>();
+  fromJson(typeJson(name), type);
+  const uint32_t workers = workGroupSize(type);
+  WorkGroup group(type.asReader(), workers);
+  const Fd start(eventfd(0, EFD_CLOEXEC));
+  pin();
+  for (uint32_t index = 0; index < workers; index++) {
+    if (fork() != 0) continue;
+    runCrew({{&group, index}}, start.get());
+    _exit(0);
+  }
+  for (uint32_t index = 0; index < workers; index++) group.page(index).goNs = monotonicNs();
+  eventfd_write(start.get(), 1);
+  usleep(runMs * 1000);
+  for (uint32_t index = 0; index < workers; index++) group.stop(index);
+  while (wait(nullptr) > 0) continue;
+  Sums sums;
+  for (uint32_t index = 0; index < workers; index++) {
+    const WorkerPage& page = group.page(index);
+    sums.cpuNs += page.cpuNs.load();
+    sums.iterations += page.iterations.load();
+    sums.checkpoints += page.workUnits.load();
+    sums.waits += page.wakeSamples.load();
+    sums.operations += page.opSamples.load();
+    sums.events += page.events.load();
+    sums.notifies += page.migrations.load();
+    sums.counts += page.timeslices.load();
+  }
+  printf("%lu %lu %lu %lu %lu %lu %lu %lu\n", sums.cpuNs, sums.iterations, sums.checkpoints, sums.waits,
+         sums.operations, sums.events, sums.notifies, sums.counts);
+}
+
+std::optional<Sums> measure(const std::string& program, const std::string& name) {
+  FILE* output = popen((program + " --once " + name + " " + std::to_string(milliseconds)).c_str(), "r");
+  Sums sums;
+  const bool good =
+      output != nullptr &&
+      fscanf(output, "%lu %lu %lu %lu %lu %lu %lu %lu", &sums.cpuNs, &sums.iterations, &sums.checkpoints,
+             &sums.waits, &sums.operations, &sums.events, &sums.notifies, &sums.counts) == 8 &&
+      sums.iterations > 0;
+  if (output != nullptr) pclose(output);
+  return good ? std::optional(sums) : std::nullopt;
+}
+
+// Nanoseconds of a call, the best of many short series.
+template <typename Call>
+double costOf(const Call& call) {
+  constexpr int series = 200, calls = 1000;
+  uint64_t best = UINT64_MAX;
+  for (int i = 0; i < series; i++) {
+    const uint64_t begin = monotonicNs();
+    for (int j = 0; j < calls; j++) call();
+    best = std::min(best, monotonicNs() - begin);
+  }
+  return static_cast<double>(best) / calls;
+}
+
+struct Costs {
+  double iteration, count, checkpoint, wait, operation, event, notify;
+};
+
+Costs costs() {
+  capnp::MallocMessageBuilder message;
+  WorkerPage page{};
+  Telemetry telemetry(page);
+  Group group{};
+  Member member{};
+  const GroupFiles files;
+  const Surroundings surroundings;
+  Seat seat{telemetry,   page,  message.initRoot<rpc::WorkType>().asReader(),
+            0,           1,     0,
+            1,           group, &member,
+            nullptr,     files, -1,
+            surroundings};
+  telemetry.begin();
+  return {costOf([&] { telemetry.iteration(1); }),
+          costOf([&] { telemetry.count(1); }),
+          costOf([&] { telemetry.checkpoint(); }),
+          costOf([&] {
+            telemetry.block();
+            telemetry.resume(UINT64_MAX);
+          }),
+          costOf([&] { telemetry.operation(12345); }),
+          costOf([&] { telemetry.event(); }),
+          costOf([&] {
+            member.wokenNs.store(0);
+            seat.notify(0);
+          })};
+}
+
+void show(const std::string& self, const std::string& name, const Costs& cost) {
+  double cpuNs = 1e18;
+  for (int round = 0; round < rounds; round++) {
+    const auto run = measure(self, name);
+    if (run) cpuNs = std::min(cpuNs, static_cast<double>(run->cpuNs) / static_cast<double>(run->iterations));
+  }
+  const auto counted = measure(self + "-calls", name);
+  if (!counted || cpuNs == 1e18) {
+    printf("%-26s no iteration in %d ms\n", name.c_str(), milliseconds);
+    return;
+  }
+  const auto share = [&](uint64_t calls, double ns) {
+    return static_cast<double>(calls) / static_cast<double>(counted->iterations) * ns;
+  };
+  const double ns = share(counted->iterations - counted->counts, cost.iteration) +
+                    share(counted->counts, cost.count) + share(counted->checkpoints, cost.checkpoint) +
+                    share(counted->waits, cost.wait) + share(counted->operations, cost.operation) +
+                    share(counted->events, cost.event) + share(counted->notifies, cost.notify);
+  printf("%-26s %12.0f ns %9.0f ns %8.2f %%\n", name.c_str(), cpuNs, ns, ns / cpuNs * 100);
+  fflush(stdout);
+}
+
+}  // namespace
+}  // namespace ktstr::work
+
+int main(int argc, char** argv) {
+  using namespace ktstr::work;
+  if (argc == 4 && strcmp(argv[1], "--once") == 0) {
+    runOnce(argv[2], static_cast<unsigned>(atoi(argv[3])));
+    return 0;
+  }
+  char self[PATH_MAX] = {};
+  if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) return 1;
+  const Costs cost = costs();
+  printf("a call: iteration %.1f ns, checkpoint %.1f, wait %.1f, operation %.1f, event %.1f, notify %.1f\n\n",
+         cost.iteration, cost.checkpoint, cost.wait, cost.operation, cost.event, cost.notify);
+  printf("%-26s %15s %12s %10s\n", "an iteration", "CPU time", "telemetry", "cost");
+  for (const std::string& name : argc == 2 ? std::vector<std::string>{argv[1]} : allTypes())
+    show(self, name, cost);
+  return 0;
+}
