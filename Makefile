@@ -48,7 +48,7 @@ include $(wildcard */module.mk)
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
 .PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-topologies bench bench-kvm fuzz \
-        fuzzers install format lint compile_commands.json clean help tests benches
+        fuzzers install install-built format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
 	+@$(submake) programs
@@ -195,6 +195,13 @@ fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
 # ---- the rest --------------------------------------------------------------------------------------------------
 
 install: all ## install to DESTDIR PREFIX
+	+@$(submake) $(BUILD)/lib/libktstr.a
+	+@$(submake) install-built
+
+# What an author's project includes: <ktstr/ktstr.h>, and below include/ktstr what that includes.
+HEADERS = guest/scenario/build.h guest/scenario/catalog.h guest/topology.h $(wildcard orchestrator/library/*.h)
+
+install-built:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ktstr/scenarios $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(programs:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 tests/scenarios/*.json $(DESTDIR)$(PREFIX)/share/ktstr/scenarios/
@@ -202,6 +209,13 @@ install: all ## install to DESTDIR PREFIX
 	install -m 644 vmm/systemd/*@.* $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/ktstr-vmm@.service
 	install -m 644 vmm/systemd/ktstr.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ktstr.conf
+	install -d $(DESTDIR)$(PREFIX)/include/ktstr $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/cmake/ktstr
+	tar -cf - $(HEADERS) -C $(BUILD)/gen $(patsubst %,%.h,$(schemas)) | tar -xf - -C $(DESTDIR)$(PREFIX)/include/ktstr
+	echo '#include "orchestrator/library/ktstr.h"' > $(DESTDIR)$(PREFIX)/include/ktstr/ktstr.h
+	install -m 644 $(BUILD)/lib/libktstr.a $(DESTDIR)$(PREFIX)/lib/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' orchestrator/library/install/ktstr.pc.in \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/ktstr.pc
+	install -m 644 orchestrator/library/install/ktstrConfig.cmake $(DESTDIR)$(PREFIX)/lib/cmake/ktstr/
 	$(BUILD)/bin/ktstr completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ktstr
 
 SOURCES = $(shell git ls-files '*.cc' '*.h')

@@ -35,3 +35,17 @@ ktstr.needs := orchestrator
 $(BUILD)/obj/orchestrator/probe_guest.o: orchestrator/probe_guest.S
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) -c -o $@ $<
+
+# ---- the library that authors write tests with ----
+
+libraries += library
+library.sources := orchestrator/library/declare.cc orchestrator/library/context.cc orchestrator/library/register.cc
+library.needs := catalog scenario topology json protocol
+library.packages := gtest
+library.tests := orchestrator/library/library_test.cc
+
+# All that it needs of ours in one archive.
+$(BUILD)/lib/libktstr.a: $(foreach l,library catalog scenario topology json protocol,$(BUILD)/lib/lib$(l).a)
+	@rm -f $@
+	$(call quiet,AR)printf '%s\n' 'create $@' $(patsubst %,'addlib %',$^) save end | ar -M
+tests: $(BUILD)/lib/libktstr.a

@@ -291,7 +291,7 @@ void Scenario::write(rpc::Scenario::Builder to) const {
     writeAll(backdrop_, [&](unsigned size) { return backdrop.initCgroups(size); });
     writeOps(backdropOps_, [&](unsigned size) { return backdrop.initOps(size); });
   }
-  if (assertions_) assertions_(to.initAssertions());
+  if (assertions_) assertions_(to.getAssertions());
 }
 
 }  // namespace ktstr::say

@@ -149,6 +149,16 @@ std::string Record::findings() const {
   return all;
 }
 
+std::optional<std::string> Record::trouble() const {
+  if (hasFinding("host-starved")) return "the host is starved: " + findings();
+  const std::string all = findings();
+  const size_t stall = all.find("detected stalls on CPUs/tasks:\n");
+  const bool nobody = stall != std::string::npos &&
+                      all.find("(detected by", stall) < all.find('\n', all.find('\n', stall) + 1);
+  if (hasFinding("timer-lost") || nobody) return "the emulated machine stalled: " + all;
+  return std::nullopt;
+}
+
 std::string scenario(const std::string& name) {
   return "tests/scenarios/" + name + ".json";
 }

@@ -36,14 +36,6 @@ std::string nameOf(const ::testing::TestParamInfo<Case>& test) {
   return test.param.name;
 }
 
-// A verdict that the host's load made inconclusive proves nothing either way: such a test is skipped, by
-// name.
-#define KTSTR_EXPECT_PASS(record)                                                                          \
-  if ((record).hasFinding("host-starved")) GTEST_SKIP() << "the host is starved: " << (record).findings(); \
-  if ((record).hasFinding("timer-lost"))                                                                   \
-    GTEST_SKIP() << "the emulator lost a timer: " << (record).findings();                                  \
-  EXPECT_EQ((record)->getVerdict().getOutcome(), rpc::Outcome::PASS) << (record).findings()
-
 class Kernel : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {

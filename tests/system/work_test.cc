@@ -26,7 +26,7 @@ class WorkRun {
     EXPECT_EQ(record_->getVerdict().getOutcome(), rpc::Outcome::PASS) << record_.findings() << result_.err;
     for (const Report report : record_->getWorkers()) checkOne(report);
   }
-  bool starved() const { return record_.hasFinding("host-starved"); }
+  bool starved() const { return record_.trouble().has_value(); }
 
   // All workers of one work group, by index.
   std::vector<Report> of(uint32_t step, const std::string& cgroup, const std::string& work) const {

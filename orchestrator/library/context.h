@@ -1,0 +1,81 @@
+// What a test's body gets: runs scenarios in machines of the declared shape, and shows what they measured.
+#pragma once
+
+#include <capnp/message.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "guest/scenario/build.h"
+#include "guest/scenario/catalog.h"
+#include "orchestrator/library/declare.h"
+#include "protocol/record.capnp.h"
+
+namespace ktstr {
+
+// Which workers: those of a step, a cgroup, a work group by name; "" is any. Of the backdrop: step
+// "backdrop".
+struct Of {
+  std::string_view step = {}, cgroup = {}, work = {};
+};
+
+// What one run measured.
+class RunResult {
+ public:
+  // `json`: a record as `ktstr run --format jsonl` prints it; `steps`: the names of the scenario's steps, in
+  // order. Throws Error "json-invalid".
+  RunResult(const std::string& json, std::vector<std::string> steps);
+
+  rpc::RunRecord::Reader record() const;  // all of it (protocol/record.capnp)
+  rpc::Outcome outcome() const { return record().getVerdict().getOutcome(); }
+  bool hasFinding(std::string_view name) const;
+  std::string reasons() const;  // every finding with its evidence and hint
+
+  // Sums over the workers that were chosen. Throws Error "no-such-work" if there are none, naming what there
+  // is.
+  uint64_t iterations(const Of& of) const;
+  uint64_t cpuNs(const Of& of) const;
+  uint64_t runDelayNs(const Of& of) const;
+  double iterationsPerSecond(const Of& of) const;  // of wall time, all workers together
+  std::vector<rpc::WorkerReport::Reader> workers(const Of& of) const;
+
+ private:
+  std::string stepOf(rpc::WorkerReport::Reader worker) const;
+  uint64_t sum(const Of& of, const std::function<uint64_t(rpc::WorkerReport::Reader)>& value) const;
+
+  std::unique_ptr<capnp::MallocMessageBuilder> message_;
+  std::vector<std::string> steps_;
+};
+
+class Context {
+ public:
+  explicit Context(const TestSpec& spec);
+
+  const Topology& topology() const { return shape_.topology; }
+  const Shape& shape() const { return shape_; }
+
+  // Boots a machine, runs the scenario in it, and judges: a verdict that is no pass fails the test with its
+  // reasons (inconclusive ones too: missing evidence shows nothing), unless TestSpec::expectFinding asks for
+  // it; a skip skips the test and does not return. Any number of times, each in a machine of its own.
+  void run(const say::Scenario& scenario);
+  // A canned one (`ktstr scenario list`). Throws Error "scenario-unknown", "scenario-does-not-fit".
+  void run(std::string_view canned);
+
+  // Of the last run. Throws Error "not-run" if there was none.
+  const RunResult& last() const;
+
+ private:
+  void judge(const RunResult& run) const;
+
+  const TestSpec& spec_;
+  Shape shape_;
+  std::unique_ptr<RunResult> last_;
+};
+
+// Leaves the body of a test that has been skipped.
+struct Skipped {};
+
+}  // namespace ktstr

@@ -1,0 +1,44 @@
+// Two tests of schedulers for tenants, as authors of such schedulers write them.
+#include <ktstr/ktstr.h>
+
+using namespace ktstr::say;
+
+KTSTR_SCHEDULER(flatcg, {.binary = "scx_flatcg", .topology = {.llcs = 2}});
+KTSTR_SCHEDULER(qmap, {.binary = "scx_qmap", .topology = {.llcs = 2}});
+
+namespace {
+
+// Each tenant with a spinner per CPU that it has.
+Step tenants(const ktstr::Context& ctx, const char* name) {
+  const uint32_t half = ctx.shape().cpus() / 2;
+  return Step(name)
+      .cgroup(Cgroup("first").cpuset(part(0, 2)).work(spinWait(half)))
+      .cgroup(Cgroup("second").cpuset(part(1, 2)).work(spinWait(half)));
+}
+
+}  // namespace
+
+// The same work under the scheduler and, in the same machine, under EEVDF: absolute figures do not travel,
+// ratios do.
+KTSTR_TEST(two_tenants_get_what_eevdf_gives, {.scheduler = flatcg, .durationMs = 1500}) {
+  ctx.run(Scenario("two_tenants", "two tenants, under the scheduler and then without it")
+              .step(tenants(ctx, "scheduler"))
+              .step(Step("detach").op(detachScheduler()).hold(fixedMs(100)))
+              .step(tenants(ctx, "eevdf")));
+  for (const char* tenant : {"first", "second"}) {
+    const auto rate = [&](const char* step) { return ctx.last().iterationsPerSecond({step, tenant}); };
+    EXPECT_GT(rate("scheduler"), 0.5 * rate("eevdf")) << tenant;
+  }
+}
+
+// Cpusets that do not overlap and together are all CPUs: nobody runs where he may not, and every CPU is used.
+KTSTR_TEST(disjoint_cpusets_cover_the_machine,
+           {.scheduler = qmap, .durationMs = 1000, .assertions = [](auto to) {
+              to.setIsolation(ktstr::rpc::Choice::YES);
+            }}) {
+  ctx.run(Scenario("disjoint", "two tenants on halves").step(tenants(ctx, "run")));
+  std::set<uint32_t> used;
+  for (const auto worker : ctx.last().workers({}))
+    used.insert(worker.getCpusSeen().begin(), worker.getCpusSeen().end());
+  EXPECT_EQ(used.size(), ctx.topology().vcpus());
+}
