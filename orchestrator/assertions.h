@@ -11,7 +11,8 @@ namespace ktstr {
 
 // Every comparison with a limit is strict: a value equal to its limit passes. An absent limit is not judged.
 struct Limits {
-  // A worker that never finished a unit of work was not scheduled at all: no scheduler may do that.
+  // A worker that never finished a unit of work was not scheduled at all, and a CPU that idled through
+  // sustainedSamples while work waited for it was given none: no scheduler may do that.
   bool notStarved = true;
 
   // A cpuset is a promise of the kernel, so breaking it is always an error. Workers without a cpuset are not

@@ -191,6 +191,15 @@ std::optional<double> SchedExtExit::stalledForMs() const {
   return seconds * 1000;
 }
 
+std::optional<uint32_t> SchedExtExit::pid() const {
+  for (size_t at = message.rfind('['); at != std::string::npos && at > 0; at = message.rfind('[', at - 1)) {
+    uint32_t pid = 0;
+    int end = 0;
+    if (sscanf(message.c_str() + at, "[%9u]%n", &pid, &end) == 1 && end > 0) return pid;
+  }
+  return std::nullopt;
+}
+
 std::string cleanText(std::string_view raw) {
   std::string out;
   out.reserve(raw.size());

@@ -1,6 +1,7 @@
 // Reads what a guest kernel says on its console. Foreign bytes: bounded, never trusted, never passed on raw.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ struct SchedExtExit {
   bool stalled() const;  // by the sched_ext watchdog
   // How long a task had waited then: "simple: yes[123] failed to run for 5.123s". Nothing if it does not say.
   std::optional<double> stalledForMs() const;
+  // Of the task that the message is about: the last "comm[pid]" in it. Nothing if there is none.
+  std::optional<uint32_t> pid() const;
 };
 
 struct ConsoleReport {

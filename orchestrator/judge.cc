@@ -72,6 +72,7 @@ Judgement judge(const Evidence& evidence) {
   const bool explained = findings.any();
   judgeWorkers(evidence, story, explained, findings);
   judgeMonitor(evidence, story, explained, findings);
+  if (!explained) judgeCpus(evidence, story, findings);
 
   Judgement judgement;
   judgement.outcome = findings.outcome();

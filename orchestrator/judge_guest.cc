@@ -18,6 +18,16 @@ std::string signalName(int number) {
   return name != nullptr ? text("SIG", name) : text("signal ", number);
 }
 
+// By a signal that is none of those by which it is asked to end, and ended if it does not.
+bool crashed(uint32_t signal) {
+  return signal != 0 && signal != SIGINT && signal != SIGTERM && signal != SIGKILL;
+}
+
+std::string endOf(rpc::GuestEvent::SchedulerExited::Reader exit) {
+  return exit.getSignal() != 0 ? signalName(static_cast<int>(exit.getSignal()))
+                               : text("exit code ", exit.getExitCode());
+}
+
 std::string tailEvidence(const Evidence& evidence) {
   return evidence.console.tail.empty() ? "the console is empty"
                                        : "last console lines:\n" + joinLines(evidence.console.tail);
@@ -223,6 +233,37 @@ const SchedExtExit* unaskedExit(const Evidence& evidence) {
   return nullptr;
 }
 
+// The worker of ours that the kernel's message names by its pid.
+std::optional<rpc::WorkerReport::Reader> workerNamed(const Evidence& evidence,
+                                                     const SchedExtExit* kernelSays) {
+  const auto pid = kernelSays != nullptr ? kernelSays->pid() : std::nullopt;
+  for (const auto& report : workerReports(evidence.events)) {
+    if (pid && report.getPid() == *pid) return report;
+  }
+  return std::nullopt;
+}
+
+void nameWorker(const Evidence& evidence, rpc::WorkerReport::Reader report, Finding& finding) {
+  finding.step = cleanText(stepNameOf(evidence.scenario, report.getStep()));
+  finding.cgroup = cleanText(report.getCgroup().cStr());
+  finding.worker = text(cleanText(report.getWork().cStr()), "[", report.getIndex(), "]");
+  finding.message +=
+      text(", which is ", finding.worker, " in cgroup \"", finding.cgroup, "\" of ", finding.step);
+}
+
+// What the kernel says of the end, else how the process ended: when one dies, sched_ext is off before.
+std::string describeEnd(const Evidence& evidence, const GuestStory& story, const SchedExtExit* kernelSays,
+                        const std::string& told) {
+  if (kernelSays != nullptr) {
+    const std::string why = kernelSays->message.empty() ? "" : ": " + kernelSays->message;
+    return text("the kernel disabled BPF scheduler \"", kernelSays->ops, "\" (", kernelSays->reason, ")",
+                why);
+  }
+  return text(schedulerName(evidence),
+              story.schedulerAttached ? " left while the scenario ran: " : " ended before it was attached: ",
+              story.schedulerEnd.empty() ? told : "the process ended with " + story.schedulerEnd);
+}
+
 // One finding for the end of the scheduler, from whoever told of it: the agent's failure, its exit, the
 // kernel.
 void judgeSchedulerEnd(const Evidence& evidence, const GuestStory& story, Findings& findings) {
@@ -239,17 +280,11 @@ void judgeSchedulerEnd(const Evidence& evidence, const GuestStory& story, Findin
   }
   if (!exited && kernelSays == nullptr) return;
   const bool atStart = !story.schedulerAttached && kernelSays == nullptr;
-  if (told.empty() && exited) told = text("the process ended with ", story.schedulerEnd);
-  std::string message = text(schedulerName(evidence),
-                             atStart ? " ended before it was attached" : " left while the scenario ran");
-  if (kernelSays != nullptr) {
-    message = text("the kernel disabled BPF scheduler \"", kernelSays->ops, "\" (", kernelSays->reason, ")");
-    if (!kernelSays->message.empty()) message += ": " + kernelSays->message;
-  }
-  if (!told.empty()) message += "; " + told;
   Finding finding = failureFinding(
       atStart ? rpc::GuestFailureName::SCHEDULER_DIED_AT_START : rpc::GuestFailureName::SCHEDULER_EXITED,
-      message);
+      describeEnd(evidence, story, kernelSays, told));
+  if (const auto worker = workerNamed(evidence, kernelSays)) nameWorker(evidence, *worker, finding);
+  if (kernelSays != nullptr && !told.empty()) finding.message += "; " + told;
   if (kernelSays != nullptr && kernelSays->stalled()) {
     finding.name = "scheduler-stalled";
     finding.hint =
@@ -360,10 +395,8 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
         break;
       case rpc::GuestEvent::SCHEDULER_EXITED: {
         const auto exit = event.getSchedulerExited();
-        if (exit.getExpected()) break;
-        story.schedulerEnded = true;
-        story.schedulerEnd = exit.getSignal() != 0 ? signalName(static_cast<int>(exit.getSignal()))
-                                                   : text("exit code ", exit.getExitCode());
+        if (!exit.getExpected()) story.schedulerEnded = true;
+        if (!exit.getExpected() || crashed(exit.getSignal())) story.schedulerEnd = endOf(exit);
         break;
       }
       case rpc::GuestEvent::SCHEDULER_LOG:

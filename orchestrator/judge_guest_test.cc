@@ -178,6 +178,48 @@ TEST(JudgeGuest, callsTheWatchdogsVerdictAStall) {
   expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
 }
 
+TEST(JudgeGuest, namesTheWorkerWhosePidTheKernelTells) {
+  GoodRun run;
+  run.event().initSchedulerExited().setExitCode(0);
+  run.report(1).setPid(104);
+  run.console =
+      "sched_ext: BPF scheduler \"simple\" disabled (runtime error)\n"
+      "sched_ext: simple: SCX_DSQ_LOCAL[_ON] target CPU 1 not allowed for init[104]\n";
+  Finding finding = expectOnly(run.judge(), "scheduler-exited", Outcome::FAIL);
+  EXPECT_EQ(finding.cgroup, "a");
+  EXPECT_EQ(finding.worker, "spinWait[1]");
+  EXPECT_EQ(finding.step, "main");
+  EXPECT_THAT(finding.message, HasSubstr("init[104], which is spinWait[1] in cgroup \"a\" of main"));
+  run.report(1).setPid(105);
+  finding = expectOnly(run.judge(), "scheduler-exited", Outcome::FAIL);
+  EXPECT_EQ(finding.worker, "");
+}
+
+TEST(JudgeGuest, saysHowTheProcessDiedAndNotThatItsOpsWentFirst) {
+  GoodRun run;
+  run.failure(GuestFailureName::SCHEDULER_EXITED, "simple is no longer attached");
+  auto exited = run.event().initSchedulerExited();  // a dying process can be asked to end, too
+  exited.setSignal(SIGSEGV);
+  exited.setExpected(true);
+  run.console = "sched_ext: BPF scheduler \"simple\" disabled (unregistered from user space)\n";
+  EXPECT_EQ(expectOnly(run.judge(), "scheduler-exited", Outcome::FAIL).message,
+            "scx_simple left while the scenario ran: the process ended with SIGSEGV");
+}
+
+TEST(JudgeGuest, doesNotListWhoWaitedInAStallThatIsNamed) {
+  GoodRun run;
+  run.event().initSchedulerExited().setExitCode(0);
+  run.report(0).setIterations(0);
+  run.report(0).setWorkUnits(0);
+  run.report(1).setCpuNs(2'000'000'000);
+  run.report(2).setMaxGapNs(5'000'000'000);
+  EXPECT_EQ(run.judge().findings.size(), 3u) << describe(run.judge());
+  run.console =
+      "sched_ext: BPF scheduler \"simple\" disabled (runnable task stall)\n"
+      "sched_ext: simple: watchdog failed to check in for 5.001s\n";
+  expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL);
+}
+
 TEST(JudgeGuest, namesAFullMailboxByEventAndByCount) {
   GoodRun byFailure;
   byFailure.failure(GuestFailureName::MAILBOX_FULL);

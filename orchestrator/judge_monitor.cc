@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "guest/topology.h"
 #include "orchestrator/judge_parts.h"
 #include "protocol/text.h"
 
@@ -30,10 +31,11 @@ void addCondition(const MonitorEvidence& seen, const std::optional<Sustained>& f
 }
 
 Finding stallFinding(const Evidence& evidence, const Sustained& run) {
+  std::string message = text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
+                             " but its runqueue clock stood still");
+  if (!run.also.empty()) message += text(", and with it that of CPU ", cpuList(run.also));
   Finding finding = sustainedFinding(
-      "scheduler-stalled", run,
-      text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
-           " but its runqueue clock stood still"),
+      "scheduler-stalled", run, std::move(message),
       "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it ran");
   finding.value = run.run;
   finding.limit = evidence.limits.sustainedSamples;

@@ -21,6 +21,16 @@ TEST(JudgeMonitor, namesAStalledSchedulerWithCpuAndTime) {
   expectPass(run.judge());
 }
 
+TEST(JudgeMonitor, namesAllCpusThatStoodStillTogether) {
+  GoodRun run;
+  run.monitor.stall = sustained(1, 123456);
+  run.monitor.stall->also = {0, 3};
+  EXPECT_THAT(
+      expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL).message,
+      HasSubstr("CPU 1 was busy under scx_simple but its runqueue clock stood still, and with it that of "
+                "CPU 0,3 in 6"));
+}
+
 TEST(JudgeMonitor, blamesTheHostForAStallItCannotTellApart) {
   GoodRun run;
   run.monitor.starvedStall = sustained(2, 123456);

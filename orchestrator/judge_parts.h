@@ -16,7 +16,7 @@ struct GuestStory {
   bool schedulerAttached = false;  // at any time
   std::vector<AttachedTime> attached;
   bool schedulerEnded = false;  // by itself
-  std::string schedulerEnd;     // "exit code 1", "SIGSEGV"
+  std::string schedulerEnd;     // "exit code 1", "SIGSEGV"; a crash also if it had been asked to end
   bool scenarioStarted = false, scenarioEnded = false, done = false;
   uint64_t scenarioStartNs = 0, scenarioEndNs = 0;
   uint64_t dropped = 0;
@@ -34,6 +34,11 @@ void judgeReportComplete(const Evidence& evidence, const GuestStory& story, Find
 // What follows takes `explained`: a cause for missing evidence is already named.
 void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
 void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
+
+// CPUs that got nothing to run although workers waited that may run on them. Proven by counting: of workers
+// that always want to run, as many as the CPUs that are theirs in all, one waits whenever one of those CPUs
+// idles. Judged in steps without operations, which may take CPUs or work away.
+void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
 // Turns a failure that the host explains into "host-starved": inconclusive, with what was lost.
 void blameHost(Finding& finding, const HostLack& lack);

@@ -101,9 +101,13 @@ class GroupJudge {
     }
   }
 
+  // The watchdog has ended the scheduler because tasks waited: that these did follows.
+  bool stallIsNamed() const { return findings_.has("scheduler-stalled"); }
+
   void judgeWorker(rpc::WorkerReport::Reader report) {
     if (!clean(report)) return judgeExit(report);
     judgeIsolation(report);
+    if (stallIsNamed()) return;
     if (starved(report) && limits_.notStarved) {
       if (frozenNs(report, report.getWallNs()) >= report.getWallNs() / 10 * 9) return;
       Finding finding =
@@ -220,7 +224,7 @@ class GroupJudge {
   }
 
   void judgeSpread() {
-    if (!group_.isCpuBound && !limits_.spreadForAllGroups) return;
+    if (stallIsNamed() || (!group_.isCpuBound && !limits_.spreadForAllGroups)) return;
     // Without the starved and the dead: they are named already.
     const auto told = [&](const auto& report) {
       return !clean(report) || (starved(report) && limits_.notStarved);

@@ -13,6 +13,16 @@ namespace {
 constexpr size_t maxOpsNames = 16;
 constexpr uint64_t lateFactor = 3;
 
+// Tasks that wait for a CPU that runs another one.
+uint64_t waitingTasks(rpc::Sample::Reader sample) {
+  uint64_t waiting = 0;
+  for (const auto cpu : sample.getCpus()) {
+    const CpuSight sight = sightOf(sample, cpu);
+    if (sight.readable && !sight.idle && sight.nrRunning > 1) waiting += sight.nrRunning - 1;
+  }
+  return waiting;
+}
+
 }  // namespace
 
 std::optional<double> imbalanceRatio(rpc::Sample::Reader sample) {
@@ -186,6 +196,7 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
   countScx(sample.getScx());
   if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, starved, here);
 
+  const uint64_t waiting = waitingTasks(sample);
   bool anyStalled = false, anyDsq = false;
   for (const auto now : sample.getCpus()) {
     CpuRuns& runs = runs_[now.getCpu()];
@@ -193,12 +204,14 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
     here.cpu = static_cast<int32_t>(now.getCpu());
     anyStalled = countStall(last_[now.getCpu()], sight, runs.stall, starved, here) || anyStalled;
     countDsq(now, runs.dsq, starved, here);
+    countUnused(sight, waiting, runs.unused, starved, here);
     anyDsq = anyDsq || now.getScxValid();
     if (!sight.readable) continue;
     nrRunningSum_ += now.getNrRunning();
     evidence_.meanNrRunning = static_cast<double>(nrRunningSum_) / static_cast<double>(++nrRunningCount_);
   }
   if (anyStalled) ++evidence_.stalledSamples;
+  nameOthersThatStall(sample.getSequence());
   if (anyDsq) ++evidence_.dsqReadableSamples;
 }
 
@@ -228,6 +241,38 @@ bool MonitorAnalysis::countStall(const CpuSight& before, const CpuSight& now, Ru
   here.value = static_cast<double>(now.clock);
   count(run, starved, here, evidence_.stall, evidence_.starvedStall);
   return !starved;
+}
+
+// Who holds the lock and who waits for it with interrupts off look the same from outside.
+void MonitorAnalysis::nameOthersThatStall(uint64_t sequence) {
+  auto& stall = evidence_.stall;
+  if (!stall || stall->lastSequence != sequence) return;
+  stall->also.clear();
+  for (const auto& [cpu, runs] : runs_) {
+    if (static_cast<int32_t>(cpu) != stall->cpu && runs.stall.fed == stall->run) stall->also.push_back(cpu);
+  }
+}
+
+void MonitorAnalysis::countUnused(const CpuSight& now, uint64_t waiting, Run& run, bool starved,
+                                  Sustained here) {
+  if (!now.readable || !now.idle || now.nrRunning > 0 || waiting == 0) {
+    run = {};
+    return;
+  }
+  here.value = static_cast<double>(waiting);
+  std::optional<Sustained> longest, all;
+  count(run, starved, here, longest, all);
+  if (!longest) return;
+  const auto same = [&](const Sustained& known) {
+    return known.cpu == here.cpu && known.fromMs == longest->fromMs;
+  };
+  auto& list = evidence_.unused;
+  const auto known = std::find_if(list.begin(), list.end(), same);
+  if (known == list.end()) {
+    list.push_back(*longest);
+  } else {
+    *known = *longest;
+  }
 }
 
 void MonitorAnalysis::countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here) {

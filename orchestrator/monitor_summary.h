@@ -23,12 +23,13 @@ namespace ktstr {
 
 // The longest run of samples in which a limit was broken.
 struct Sustained {
-  int32_t cpu = -1;           // -1: the machine as a whole
-  uint32_t run = 0;           // consecutive samples
-  uint64_t lastSequence = 0;  // sample in which the run ended
-  double afterMs = 0;         // end of the run, since the first counted sample
-  double value = 0;           // worst in the run; of a stall the clock (ns) that stood still
-  double fromMs = 0;          // the last sample before the run, like afterMs
+  int32_t cpu = -1;                 // -1: the machine as a whole
+  uint32_t run = 0;                 // consecutive samples
+  uint64_t lastSequence = 0;        // sample in which the run ended
+  double afterMs = 0;               // end of the run, since the first counted sample
+  double value = 0;                 // worst in the run; of a stall the clock (ns) that stood still
+  double fromMs = 0;                // the last sample before the run, like afterMs
+  std::vector<uint32_t> also = {};  // of a stall: other CPUs that stood still as long and until then
 };
 
 // How much of a host CPU a vCPU had.
@@ -73,6 +74,10 @@ struct MonitorEvidence {
   std::optional<Sustained> stall;      // sustained, and the host is not to blame
   std::optional<Sustained> dsqDepth;   // over Limits::maxLocalDsqDepth
   std::optional<Sustained> imbalance;  // over Limits::maxImbalanceRatio
+  // Every such run of a CPU that had nothing to run, not even the idle CPU's own queue, while another had two
+  // tasks or more; `value` is the most tasks that waited anywhere. Whether they may run on that CPU is not
+  // known here (judgeCpus()).
+  std::vector<Sustained> unused;
   // Sustained only if samples are counted in before which the host starved a vCPU.
   std::optional<Sustained> starvedStall, starvedDsqDepth, starvedImbalance;
 };
@@ -100,7 +105,7 @@ class MonitorAnalysis {
     double worst = 0, fromMs = 0;
   };
   struct CpuRuns {
-    Run stall, dsq;
+    Run stall, dsq, unused;
   };
   // What the host did since the sample before.
   struct HostSight {
@@ -118,6 +123,8 @@ class MonitorAnalysis {
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
   bool countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved, Sustained here);
+  void nameOthersThatStall(uint64_t sequence);
+  void countUnused(const CpuSight& now, uint64_t waiting, Run& run, bool starved, Sustained here);
   void countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here);
   void countImbalance(double ratio, bool starved, Sustained here);
   // One sample more in which a condition holds with this value.

@@ -370,6 +370,51 @@ TEST(MonitorSummary, imbalanceIsJudgedByTheLimit) {
   EXPECT_EQ(machine.evidence().imbalance->cpu, -1);
 }
 
+TEST(MonitorSummary, namesOtherCpusThatStallAsLong) {
+  Machine machine;
+  machine.samples(2);
+  const auto stall = [&](bool both) {
+    machine.sample([&](rpc::Sample::Builder s) {
+      s.getCpus()[1].setClock(5'200 * ms);
+      if (both) s.getCpus()[0].setClock(5'200 * ms);
+    });
+  };
+  for (int i = 0; i < 5; ++i) stall(true);
+  ASSERT_TRUE(machine.evidence().stall);
+  EXPECT_EQ(machine.evidence().stall->cpu, 0);
+  EXPECT_EQ(machine.evidence().stall->also, std::vector<uint32_t>{1});
+  stall(false);
+  EXPECT_EQ(machine.evidence().stall->cpu, 1);
+  EXPECT_TRUE(machine.evidence().stall->also.empty());
+}
+
+TEST(MonitorSummary, listsCpusThatIdleWhileTasksWaitElsewhere) {
+  Machine machine;
+  const auto idle = [&](uint32_t others, uint32_t own) {
+    machine.sample([&](rpc::Sample::Builder s) {
+      s.getCpus()[0].setNrRunning(others);
+      s.getCpus()[1].setNrRunning(own);
+      s.getCpus()[1].setCurrPid(0);
+    });
+  };
+  machine.samples(1);
+  for (int i = 0; i < 9; ++i) idle(1, 0);  // nobody waits
+  for (int i = 0; i < 9; ++i) idle(3, 1);  // it was given a task, and its vCPU may be slow to wake
+  for (int i = 0; i < 4; ++i) idle(3, 0);
+  machine.samples(1);
+  EXPECT_TRUE(machine.evidence().unused.empty());
+  for (int i = 0; i < 6; ++i) idle(3, 0);
+  machine.samples(1);
+  for (int i = 0; i < 5; ++i) idle(4, 0);
+  const auto runs = machine.evidence().unused;
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].cpu, 1);
+  EXPECT_EQ(runs[0].run, 6u);
+  EXPECT_EQ(runs[0].value, 2);
+  EXPECT_EQ(runs[1].run, 5u);
+  EXPECT_EQ(runs[1].value, 3);
+}
+
 TEST(MonitorSummary, seesASchedulerThatWasLost) {
   Machine machine;
   const auto off = [](rpc::Sample::Builder s) { s.getScx().setState(rpc::ScxState::DISABLED); };

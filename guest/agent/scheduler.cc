@@ -109,7 +109,7 @@ void Scheduler::check() {
   const std::string now = state();
   if (now == "enabled") return;
   drainLog();
-  lose(text("the kernel ejected ", opsName_, " (", path_, ", pid ", pid_, "): sched_ext state is \"", now,
+  lose(text(opsName_, " (", path_, ", pid ", pid_, ") is no longer attached: sched_ext state is \"", now,
             '"'));
 }
 

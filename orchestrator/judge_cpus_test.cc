@@ -1,0 +1,65 @@
+#include "gmock/gmock.h"
+#include "orchestrator/judge_testing.h"
+
+namespace ktstr {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The good run, with times: its step began with the scenario, its workers ran 2 s. "a" has two workers that
+// spin on CPUs 0-1. Whoever idles does it from 300 to 1400 ms.
+class IdleRun : public GoodRun {
+ public:
+  explicit IdleRun(int32_t cpu) {
+    auto ready = event();
+    ready.initReady().setCpusOnline(4);
+    auto started = event();
+    started.setAtNs(1'000'000'000);
+    started.initStepStarted().setStep(0);
+    monitor.unused = {Sustained{cpu, 11, 17, 1400, 2, 300}};
+  }
+};
+
+TEST(JudgeCpus, namesACpuThatIdledWhileOneOfItsWorkersMustHaveWaited) {
+  IdleRun run(1);
+  const Finding finding = expectOnly(run.judge(), "cpu-starved", Outcome::FAIL);
+  EXPECT_EQ(finding.cpu, 1);
+  EXPECT_EQ(finding.step, "main");
+  EXPECT_EQ(finding.value, 11);
+  EXPECT_EQ(finding.limit, 5);
+  EXPECT_THAT(finding.message,
+              HasSubstr("CPU 1 got nothing to run under scx_simple in 11 consecutive samples"));
+  EXPECT_THAT(finding.message, HasSubstr("while up to 2 tasks waited"));
+  EXPECT_THAT(finding.message,
+              HasSubstr("2 workers that always want to run share CPU 0-1: spinWait in cgroup \"a\""));
+  run.scenario().getAssertions().setNotStarved(rpc::Choice::NO);
+  expectPass(run.judge());
+}
+
+TEST(JudgeCpus, letsACpuIdleThatNobodyMustHaveWaitedFor) {
+  IdleRun ofSleepers(2);  // "b" sleeps now and then
+  expectPass(ofSleepers.judge());
+  IdleRun ofFew(1);
+  for (size_t worker : {0, 1}) {  // two workers for all four CPUs
+    auto cpuset = ofFew.report(worker).initCpuset(4);
+    for (unsigned i = 0; i < 4; ++i) cpuset.set(i, i);
+  }
+  expectPass(ofFew.judge());
+  IdleRun ofDead(1);
+  ofDead.report(0).getExited().setSignal(9);
+  for (const Finding& finding : ofDead.judge().findings) EXPECT_NE(finding.name, "cpu-starved");
+}
+
+TEST(JudgeCpus, needsSamplesSurelyTakenInTheStep) {
+  IdleRun late(1);
+  late.monitor.unused = {Sustained{1, 11, 17, 2100, 2, 1000}};
+  expectOnly(late.judge(), "cpu-starved", Outcome::FAIL);
+  late.monitor.unused = {Sustained{1, 11, 17, 2200, 2, 1100}};  // 4 of 11 before 1500 ms
+  expectPass(late.judge());
+  IdleRun withOperations(1);
+  withOperations.scenario().getSteps()[0].initOps(1)[0].setStopCgroup("a");
+  expectPass(withOperations.judge());
+}
+
+}  // namespace
+}  // namespace ktstr
