@@ -77,7 +77,7 @@ struct Record {
   mutable rpc::RunRecord::Reader reader;
 };
 
-// Paths of the three shipped scenarios.
+// Path of a shipped scenario.
 std::string scenario(const std::string& name);
 
 // Why a test that boots `kernel` cannot run here ("no network and not cached: ..."), or nothing.

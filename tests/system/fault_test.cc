@@ -1,0 +1,147 @@
+// A scheduler that is meant to fail (tests/schedulers/scx_fault): each fault is named with its reason, and
+// blamed on nothing else.
+#include <gtest/gtest.h>
+
+#include <ostream>
+#include <regex>
+
+#include "tests/system/harness.h"
+
+namespace ktstr::testing {
+namespace {
+
+constexpr const char* anyone = "?";
+constexpr int anyCpu = -2;
+
+struct Fault {
+  const char* what;
+  const char* duration;
+  std::vector<std::string> words;  // for scx_fault
+  const char* finding = "";        // the only name of findings; "": it passes
+  std::string message = "";        // a regular expression for it
+  std::string cgroup = "";         // whom it names; "": nobody
+  int cpu = -1;
+};
+
+void PrintTo(const Fault& fault, std::ostream* out) {
+  *out << fault.what;
+}
+
+std::string nameOf(const ::testing::TestParamInfo<Fault>& test) {
+  return test.param.what;
+}
+
+const Result& built() {
+  static const Result result =
+      ktstr({"scheduler", "path", "scx_fault", "--with", "tests/schedulers"}, {.timeoutSeconds = 600});
+  return result;
+}
+
+// What the host lacks is a reason to skip; what is wrong with our sources is not.
+bool hostCannotBuild() {
+  for (const char* lack : {"clang-missing", "build-tool-missing", "cache-tool-failed"}) {
+    if (built().err.find(lack) != std::string::npos) return true;
+  }
+  return false;
+}
+
+class Named : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(Named, WithItsReasonAndNothingElse) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  if (hostCannotBuild()) GTEST_SKIP() << built().err;
+  ASSERT_EQ(built().exitCode, 0) << built().err;
+  const Fault& fault = GetParam();
+  std::vector<std::string> words = {
+      "run",        scenario("fault"), "--format",    "jsonl",
+      "--topology", "1n1l2c1t",        "--duration",  fault.duration,
+      "--kernel",   "debian:7.3",      "--scheduler", built().out.substr(0, built().out.find('\n')),
+      "--"};
+  words.insert(words.end(), fault.words.begin(), fault.words.end());
+  const Result result = ktstr(words);
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  for (const char* lack : {"host-starved", "timer-lost"}) {
+    if (record.hasFinding(lack)) GTEST_SKIP() << "the host did not run the machine: " << record.findings();
+  }
+
+  const bool fails = *fault.finding != '\0';
+  EXPECT_EQ(record->getVerdict().getOutcome(), fails ? rpc::Outcome::FAIL : rpc::Outcome::PASS)
+      << record.findings();
+  EXPECT_EQ(result.exitCode, fails ? 1 : 0);
+  EXPECT_EQ(record->getVerdict().getFindings().size() > 0, fails) << record.findings();
+  for (auto finding : record->getVerdict().getFindings()) {
+    EXPECT_STREQ(finding.getName().cStr(), fault.finding) << record.findings();
+    EXPECT_TRUE(std::regex_search(finding.getMessage().cStr(), std::regex(fault.message)))
+        << record.findings();
+    EXPECT_TRUE(fault.cgroup == anyone || fault.cgroup == finding.getCgroup().cStr()) << record.findings();
+    EXPECT_TRUE(fault.cpu == anyCpu || fault.cpu == finding.getCpu()) << record.findings();
+  }
+  EXPECT_STREQ(record->getSchedulerOps().cStr(), "fault");
+  EXPECT_TRUE(descendants().empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fault, Named,
+    ::testing::Values(
+        Fault{"None", "1500ms", {}},
+        Fault{"StarveTask",
+              "10s",
+              {"--fault", "starve-task", "--cgroup", "left", "--after-ms", "500", "--timeout-ms", "1000"},
+              "scheduler-stalled",
+              "runnable task stall.*failed to run for.*which is (spin|burst).[0-2]. in cgroup \"left\"",
+              "left"},
+        Fault{"StarveCgroup",
+              "3500ms",
+              {"--fault", "starve-cgroup", "--cgroup", "right", "--after-ms", "500", "--ms", "20000"},
+              "worker-gap",
+              "(spin|burst).0. in cgroup \"right\" .*made no progress for",
+              "right",
+              0},
+        Fault{"StarveCpu",
+              "2s",
+              {"--fault", "starve-cpu", "--cpu", "1"},
+              "cpu-starved",
+              "CPU 1 got nothing to run under scx_fault.*3 workers .*spin in cgroup \"left\"",
+              "",
+              1},
+        Fault{"Stall",
+              "10s",
+              {"--fault", "stall", "--after-ms", "1000", "--timeout-ms", "1000"},
+              "scheduler-stalled",
+              "runnable task stall.*(failed to run|failed to check in) for",
+              anyone},
+        Fault{"WrongCpu",
+              "10s",
+              {"--fault", "wrong-cpu", "--cgroup", "right", "--after-ms", "1000"},
+              "scheduler-exited",
+              "target CPU 1 not allowed for .*which is (spin|burst).0. in cgroup \"right\"",
+              "right"},
+        Fault{
+            "SlowDispatch",
+            "3s",
+            {"--fault", "slow-dispatch", "--cpu", "1", "--ms", "800"},
+            "scheduler-stalled",
+            "CPU (1 was busy .*clock stood still|0 was busy .*clock stood still, and with it that of CPU 1)",
+            "",
+            anyCpu},
+        Fault{"ErrorExit",
+              "10s",
+              {"--fault", "error-exit", "--after-ms", "1000"},
+              "scheduler-exited",
+              "\\(scx_bpf_error\\).*scx_fault gives up on ",
+              anyone},
+        Fault{"Crash",
+              "10s",
+              {"--fault", "crash-loop", "--after-ms", "1000"},
+              "scheduler-exited",
+              "left while the scenario ran: the process ended with SIGSEGV"},
+        Fault{"CrashLoop",
+              "10s",
+              {"--fault", "crash-loop", "--loop", "--after-ms", "1000"},
+              "scheduler-exited",
+              "left while the scenario ran: fault .* is no longer attached"}),
+    nameOf);
+
+}  // namespace
+}  // namespace ktstr::testing
