@@ -111,9 +111,9 @@ Fd openDoorbell(const char* path) {
 
 void raiseOwnPriority() {
   sched_param priority{};
-  priority.sched_priority = 1;
+  priority.sched_priority = 99;
   if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority) != 0) {
-    throw Failure(FailureName::INTERNAL, withErrno("become SCHED_FIFO 1", errno));
+    throw Failure(FailureName::INTERNAL, withErrno("become SCHED_FIFO 99", errno));
   }
 }
 

@@ -35,9 +35,10 @@ Mapping mapMailbox(const CommandLine& line);
 // The second serial port, raw and non-blocking; none if there is none.
 Fd openDoorbell(const char* path = "/dev/ttyS1");
 
-// SCHED_FIFO 1, so that a bad sched_ext scheduler, which is given only the normal policies, cannot starve the
-// agent. It sleeps nearly always and runs for microseconds, so it disturbs no more than at a normal priority.
-// Children are reset to the normal policy when they are forked.
+// SCHED_FIFO 99, so that neither a bad sched_ext scheduler, which is given only the normal policies, nor
+// real-time workers on every CPU can starve the agent. It sleeps nearly always and runs for microseconds, so
+// it disturbs no more than at a normal priority. Children are reset to the normal policy when they are
+// forked.
 void raiseOwnPriority();
 
 // `uptimeMs`: when init began.

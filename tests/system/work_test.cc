@@ -197,6 +197,9 @@ TEST(Work, RealTimeStarvesPreemptsAndInvertsPriorities) {
   EXPECT_GT(longPlain, 5U) << "nobody was in the way of who is high";
   EXPECT_GT(longPlain, 2 * longPi) << "the wait is not bounded by what low does";
   EXPECT_GT(pi.getIterations(), plain.getIterations());
+
+  // On every CPU they do not keep the agent from ending the step.
+  EXPECT_EQ(run.of(4, "a", "rtStarvation").size(), 3U);
 }
 
 Cpus nodesOf(Report report) {
