@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "guest/work/custom.h"
@@ -98,6 +99,37 @@ TEST(WorkGroupTest, CrashOfAThreadIsItsOwn) {
   EXPECT_EQ(crew.page(1).crashSignal.load(), static_cast<uint32_t>(SIGSEGV));
   EXPECT_EQ(crew.page(1).iterations.load(), 1U);
   EXPECT_EQ(crew.page(2).crashSignal.load(), 0U);
+}
+
+// As where one name of a process covers several WorkSpecs.
+TEST(WorkGroupTest, WorkersOfSeveralGroupsShareAProcess) {
+  capnp::MallocMessageBuilder pipes, spins;
+  fromJson(R"({"pipeIo":{"burstIters":64}})", pipes.initRoot<rpc::WorkType>());
+  fromJson(R"({"spinWait":{}})", spins.initRoot<rpc::WorkType>());
+  WorkGroup pair(pipes.getRoot<rpc::WorkType>().asReader(), 2),
+      spinner(spins.getRoot<rpc::WorkType>().asReader(), 1);
+  const Fd start(eventfd(0, EFD_CLOEXEC));
+  const pid_t child = fork();
+  if (child == 0) {
+    runCrew({{&pair, 0}, {&pair, 1}, {&spinner, 0}}, start.get());
+    _exit(0);
+  }
+  WorkerPage* pages[] = {&pair.page(0), &pair.page(1), &spinner.page(0)};
+  for (WorkerPage* page : pages) page->goNs = monotonicNs();
+  ASSERT_EQ(eventfd_write(start.get(), 1), 0);
+  for (const uint64_t deadline = monotonicNs() + 20'000'000'000; monotonicNs() < deadline;) {
+    if (std::all_of(pages, pages + 3, [](WorkerPage* page) { return page->iterations.load() >= 20; })) break;
+    usleep(1000);
+  }
+  pair.stop(0), pair.stop(1), spinner.stop(0);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  for (WorkerPage* page : pages) {
+    EXPECT_EQ(page->finished.load(), 1U);
+    EXPECT_GE(page->iterations.load(), 20U);
+  }
+  EXPECT_NE(pages[0]->tid.load(), pages[2]->tid.load());
 }
 
 TEST(WorkGroupTest, CustomFunctionsAreKnownByName) {
