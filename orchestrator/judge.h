@@ -11,8 +11,8 @@
 //   guest kernel     kernel-panic, kernel-oops, guest-hang, kernel-lockup: fail;
 //                    no-init, init-died: infrastructure;  kernel-warning: remark
 //   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
-//                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;  scheduler-missing: infrastructure;
-//                    sched-ext-unsupported: skip
+//                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;  scheduler-missing:
+//                    infrastructure; sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
 //   worker-stuck,
 //                    wake-latency, iteration-rate, migration-ratio, imbalance: fail;

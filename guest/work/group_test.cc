@@ -111,7 +111,7 @@ TEST(WorkGroupTest, WorkersOfSeveralGroupsShareAProcess) {
   const Fd start(eventfd(0, EFD_CLOEXEC));
   const pid_t child = fork();
   if (child == 0) {
-    runCrew({{&pair, 0}, {&pair, 1}, {&spinner, 0}}, start.get());
+    runCrew({{&pair, 0}, {&pair, 1}, {&spinner, 0}}, true, start.get());
     _exit(0);
   }
   WorkerPage* pages[] = {&pair.page(0), &pair.page(1), &spinner.page(0)};
