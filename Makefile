@@ -47,7 +47,7 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-topologies bench bench-kvm fuzz \
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies bench bench-kvm fuzz \
         fuzzers install install-built format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
@@ -171,6 +171,10 @@ check-system: deps-if-missing ## system tests alone
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
 	@KTSTR_TEST_VCPUS=16 tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
+
+check-scenarios: deps-if-missing ## canned scenarios under each of the kernel tree's schedulers (slow)
+	+@$(submake) tests
+	@KTSTR_TEST_ALL=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/catalog_test
 
 check-topologies: deps-if-missing ## every proven topology under TCG, also those of 64 vCPUs and more (slow)
 	+@$(submake) tests

@@ -109,7 +109,7 @@ constexpr const char* settings = R"({"name":"settings","durationMs":2000,"steps"
   {"name":"alone","work":[{"name":"deadline","type":{"bursty":{"burstUs":1000,"sleepUs":20000}},
    "policy":{"deadline":{"runtimeUs":5000,"deadlineUs":50000}}}]}],
   "ops":[{"addCgroup":"look"},{"runPayload":{"name":"who","binary":"busybox","cgroup":"look","args":["sh","-c",
-    "cat /proc/self/cgroup; for p in /proc/[0-9]*; do echo $(cat $p/comm) $(grep -E '^(Uid|Gid)' $p/status); done"]}},
+    "cat /proc/self/cgroup; for p in /proc/[0-9]*; do read c < $p/comm; printf '%s' $c; while read k v; do case $k in [UG]id:) printf ' %s' $k $v;; esac; done < $p/status; echo; done"]}},
    {"waitPayload":{"name":"who"}}]}],
   "assertions":{"isolation":"yes"}})";
 
