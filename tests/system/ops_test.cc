@@ -263,7 +263,8 @@ constexpr const char* broken = R"({"name":"broken","durationMs":500,"steps":[{"c
   {"name":"a","work":[{"name":"spin","type":{"spinWait":{}}}]}],"ops":[
   {"runPayload":{"name":"three","binary":"busybox","args":["sh","-c","echo why; exit 3"]}},
   {"waitPayload":{"name":"three"}},{"addCgroup":"b"},
-  {"runPayload":{"name":"daemon","binary":"busybox","args":["setsid","sh","-c","sleep 1000 & "],"cgroup":"b"}},
+  {"runPayload":{"name":"daemon","binary":"busybox","cgroup":"b","args":["sh","-c",
+    "setsid sh -c 'touch /tmp/up; exec sleep 1000' & until [ -e /tmp/up ]; do :; done"]}},
   {"waitPayload":{"name":"daemon"}},
   {"runPayload":{"name":"slow","binary":"busybox","args":["sleep","1000"]}},
   {"waitPayload":{"name":"slow","timeoutMs":200}}]}]})";
