@@ -29,8 +29,8 @@ struct Backdrop {
 
 struct Step {
   # Creates its cgroups with their workers, applies its operations, holds, then collects every worker's report and
-  # removes its cgroups. Workers start together once all are in place. At its end everything that is frozen thaws, and its
-  # payloads that still run are killed.
+  # removes its cgroups. Workers start together once all are in place. At its end everything that is frozen thaws, and
+  # its payloads that still run are killed.
   name @0 :Text;
   cgroups @1 :List(CgroupDef);
   ops @2 :List(Op);
@@ -69,7 +69,7 @@ struct CgroupLimits {
   # 0 = leave what the kernel has. Each is read back after it was written: a value that the kernel took in another way
   # is a failure. `unlimited` is its "max". A file that this kernel does not have is a failure as well.
   cpuWeight @0 :UInt32;         # cpu.weight, 1..10000; the kernel's default is 100
-  cpuQuotaUs @1 :UInt64;        # cpu.max: CPU time in each period, 1000 us to 1000 s; more than the period: several CPUs
+  cpuQuotaUs @1 :UInt64;        # cpu.max: CPU time in each period, 1000 us to 1000 s; above the period: several CPUs
   cpuPeriodUs @2 :UInt64 = 100000; # 1000..1000000; means something only with cpuQuotaUs
   memoryMaxBytes @3 :UInt64;    # memory.max, memory.high, memory.low: multiples of 4096, low <= high <= max
   memoryHighBytes @4 :UInt64;
@@ -129,11 +129,11 @@ struct SchedPolicy {
     idle @2 :Void;
     fifo @3 :UInt32;                # priority 1..99
     rr @4 :UInt32;                  # priority 1..99
-    ext @5 :Void;                   # SCHED_EXT (7): under a sched_ext scheduler even one that takes only such tasks; EEVDF
-                                    # without one. Needs a kernel with sched_ext
+    ext @5 :Void;                   # SCHED_EXT (7): under a sched_ext scheduler, even one that takes only such tasks;
+                                    # EEVDF without one. Needs a kernel with sched_ext
     deadline :group {               # 1 <= runtime <= deadline <= period, in us; the kernel takes the period from
-      runtimeUs @6 :UInt32;         # /proc/sys/kernel/sched_deadline_period_{min,max}_us, admits no task that may not run
-      deadlineUs @7 :UInt32;        # on every CPU of its root domain (so no affinity, no cpuset), and lets none fork
+      runtimeUs @6 :UInt32;         # /proc/sys/kernel/sched_deadline_period_{min,max}_us, admits no task that may not
+      deadlineUs @7 :UInt32;        # run on every CPU of its root domain (so no affinity, no cpuset), and lets none fork
       periodUs @8 :UInt32;          # 0 = the deadline
     }
   }
@@ -153,7 +153,7 @@ struct MemPolicy {
   }
   # Flags, for policies that name nodes:
   staticNodes @7 :Bool;             # MPOL_F_STATIC_NODES: the nodes stay these when cpuset.mems changes
-  relativeNodes @8 :Bool;           # MPOL_F_RELATIVE_NODES: the nodes are numbers within cpuset.mems; not with staticNodes
+  relativeNodes @8 :Bool;           # MPOL_F_RELATIVE_NODES: they are numbers within cpuset.mems; not with staticNodes
   numaBalancing @9 :Bool;           # MPOL_F_NUMA_BALANCING; with bind and preferredMany
 }
 
@@ -168,13 +168,14 @@ struct WorkSpec {
   cloneMode @5 :CloneMode;
   policy @6 :SchedPolicy;
   memory @7 :MemPolicy;
-  comm @8 :Text;                # name of each task, 1..15 bytes, printable; empty = the cgroup's, or what it is forked from
+  comm @8 :Text;                # name of each task, 1..15 printable bytes; empty = the cgroup's, or its parent's
   pcomm @9 :Text;               # groups of a cgroup with the same pcomm are threads of one process of this name, 1..15
-                                # bytes; empty = the cgroup's, or none: each as cloneMode says
+                                # bytes; empty = the cgroup's, or none: each as cloneMode says. This build has no such
+                                # processes and refuses it
   uid @10 :UInt32;              # real, effective and saved; 0 = the cgroup's, or root
   gid @11 :UInt32;              # likewise; supplementary groups are dropped
-  numaNode @12 :Int32 = -1;     # run on the CPUs of this node that are in the cpuset: an affinity of its own, so not with
-                                # another one; -1 = the cgroup's, or none
+  numaNode @12 :Int32 = -1;     # run on the CPUs of this node that are in the cpuset: an affinity of its own, so not
+                                # with another one; -1 = the cgroup's, or none
 }
 
 enum CloneMode {
@@ -193,7 +194,7 @@ struct Payload {
   # A program of the host, packed into the guest with its shared libraries, run as root in a process group of its own.
   # How it ended and the last 64 KiB of what it printed are reported and judged.
   name @0 :Text;              # how waitPayload and killPayload call it: [A-Za-z0-9_.-], 1..64 bytes; its own in its
-                              # step and among those that run
+                              # step, and among those that run
   binary @1 :Text;            # path on the host, or a name looked up in PATH
   args @2 :List(Text);
   cgroup @3 :Text;            # it is in it before it executes; empty = outside all cgroups of the scenario
@@ -211,8 +212,8 @@ struct Op {
       cgroup @2 :Text;
       cpuset @3 :CpusetSpec;
     }
-    stopCgroup @4 :Text;        # stops its workers, whose reports count, and kills its payloads; the cgroup stays. Not a
-                                # backdrop's, from a step
+    stopCgroup @4 :Text;        # stops its workers, whose reports count, and kills its payloads; the cgroup stays. Not
+                                # a backdrop's, from a step
     sleepMs @5 :UInt32;         # 1..3600000
     clearCpuset @6 :Text;       # back to the parent's
     swapCpusets :group {        # the own cpusets of two cgroups; one that has none gets one, and the other loses it
@@ -243,12 +244,13 @@ struct Op {
       timeoutMs @21 :UInt32 = 60000; # 1..3600000; longer is a failure, and it is killed
     }
     killPayload @22 :Text;      # SIGKILL to its process group, and waits for its end
-    snapshot @23 :Text;         # asks the host to keep the state of the kernel under this name: [A-Za-z0-9_.-], 1..64 bytes
-    watch @24 :Text;            # asks the host to watch writes to this kernel symbol: [A-Za-z0-9_.], at most 3 in a scenario
-    attachScheduler @25 :Text;  # starts a scheduler and waits until it is attached; "" = the one under test, else a name
-                                # of Scenario.schedulers. Only while none is attached
-    detachScheduler @26 :Void;  # asks the attached one to end (SIGINT) and waits until the kernel says that sched_ext is
-                                # disabled: EEVDF from then on
+    snapshot @23 :Text;         # asks the host to keep the kernel's state under this name: [A-Za-z0-9_.-], 1..64 bytes
+    watch @24 :Text;            # asks the host to watch writes to this kernel symbol: [A-Za-z0-9_.], 1..64 bytes, at
+                                # most 3 in a scenario
+    attachScheduler @25 :Text;  # starts a scheduler and waits until it is attached; "" = the one under test, else a
+                                # name of Scenario.schedulers. Only while none is attached
+    detachScheduler @26 :Void;  # asks the attached one to end (SIGINT) and waits until the kernel says that sched_ext
+                                # is disabled: EEVDF from then on
     replaceScheduler @27 :Text; # detach, then attach; a name as for attachScheduler
   }
 }

@@ -102,6 +102,14 @@ void awaitThreads(const std::vector<Worker>& crew) {
   }
 }
 
+// A worker on which something fails may be gone because it could not set itself up.
+Failure explained(const Worker& worker, const Failure& failure) {
+  if (const auto why = worker.setup->read(worker.index)) {
+    return failureOf(worker, FailureName::WORKER_SETUP_FAILED, worker.name() + ": " + *why);
+  }
+  return failureOf(worker, failure.name, failure.message);
+}
+
 // In the worker's own thread. Without its settings there is nothing to work for.
 void prepare(const Worker& worker) {
   try {
@@ -195,7 +203,11 @@ void Workers::startCrew(std::vector<Worker> crew, const std::string& processName
   for (Worker& worker : crew) worker.pid = pid;
   const size_t first = workers_.size();
   workers_.insert(workers_.end(), crew.begin(), crew.end());
-  if (!crew.front().cgroup.empty()) cgroups_.addProcess(crew.front().cgroup, pid);
+  try {
+    if (!crew.front().cgroup.empty()) cgroups_.addProcess(crew.front().cgroup, pid);
+  } catch (const Failure& failure) {
+    throw explained(crew.front(), failure);
+  }
   if (crew.front().shared) awaitThreads(crew);
   for (size_t i = first; i < workers_.size(); i++) place(workers_[i]);
 }
@@ -207,7 +219,7 @@ void Workers::place(Worker& worker) {
     setPolicy(worker.tid(), worker.settings, worker.name());
     applyAffinity(worker);
   } catch (const Failure& failure) {
-    throw failureOf(worker, failure.name, failure.message);
+    throw explained(worker, failure);
   }
 }
 
