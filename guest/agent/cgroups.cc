@@ -63,7 +63,7 @@ Cgroups::Cgroups(std::string mount, const std::string& name)
 
 Cgroups::~Cgroups() {
   try {
-    removeAll([](const std::string&) { return true; });
+    removeAll(std::nullopt);
     rmdir(root_.c_str());
   } catch (const Failure&) {
     return;
@@ -77,22 +77,23 @@ void Cgroups::passControllersDown(const std::string& directory) {
   }
 }
 
-void Cgroups::create(const std::string& path) {
+void Cgroups::create(const std::string& path, uint32_t owner) {
   const std::string parent = parentOf(path);
-  if (!parent.empty() && !exists(parent)) create(parent);
+  if (!parent.empty() && !exists(parent)) create(parent, owner);
   passControllersDown(directory(parent));
   makeDirectory(directory(path));
-  cpusets_.try_emplace(path);
+  groups_[path].owner = owner;  // who names a parent that was only implied owns it
 }
 
 void Cgroups::setCpus(const std::string& path, std::optional<std::vector<uint32_t>> cpus) {
-  if (!cpus && !cpusets_[path]) return;
+  std::optional<std::vector<uint32_t>>& current = groups_.at(path).cpus;
+  if (!cpus && !current) return;
   writeValue(directory(path) + "/cpuset.cpus", (cpus ? cpuList(*cpus) : std::string()) + "\n");
-  cpusets_[path] = std::move(cpus);
+  current = std::move(cpus);
 }
 
 void Cgroups::swapCpus(const std::string& a, const std::string& b) {
-  const auto ofA = cpusets_.at(a), ofB = cpusets_.at(b);
+  const auto ofA = groups_.at(a).cpus, ofB = groups_.at(b).cpus;
   setCpus(a, std::nullopt);
   setCpus(b, ofA);
   setCpus(a, ofB);
@@ -181,7 +182,7 @@ std::string Cgroups::leftIn(const std::string& path) const {
 
 void Cgroups::remove(const std::string& path) {
   thaw(path);
-  cpusets_.erase(path);
+  groups_.erase(path);
   if (!removeDirectory(directory(path))) {
     const std::string left = leftIn(path);
     writeValue(directory(path) + "/cgroup.kill", "1");
@@ -196,19 +197,27 @@ void Cgroups::remove(const std::string& path) {
 // The last child is gone: only a cgroup that passes no controllers down may have processes.
 void Cgroups::withdrawControllers(const std::string& path) {
   const auto isChild = [&](const auto& each) { return each.first.starts_with(path + "/"); };
-  if (path.empty() || std::any_of(cpusets_.begin(), cpusets_.end(), isChild)) return;
+  if (path.empty() || std::any_of(groups_.begin(), groups_.end(), isChild)) return;
   std::istringstream passed(readFileIfThere(directory(path) + "/cgroup.subtree_control").value_or(""));
   for (std::string controller; passed >> controller;) {
     writeValue(directory(path) + "/cgroup.subtree_control", "-" + controller);
   }
 }
 
-void Cgroups::removeAll(const std::function<bool(const std::string& path)>& wanted) {
+void Cgroups::removeAll(std::optional<uint32_t> owner) {
   std::vector<std::string> paths;
-  for (const auto& [path, cpus] : cpusets_) {
-    if (wanted(path)) paths.push_back(path);
+  for (const auto& [path, group] : groups_) {
+    if (!owner || group.owner == *owner) paths.push_back(path);
   }
-  for (; !paths.empty(); paths.pop_back()) remove(paths.back());  // "a/b" sorts after "a"
+  std::optional<Failure> first;
+  for (; !paths.empty(); paths.pop_back()) {  // "a/b" sorts after "a"
+    try {
+      remove(paths.back());
+    } catch (const Failure& failure) {
+      if (!first) first = failure;
+    }
+  }
+  if (first) throw Failure(*first);
 }
 
 void Cgroups::close() {
@@ -224,8 +233,8 @@ void Cgroups::close() {
 
 std::optional<std::vector<uint32_t>> Cgroups::effectiveCpus(const std::string& path) const {
   for (std::string up = path; !up.empty(); up = parentOf(up)) {
-    const auto found = cpusets_.find(up);
-    if (found != cpusets_.end() && found->second) return found->second;
+    const auto found = groups_.find(up);
+    if (found != groups_.end() && found->second.cpus) return found->second.cpus;
   }
   return std::nullopt;
 }

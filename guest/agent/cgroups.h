@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -23,9 +22,11 @@ class Cgroups {
   explicit Cgroups(std::string mount = "/sys/fs/cgroup", const std::string& name = "ktstr");
   ~Cgroups();  // removes what is left
 
-  // Makes the cgroup, and its parents where they are missing, with their controllers passed down.
-  void create(const std::string& path);
-  bool exists(const std::string& path) const { return cpusets_.contains(path); }
+  // Makes the cgroup, and its parents where they are missing, with their controllers passed down; they end
+  // with step `owner`.
+  void create(const std::string& path, uint32_t owner);
+  bool exists(const std::string& path) const { return groups_.contains(path); }
+  uint32_t ownerOf(const std::string& path) const { return groups_.at(path).owner; }
   // Nothing: inherit.
   void setCpus(const std::string& path, std::optional<std::vector<uint32_t>> cpus);
   void swapCpus(const std::string& a, const std::string& b);
@@ -45,8 +46,9 @@ class Cgroups {
   // The cgroup itself; it must be empty. Waits up to 1 s for ended processes to leave it. What is left then
   // is named in Failure teardownIncomplete, killed, and removed all the same.
   void remove(const std::string& path);
-  // Everything that was made for which `wanted` holds, children first.
-  void removeAll(const std::function<bool(const std::string& path)>& wanted);
+  // Everything of a step, or everything, children first. What cannot be removed does not keep the rest; its
+  // Failure is thrown at the end.
+  void removeAll(std::optional<uint32_t> owner);
   // At the end: removes the root. Failure teardownIncomplete names cgroups that somebody else made in it.
   void close();
 
@@ -58,6 +60,10 @@ class Cgroups {
   std::optional<std::vector<uint32_t>> effectiveCpus(const std::string& path) const;
 
  private:
+  struct Group {
+    uint32_t owner;
+    std::optional<std::vector<uint32_t>> cpus = {};
+  };
   void passControllersDown(const std::string& directory);
   void withdrawControllers(const std::string& path);
   void setLimit(const std::string& path, const char* file, const std::string& value,
@@ -66,7 +72,7 @@ class Cgroups {
 
   std::string mount_, root_;
   std::set<std::string> frozen_;
-  std::map<std::string, std::optional<std::vector<uint32_t>>> cpusets_;  // by path; all cgroups there are
+  std::map<std::string, Group> groups_;  // by path; all there are
 };
 
 }  // namespace ktstr::agent

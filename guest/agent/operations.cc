@@ -20,7 +20,7 @@ const char* plural(uint32_t count) {
 std::string Operations::apply(uint32_t step, int32_t index, rpc::Op::Reader op) {
   switch (op.which()) {
     case rpc::Op::ADD_CGROUP:
-      stage_.addCgroup(step, op.getAddCgroup().cStr());
+      stage_.cgroups.create(op.getAddCgroup().cStr(), step);
       return text("added ", op.getAddCgroup().cStr());
     case rpc::Op::REMOVE_CGROUP:
       stage_.removeCgroup(op.getRemoveCgroup().cStr());

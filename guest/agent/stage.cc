@@ -1,7 +1,5 @@
 #include "guest/agent/stage.h"
 
-#include <algorithm>
-
 #include "guest/scenario/validate.h"
 #include "guest/scenario/work_types.h"
 #include "guest/topology.h"
@@ -32,17 +30,9 @@ Stage::~Stage() {
   supervisor_.watch(nullptr, nullptr);
 }
 
-void Stage::addCgroup(uint32_t step, const std::string& path) {
-  for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
-    owners_.try_emplace(path.substr(0, slash), step);
-  }
-  owners_[path] = step;
-  cgroups.create(path);
-}
-
 void Stage::make(uint32_t step, rpc::CgroupDef::Reader definition) {
   const std::string path = definition.getName().cStr();
-  addCgroup(step, path);
+  cgroups.create(path, step);
   setCpuset(step, -1, path);
   if (definition.getCpusetMems().size() > 0) cgroups.setMems(path, cpuNumbers(definition.getCpusetMems()));
   cgroups.setLimits(path, definition.getLimits());
@@ -63,7 +53,7 @@ Assignment Stage::assign(uint32_t step, int32_t op, const std::string& cgroup, r
   const uint32_t siblings = work.getType().isCgroupChurn() ? work.getType().getCgroupChurn().getGroups() : 0;
   for (uint32_t i = 0; i < siblings; i++) {
     const std::string path = text(cgroup, churnInfix, i);
-    addCgroup(step, path);
+    cgroups.create(path, step);
     cgroups.setCpus(path, cgroups.effectiveCpus(cgroup));
     assignment.surroundings.churnCgroups.push_back(cgroups.procsFile(path));
   }
@@ -100,7 +90,7 @@ uint32_t Stage::setAffinity(uint32_t step, int32_t op, const std::string& cgroup
 }
 
 uint32_t Stage::moveTasks(const std::string& from, const std::string& to) {
-  const bool toBackdrop = owners_.at(to) == rpc::BACKDROP_STEP;
+  const bool toBackdrop = cgroups.ownerOf(to) == rpc::BACKDROP_STEP;
   const auto owner = toBackdrop ? std::optional<uint32_t>(rpc::BACKDROP_STEP) : std::nullopt;
   const uint32_t moved = workers.move(from, to, owner);
   return moved + payloads.move(from, to, owner);
@@ -114,11 +104,9 @@ void Stage::stopCgroup(const std::string& path) {
 
 void Stage::removeCgroup(const std::string& path) {
   stopCgroup(path);
-  const auto goesAlong = [&](const std::string& other) {
-    return other == path || other.starts_with(path + churnInfix);
-  };
-  cgroups.removeAll(goesAlong);
-  std::erase_if(owners_, [&](const auto& each) { return goesAlong(each.first); });
+  cgroups.remove(path);
+  for (uint32_t i = 0; cgroups.exists(text(path, churnInfix, i)); i++)
+    cgroups.remove(text(path, churnInfix, i));
 }
 
 void Stage::endStep(uint32_t step) {
@@ -127,8 +115,7 @@ void Stage::endStep(uint32_t step) {
   stop([&](const Worker& worker) { return worker.owner == step; },
        [&](const RunningPayload& payload) { return payload.owner == step; });
   if (unkillable_) return;
-  cgroups.removeAll([&](const std::string& path) { return owners_.at(path) == step; });
-  std::erase_if(owners_, [&](const auto& each) { return each.second == step; });
+  cgroups.removeAll(step);
 }
 
 void Stage::stop(const Workers::Choice& ofWorkers, const Payloads::Choice& ofPayloads) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,7 +24,6 @@ class Stage {
   void make(uint32_t step, rpc::CgroupDef::Reader definition);
   // More of it, likewise.
   void spawn(uint32_t step, int32_t op, const std::string& cgroup, rpc::WorkSpec::Reader work);
-  void addCgroup(uint32_t step, const std::string& path);
   void removeCgroup(const std::string& path);
   // What the host resolved for this place; Failure ordersInvalid if it resolved nothing.
   void setCpuset(uint32_t step, int32_t op, const std::string& cgroup);
@@ -54,7 +52,6 @@ class Stage {
 
   rpc::GuestOrders::Reader orders_;
   Supervisor& supervisor_;
-  std::map<std::string, uint32_t> owners_;  // of cgroups
   bool unkillable_ = false;
 };
 

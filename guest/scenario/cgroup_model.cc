@@ -61,7 +61,7 @@ void CgroupModel::checkPath(const std::string& place, const std::string& path) {
 void CgroupModel::add(const std::string& place, const std::string& path, uint32_t step, bool withWork) {
   checkPath(place, path);
   const auto known = groups_.find(path);
-  if (known != groups_.end() && !known->second.implied) {
+  if (known != groups_.end() && (!known->second.implied || known->second.owner != step)) {
     refuse(place, text("a cgroup \"", path, "\" is there already"));
   }
   if (withWork && known != groups_.end()) {

@@ -154,6 +154,8 @@ TEST(WalkTest, TheBackdropOutlivesTheSteps) {
   EXPECT_EQ(ops(R"({"moveAllTasks":{"from":"a","to":"back"}})", back), "");
   EXPECT_THAT(ops(R"({"addCgroup":"b"},{"moveAllTasks":{"from":"back","to":"b"}})", back),
               HasSubstr("the backdrop's tasks of \"back\" would be left"));
+  EXPECT_THAT(ops(R"({"addCgroup":"p"})", R"(,"backdrop":{"ops":[{"addCgroup":"p/q"}]})"),
+              HasSubstr("is there already"));
   EXPECT_THAT(ops("", R"(,"backdrop":{"ops":[{"detachScheduler":null}]})"),
               StartsWith("backdrop.ops[0]: a scheduler belongs"));
   EXPECT_THAT(ops("", R"(,"backdrop":{"ops":[{"stopCgroup":"q"}]})"),
