@@ -7,7 +7,7 @@
 char _license[] SEC("license") = "GPL";
 
 const volatile u32 fault = FAULT_NONE;
-const volatile u64 afterNs;     // the fault begins that long after the scheduler has been attached
+const volatile u64 afterNs;     // the fault begins that long after the first task that is meant came
 const volatile u64 durationNs;  // of one turn of the fault
 const volatile s32 faultCpu;    // the CPU that starve-cpu and slow-dispatch are about
 const volatile char commPrefix[COMM_BYTES];  // the tasks that are hit, and their cgroup; empty: any
@@ -21,7 +21,7 @@ enum {
 
 enum { MAX_TURNS = 8 << 20 };
 
-static u64 startNs;
+static u64 startNs;  // when that was; 0: it has not come
 static u64 lastSlowNs;
 static s32 victimPid;
 static u64 burntUntilNs;
@@ -29,7 +29,7 @@ static u64 burntUntilNs;
 UEI_DEFINE(uei);
 
 static bool isOn(u32 which) {
-  return fault == which && bpf_ktime_get_ns() - startNs >= afterNs;
+  return fault == which && startNs != 0 && bpf_ktime_get_ns() - startNs >= afterNs;
 }
 
 // Whether `text`, of `bytes` bytes, begins with the prefix; with `whole`, whether it is the same.
@@ -63,6 +63,7 @@ static s32 firstCpu(struct task_struct* p, bool allowed, s32 but) {
 
 // Where a task is queued. SHARED_DSQ: nothing is wrong with it.
 static u64 queueOf(struct task_struct* p) {
+  if (startNs == 0 && isMeant(p)) startNs = bpf_ktime_get_ns();
   // One task, the first that is meant, never runs again.
   if (isOn(FAULT_STARVE_TASK) && isMeant(p)) {
     if (victimPid == 0) __sync_val_compare_and_swap(&victimPid, 0, p->pid);
@@ -70,8 +71,9 @@ static u64 queueOf(struct task_struct* p) {
   }
   // The tasks of a cgroup get a slice now and then.
   if (isOn(FAULT_STARVE_CGROUP) && isMeant(p)) return SLOW_DSQ;
-  // A CPU gets no task but those that can run nowhere else.
-  if (isOn(FAULT_STARVE_CPU) && firstCpu(p, true, faultCpu) < 0) return SCX_DSQ_LOCAL;
+  // A CPU gets no task but those that can run nowhere else: these never wait in the queue it will not look
+  // at.
+  if (fault == FAULT_STARVE_CPU && firstCpu(p, true, faultCpu) < 0) return SCX_DSQ_LOCAL;
   // No task is ever dispatched again.
   if (isOn(FAULT_STALL)) return LOST_DSQ;
   // A task is sent to a CPU that is not in its affinity.
@@ -128,7 +130,7 @@ void BPF_STRUCT_OPS(fault_dispatch, s32 cpu, struct task_struct* prev) {
 }
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(fault_init) {
-  startNs = lastSlowNs = bpf_ktime_get_ns();
+  lastSlowNs = bpf_ktime_get_ns();
   s32 error = scx_bpf_create_dsq(SHARED_DSQ, -1);
   if (!error) error = scx_bpf_create_dsq(LOST_DSQ, -1);
   if (!error) error = scx_bpf_create_dsq(SLOW_DSQ, -1);
