@@ -11,16 +11,15 @@
 //   guest kernel     kernel-panic, kernel-oops, guest-hang, kernel-lockup: fail;
 //                    no-init, init-died: infrastructure;  kernel-warning: remark
 //   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
-//                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;  scheduler-missing:
-//                    infrastructure; sched-ext-unsupported: skip
+//                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
+//                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
-//   worker-stuck,
-//                    wake-latency, iteration-rate, migration-ratio, imbalance: fail;
+//                    worker-stuck, wake-latency, iteration-rate, migration-ratio, imbalance: fail;
 //                    worker-setup-failed: infrastructure
 //   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
 //                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved,
-//                    timer-lost: inconclusive
+//                    timer-lost, stale-breakpoint: inconclusive
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
@@ -71,6 +70,7 @@ struct Evidence {
   MonitorEvidence monitor;
   ConsoleReport console;
   Lifecycle lifecycle;
+  bool emulated = false;  // by TCG
 };
 
 Judgement judge(const Evidence& evidence);

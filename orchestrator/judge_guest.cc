@@ -143,6 +143,17 @@ void blameTimer(const ConsoleReport& console, Finding& finding) {
   finding.hint = "the accelerator is to blame, not the scheduler: run it again, or with --accel kvm";
 }
 
+// QEMU's vCPU threads lose against the kernel's code patching now and then: one runs the breakpoint that
+// another has taken away. No code of the kernel, nor of a scheduler, has an int3 of its own.
+void blameEmulator(const Evidence& evidence, Finding& finding) {
+  if (!evidence.emulated || finding.evidence.find("Oops: int3") == std::string::npos) return;
+  finding.name = "stale-breakpoint";
+  finding.outcome = Outcome::INCONCLUSIVE;
+  finding.message += "; the emulator ran a breakpoint that the kernel's code patching had taken away";
+  finding.hint =
+      "neither the kernel nor the scheduler is to blame: run it again, with fewer vCPUs, or with --accel kvm";
+}
+
 void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& findings) {
   const Lifecycle& life = evidence.lifecycle;
   // A machine that breaks after the guest's last word takes no evidence with it.
@@ -203,12 +214,14 @@ void judgeConsole(const Evidence& evidence, const GuestStory& story, Findings& f
                         ? ourFault
                         : "the first lines below name the place; console.log has the whole trace"};
     finding.evidence = joinLines(console.panicLines);
+    blameEmulator(evidence, finding);
     findings.add(std::move(finding));
   } else if (!console.oopses.empty()) {
     Finding finding{
         "kernel-oops", Outcome::FAIL, text(console.oopses.front(), console.rip ? " at " + *console.rip : ""),
         "the kernel went on, but nothing after this line can be trusted; console.log has the whole trace"};
     finding.evidence = joinLines(console.oopses);
+    blameEmulator(evidence, finding);
     findings.add(std::move(finding));
   }
   if (!console.lockups.empty()) {

@@ -90,6 +90,16 @@ TEST(JudgeGuest, blamesTheMachineForATimerThatNeverFired) {
   }
 }
 
+TEST(JudgeGuest, blamesTheEmulatorForABreakpointThatIsOver) {
+  GoodRun run = brokenOff(3, RunPhase::scenario);
+  run.console =
+      "Oops: int3: 0000 [#1] SMP NOPTI\nRIP: 0010:tick_nohz_stop_tick+0x1/0x2\n"
+      "Kernel panic - not syncing: Fatal exception in interrupt\n";
+  expectOnly(run.judge(), "stale-breakpoint", Outcome::INCONCLUSIVE);
+  run.emulated = false;
+  expectOnly(run.judge(), "kernel-panic", Outcome::FAIL);
+}
+
 TEST(JudgeGuest, onlyRemarksOnAKernelWarning) {
   GoodRun run;
   run.console = "WARNING: CPU: 0 PID: 1 at kernel/sched/core.c:1 f+0x1/0x2\n";

@@ -79,12 +79,13 @@ class GoodRun {
     }
     const rpc::Scenario::Reader asked = scenario().asReader();
     return ktstr::judge({asked, mergeAssertions(asked.getAssertions()), scheduler_, readers, monitor,
-                         classifyConsole(console), lifecycle});
+                         classifyConsole(console), lifecycle, emulated});
   }
 
   MonitorEvidence monitor;
   Lifecycle lifecycle;
   std::string console;
+  bool emulated = true;
 
  private:
   static rpc::WorkSpec::Builder addWork(rpc::CgroupDef::Builder cgroup, const char* name,

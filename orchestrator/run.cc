@@ -132,7 +132,8 @@ void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
                              events,
                              session.monitor(),
                              classifyConsole(session.console()),
-                             session.lifecycle()};
+                             session.lifecycle(),
+                             record.asReader().getAccelerator() == "tcg"};
   writeVerdict(judge(evidence), record.initVerdict());
   writeMonitorSummary(evidence.monitor, record.initMonitor());
   if (const auto attached = session.attached()) record.setMonitorAttach(*attached);

@@ -155,7 +155,8 @@ std::optional<std::string> Record::trouble() const {
   const size_t stall = all.find("detected stalls on CPUs/tasks:\n");
   const bool nobody = stall != std::string::npos &&
                       all.find("(detected by", stall) < all.find('\n', all.find('\n', stall) + 1);
-  if (hasFinding("timer-lost") || nobody) return "the emulated machine stalled: " + all;
+  if (hasFinding("timer-lost") || hasFinding("stale-breakpoint") || nobody)
+    return "the emulated machine stalled: " + all;
   return std::nullopt;
 }
 

@@ -56,16 +56,6 @@ std::string payloadOutput(const Record& record, const std::string& name) {
   return "no payload " + name;
 }
 
-// Each load of a scheduler patches static keys of the kernel, which sets breakpoints for a moment. An
-// emulated vCPU may still run one when its handler is gone.
-bool staleBreakpoint(const Record& record) {
-  bool found = false;
-  for (const auto finding : record->getVerdict().getFindings()) {
-    found = found || std::string(finding.getEvidence().cStr()).find("Oops: int3") != std::string::npos;
-  }
-  return found && std::string("tcg") == record->getAccelerator().cStr();
-}
-
 // A guest that could not do what it was told, as opposed to one in which the host's load spoilt a figure.
 void expectNoFailureOfTheGuest(const Record& record) {
   for (const auto finding : record->getVerdict().getFindings()) {
@@ -233,10 +223,7 @@ TEST(Ops, SchedulersChangeInOneMachine) {
   KTSTR_NEED_SCHEDULER("scx_simple");
   KTSTR_NEED_SCHEDULER("scx_flatcg");
   const auto [result, record, events] = run(schedulers, "1n2l1c1t", "scx_simple");
-  if (staleBreakpoint(record)) {
-    GTEST_SKIP() << "QEMU's TCG ran the breakpoint of a patch to the kernel's code that was over: "
-                 << record.findings();
-  }
+  if (record.hasFinding("stale-breakpoint")) GTEST_SKIP() << record.findings();
   expectNoFailureOfTheGuest(record);
   EXPECT_FALSE(record.hasFinding("monitor-contradicts-guest")) << record.findings();
   const auto spans = record->getSchedulers();

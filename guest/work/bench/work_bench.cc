@@ -75,7 +75,7 @@ void runOnce(const std::string& name, unsigned runMs) {
   pin();
   for (uint32_t index = 0; index < workers; index++) {
     if (fork() != 0) continue;
-    runCrew({{&group, index}}, start.get());
+    runCrew({{&group, index}}, false, start.get());
     _exit(0);
   }
   for (uint32_t index = 0; index < workers; index++) group.page(index).goNs = monotonicNs();
