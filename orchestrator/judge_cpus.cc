@@ -46,6 +46,31 @@ uint32_t cpusOnline(const Evidence& evidence) {
   return 0;
 }
 
+bool isBelow(const std::string& cgroup, const std::string& top) {
+  return cgroup == top || cgroup.starts_with(top + "/");
+}
+
+// Whether something else than a scheduler of tasks keeps a group's workers from a CPU now and then: a
+// bandwidth limit, an affinity they change themselves, a policy that is scheduled by time.
+bool isHeldBackBy(rpc::CgroupDef::Reader cgroup, const GroupFigures& group) {
+  if (!isBelow(group.cgroup, cgroup.getName())) return false;
+  for (const auto work : cgroup.getWork()) {
+    if (work.getPolicy().isDeadline()) return true;
+  }
+  return cgroup.getLimits().getCpuQuotaUs() > 0;
+}
+
+bool isHeldBack(rpc::Scenario::Reader scenario, const GroupFigures& group) {
+  if (group.type == rpc::WorkType::AFFINITY_CHURN) return true;
+  for (const auto cgroup : scenario.getBackdrop().getCgroups()) {
+    if (isHeldBackBy(cgroup, group)) return true;
+  }
+  for (const auto cgroup : scenario.getSteps()[group.step].getCgroups()) {
+    if (isHeldBackBy(cgroup, group)) return true;
+  }
+  return false;
+}
+
 // Workers of one step that always want to run and may run on one CPU, and all CPUs they may run on.
 struct Claim {
   uint32_t workers = 0;
@@ -57,7 +82,7 @@ Claim claimOn(const Evidence& evidence, uint32_t step, uint32_t cpu) {
   Claim claim;
   const auto reports = workerReports(evidence.events);
   for (const GroupFigures& group : groupReports(evidence.scenario, reports)) {
-    if (group.step != step || !group.isCpuBound) continue;
+    if (group.step != step || !group.isCpuBound || isHeldBack(evidence.scenario, group)) continue;
     const uint32_t before = claim.workers;
     for (const auto& report : group.reports) {
       std::set<uint32_t> cpus(report.getCpuset().begin(), report.getCpuset().end());
@@ -103,6 +128,7 @@ Finding starvedCpu(const Evidence& evidence, const Sustained& run, const Claim& 
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings) {
   if (!evidence.limits.notStarved) return;
   const auto steps = evidence.scenario.getSteps();
+  if (evidence.scenario.getBackdrop().getOps().size() > 0) return;
   std::set<int32_t> named;
   for (uint32_t step = 0; step < steps.size(); ++step) {
     const auto time = timeOf(evidence, story, step);

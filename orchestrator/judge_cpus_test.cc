@@ -50,6 +50,25 @@ TEST(JudgeCpus, letsACpuIdleThatNobodyMustHaveWaitedFor) {
   for (const Finding& finding : ofDead.judge().findings) EXPECT_NE(finding.name, "cpu-starved");
 }
 
+TEST(JudgeCpus, letsACpuIdleWhoseWorkersAreHeldBack) {
+  IdleRun limited(1);
+  limited.scenario().getSteps()[0].getCgroups()[0].getLimits().setCpuQuotaUs(10000);
+  expectPass(limited.judge());
+  IdleRun limitedAbove(1);
+  auto backdrop = limitedAbove.scenario().getBackdrop().initCgroups(1)[0];
+  backdrop.setName("a");
+  backdrop.getLimits().setCpuQuotaUs(10000);
+  expectPass(limitedAbove.judge());
+  IdleRun reserved(1);
+  reserved.scenario().getSteps()[0].getCgroups()[0].getWork()[0].getPolicy().initDeadline();
+  expectPass(reserved.judge());
+  IdleRun whoPinThemselves(1);
+  auto work = whoPinThemselves.scenario().getSteps()[0].getCgroups()[0].getWork()[0];
+  work.setName("spinWait");
+  work.getType().initAffinityChurn();
+  expectPass(whoPinThemselves.judge());
+}
+
 TEST(JudgeCpus, needsSamplesSurelyTakenInTheStep) {
   IdleRun late(1);
   late.monitor.unused = {Sustained{1, 11, 17, 2100, 2, 1000}};

@@ -251,7 +251,7 @@ std::optional<rpc::WorkerReport::Reader> workerNamed(const Evidence& evidence,
                                                      const SchedExtExit* kernelSays) {
   const auto pid = kernelSays != nullptr ? kernelSays->pid() : std::nullopt;
   for (const auto& report : workerReports(evidence.events)) {
-    if (pid && report.getPid() == *pid) return report;
+    if (pid && report.getTid() == *pid) return report;
   }
   return std::nullopt;
 }

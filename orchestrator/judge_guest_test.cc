@@ -191,16 +191,19 @@ TEST(JudgeGuest, callsTheWatchdogsVerdictAStall) {
 TEST(JudgeGuest, namesTheWorkerWhosePidTheKernelTells) {
   GoodRun run;
   run.event().initSchedulerExited().setExitCode(0);
+  run.report(0).setPid(104);  // both are threads of it
   run.report(1).setPid(104);
+  run.report(0).setTid(104);
+  run.report(1).setTid(107);
   run.console =
       "sched_ext: BPF scheduler \"simple\" disabled (runtime error)\n"
-      "sched_ext: simple: SCX_DSQ_LOCAL[_ON] target CPU 1 not allowed for init[104]\n";
+      "sched_ext: simple: SCX_DSQ_LOCAL[_ON] target CPU 1 not allowed for init[107]\n";
   Finding finding = expectOnly(run.judge(), "scheduler-exited", Outcome::FAIL);
   EXPECT_EQ(finding.cgroup, "a");
   EXPECT_EQ(finding.worker, "spinWait[1]");
   EXPECT_EQ(finding.step, "main");
-  EXPECT_THAT(finding.message, HasSubstr("init[104], which is spinWait[1] in cgroup \"a\" of main"));
-  run.report(1).setPid(105);
+  EXPECT_THAT(finding.message, HasSubstr("init[107], which is spinWait[1] in cgroup \"a\" of main"));
+  run.report(1).setTid(105);
   finding = expectOnly(run.judge(), "scheduler-exited", Outcome::FAIL);
   EXPECT_EQ(finding.worker, "");
 }

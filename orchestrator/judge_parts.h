@@ -37,7 +37,8 @@ void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explai
 
 // CPUs that got nothing to run although workers waited that may run on them. Proven by counting: of workers
 // that always want to run, as many as the CPUs that are theirs in all, one waits whenever one of those CPUs
-// idles. Judged in steps without operations, which may take CPUs or work away.
+// idles. Judged in steps without operations, which may take CPUs or work away, of groups that nothing else
+// holds back.
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
 // Turns a failure that the host explains into "host-starved": inconclusive, with what was lost.
