@@ -31,12 +31,17 @@ void addCondition(const MonitorEvidence& seen, const std::optional<Sustained>& f
 }
 
 Finding stallFinding(const Evidence& evidence, const Sustained& run) {
-  std::string message = text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
-                             " but its runqueue clock stood still");
+  std::string message = run.idle ? text("CPU ", run.cpu, " idled under ", schedulerName(evidence),
+                                        " with tasks on its runqueue, whose clock stood still")
+                                 : text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
+                                        " but its runqueue clock stood still");
   if (!run.also.empty()) message += text(", and with it that of CPU ", cpuList(run.also));
   Finding finding = sustainedFinding(
       "scheduler-stalled", run, std::move(message),
-      "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it ran");
+      run.idle
+          ? "nobody gave it its tasks or woke it: look at what dispatch consumes and at scx_bpf_kick_cpu()"
+          : "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it "
+            "ran");
   finding.value = run.run;
   finding.limit = evidence.limits.sustainedSamples;
   return finding;
@@ -67,7 +72,9 @@ Finding imbalanceFinding(double limit, const Sustained& run) {
 void judgeConditions(const Evidence& evidence, Findings& findings) {
   const MonitorEvidence& seen = evidence.monitor;
   const Limits& limits = evidence.limits;
-  if (limits.failOnStall) {
+  // That tasks lie about on idle CPUs is what the watchdog has ended the scheduler for.
+  const bool told = findings.has("scheduler-stalled") && seen.stall && seen.stall->idle;
+  if (limits.failOnStall && !told) {
     addCondition(
         seen, seen.stall, seen.starvedStall,
         [&](const Sustained& run) { return stallFinding(evidence, run); }, findings);

@@ -21,6 +21,21 @@ TEST(JudgeMonitor, namesAStalledSchedulerWithCpuAndTime) {
   expectPass(run.judge());
 }
 
+TEST(JudgeMonitor, doesNotCallACpuBusyThatIdledBesideItsTasks) {
+  GoodRun run;
+  run.monitor.stall = sustained(2, 123456);
+  run.monitor.stall->idle = true;
+  const Finding finding = expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL);
+  EXPECT_THAT(finding.message, HasSubstr("CPU 2 idled under scx_simple with tasks on its runqueue"));
+  EXPECT_THAT(finding.hint, HasSubstr("scx_bpf_kick_cpu"));
+  run.event().initSchedulerExited().setExitCode(0);
+  run.console =
+      "sched_ext: BPF scheduler \"simple\" disabled (runnable task stall)\n"
+      "sched_ext: simple: watchdog failed to check in for 5.001s\n";
+  EXPECT_THAT(expectOnly(run.judge(), "scheduler-stalled", Outcome::FAIL).message,
+              HasSubstr("watchdog failed to check in"));
+}
+
 TEST(JudgeMonitor, namesAllCpusThatStoodStillTogether) {
   GoodRun run;
   run.monitor.stall = sustained(1, 123456);

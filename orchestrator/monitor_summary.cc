@@ -239,7 +239,9 @@ bool MonitorAnalysis::countStall(const CpuSight& before, const CpuSight& now, Ru
     return false;
   }
   here.value = static_cast<double>(now.clock);
+  here.idle = (run.all == 0 || run.idle) && before.idle && now.idle;
   count(run, starved, here, evidence_.stall, evidence_.starvedStall);
+  run.idle = here.idle;
   return !starved;
 }
 

@@ -29,6 +29,7 @@ struct Sustained {
   double afterMs = 0;               // end of the run, since the first counted sample
   double value = 0;                 // worst in the run; of a stall the clock (ns) that stood still
   double fromMs = 0;                // the last sample before the run, like afterMs
+  bool idle = false;                // of a stall: the idle task was on the CPU all the time
   std::vector<uint32_t> also = {};  // of a stall: other CPUs that stood still as long and until then
 };
 
@@ -103,6 +104,7 @@ class MonitorAnalysis {
   struct Run {
     uint32_t fed = 0, all = 0;  // before which the host let all vCPUs run; with those before which it did not
     double worst = 0, fromMs = 0;
+    bool idle = false;  // as in Sustained
   };
   struct CpuRuns {
     Run stall, dsq, unused;

@@ -188,7 +188,8 @@ TEST(MonitorSummary, aStallOfAFedVcpuIsTheSchedulers) {
   machine.feed(95, 30);
   machine.samples(2);
   machine.stalls(5);
-  EXPECT_TRUE(machine.evidence().stall);
+  ASSERT_TRUE(machine.evidence().stall);
+  EXPECT_FALSE(machine.evidence().stall->idle);
   EXPECT_FALSE(machine.evidence().starvedStall);
   EXPECT_TRUE(machine.evidence().starved.empty());
 }
@@ -249,7 +250,8 @@ TEST(MonitorSummary, anIdleVcpuWithWaitingTasksIsNotStarved) {
     s.getCpus()[1].setCurrPid(0);
   };
   for (int i = 0; i < 6; ++i) machine.sample(forgotten);
-  EXPECT_TRUE(machine.evidence().stall);
+  ASSERT_TRUE(machine.evidence().stall);
+  EXPECT_TRUE(machine.evidence().stall->idle);
   EXPECT_TRUE(machine.evidence().starved.empty());
 }
 
