@@ -81,9 +81,12 @@ $(BUILD)/gen/version.h: always
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 
+# Tests are a third of all, and what they test is optimised: they themselves need not be.
+unoptimised = $(if $(filter %_test.o,$@),-O0)
+
 $(BUILD)/obj/%.o: %.cc | $(GENERATED) $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
-	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) $(unoptimised) -MMD -MP -c $< -o $@
 
 # ---- libraries and programs --------------------------------------------------------------------------------------
 

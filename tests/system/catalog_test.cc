@@ -46,7 +46,7 @@ TEST_P(Catalog, Passes) {
   const Case& test = GetParam();
   KTSTR_NEED_KERNEL("debian:7.3");
   std::vector<std::string> words = {"run",      test.scenario, "--topology", "1n2l2c1t",
-                                    "--format", "jsonl",       "--duration", "1500ms"};
+                                    "--format", "jsonl",       "--duration", "1200ms"};
   if (*test.scheduler != '\0') {
     KTSTR_NEED_SCHEDULER(test.scheduler);
     words.insert(words.end(), {"--scheduler", test.scheduler});
