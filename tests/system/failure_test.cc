@@ -341,10 +341,14 @@ TEST_P(Interrupt, EndsTheRunByNameAndLeavesNothing) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
   run.signal(number);
   const Result result = run.wait(20);
-  EXPECT_EQ(result.exitCode, 4) << result.err;
-  EXPECT_TRUE(result.err.find("interrupted") != std::string::npos ||
-              Record(result.out).hasFinding("interrupted"))
-      << result.err;
+  // The earliest may come before main(): then there was nothing yet that could say so.
+  const bool beforeItBegan = seconds < 0.1 && result.exitCode == 128 + number && result.err.empty();
+  if (!beforeItBegan) {
+    EXPECT_EQ(result.exitCode, 4) << result.err;
+    EXPECT_TRUE(result.err.find("interrupted") != std::string::npos ||
+                Record(result.out).hasFinding("interrupted"))
+        << result.err;
+  }
   EXPECT_LT(result.seconds, 8);
   EXPECT_TRUE(descendants().empty());
   for (const auto& entry : std::filesystem::recursive_directory_iterator(state.path())) {
