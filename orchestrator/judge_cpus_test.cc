@@ -40,7 +40,7 @@ TEST(JudgeCpus, letsACpuIdleThatNobodyMustHaveWaitedFor) {
   IdleRun ofSleepers(2);  // "b" sleeps now and then
   expectPass(ofSleepers.judge());
   IdleRun ofFew(1);
-  for (size_t worker : {0, 1}) {  // two workers for all four CPUs
+  for (const size_t worker : {size_t{0}, size_t{1}}) {  // two workers for all four CPUs
     auto cpuset = ofFew.report(worker).initCpuset(4);
     for (unsigned i = 0; i < 4; ++i) cpuset.set(i, i);
   }

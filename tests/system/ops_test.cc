@@ -107,7 +107,7 @@ TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
   KTSTR_NEED_KERNEL("debian:7.3");
   const auto [result, record, events] = run(settings, "2n2l1c2t");
   expectNoFailureOfTheGuest(record);
-  const auto one = [&](const char* work) { return workersOf(record, work).at(0); };
+  const auto one = [&all = record](const char* work) { return workersOf(all, work).at(0); };
   // Two on one CPU, 8 to 1; and a fifth of a CPU.
   EXPECT_GT(cpuShare(one("heavy")), 2 * cpuShare(one("light")));
   EXPECT_LT(cpuShare(one("throttled")), 0.4);
