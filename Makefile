@@ -47,8 +47,8 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies bench bench-kvm fuzz \
-        fuzzers install install-built format lint compile_commands.json clean help tests benches
+.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies bench \
+        bench-kvm fuzz fuzzers install install-built format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
 	+@$(submake) programs

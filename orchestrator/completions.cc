@@ -59,6 +59,8 @@ complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm 
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type' -xa list
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -l with -xa '(__fish_complete_directories)'
+complete -c ktstr -n '__fish_seen_subcommand_from scenario' -xa 'list show'
+complete -c ktstr -n '__fish_seen_subcommand_from serve' -l dir -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";

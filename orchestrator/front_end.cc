@@ -29,7 +29,7 @@ const std::vector<Verb>& verbs() {
        "ktstr-orchestrator",
        {"demo"},
        "one scenario under EEVDF and sched_ext schedulers, side by side"},
-      {"scenario", "ktstr-orchestrator", {"scenario"}, "check a scenario file and print it back"},
+      {"scenario", "ktstr-orchestrator", {"scenario"}, "list canned scenarios, show one, check a file"},
       {"work-type", "ktstr-orchestrator", {"work-type"}, "list what workers can do, and what that measures"},
       {"record", "ktstr-orchestrator", {"record"}, "list and show what earlier runs stored"},
       {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
@@ -54,6 +54,7 @@ void printHelp(FILE* out) {
       "  ktstr demo\n"
       "  ktstr run tests/scenarios/demo.json --kernel debian:7.3 --topology 1n2l2c2t\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
+      "  ktstr run cpuset_resize --topology 1n1l4c1t\n"
       "  ktstr kernel get debian:6.18 && ktstr kernel list\n\n"
       "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped\n",
       out);

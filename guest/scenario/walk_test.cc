@@ -249,5 +249,15 @@ TEST(ProgramsTest, ListsEachBinaryOnce) {
   EXPECT_EQ(guestProgram("busybox"), "/ktstr/bin/busybox");
 }
 
+TEST(Walk, groupsMayShareAProcessByName) {
+  const auto said = [](const std::string& cgroup) { return verdict(scenario(step(cgroup))); };
+  EXPECT_EQ(said(R"({"name":"a","pcomm":"tenant",)" + spin + "}"), "");
+  EXPECT_EQ(said(R"({"name":"a","work":[{"pcomm":"tenant","type":{"spinWait":{}}}]})"), "");
+  EXPECT_THAT(said(R"({"name":"a","pcomm":"sixteen-bytes-xx",)" + spin + "}"),
+              HasSubstr("cgroups[0].pcomm: "));
+  EXPECT_THAT(said(R"({"name":"a","pcomm":"tenant","work":[{"type":{"cgroupChurn":{}}}]})"),
+              HasSubstr("work[0].pcomm: cgroupChurn moves whole processes"));
+}
+
 }  // namespace
 }  // namespace ktstr

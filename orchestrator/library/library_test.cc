@@ -12,7 +12,6 @@ namespace {
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsSubsetOf;
 using testing::Not;
 
 KTSTR_SCHEDULER(mitosis, {.binary = "scx_mitosis",

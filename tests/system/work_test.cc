@@ -12,6 +12,7 @@
 namespace ktstr::testing {
 namespace {
 
+using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Report = rpc::WorkerReport::Reader;
 using Cpus = std::set<uint32_t>;
@@ -38,6 +39,13 @@ class WorkRun {
     std::sort(found.begin(), found.end(), [](Report a, Report b) { return a.getIndex() < b.getIndex(); });
     if (found.empty()) throw std::runtime_error("no report of " + cgroup + "/" + work);
     return found;
+  }
+  // Of a payload.
+  std::string output(const std::string& payload) const {
+    for (const auto report : record_->getPayloads()) {
+      if (payload == report.getName().cStr()) return report.getOutput().cStr();
+    }
+    return "no payload " + payload;
   }
   Report one(uint32_t step, const std::string& cgroup, const std::string& work) const {
     return of(step, cgroup, work).at(0);
@@ -101,10 +109,13 @@ void expectInTurns(const std::vector<Report>& workers) {
   }
 }
 
-void expectPairsIn(const WorkRun& run, uint32_t step, bool threads) {
-  SCOPED_TRACE(threads ? "threads" : "processes");
-  const auto pipe = run.of(step, "p", "pipeIo"), cache = run.of(step, "c", "cachePipe"),
-             storm = run.of(step, "s", "signalStorm");
+// `cgroup`: of all three, or "" for one each.
+void expectPairsIn(const WorkRun& run, uint32_t step, bool threads, const std::string& cgroup = "") {
+  SCOPED_TRACE(step);
+  const auto of = [&](const char* own, const char* work) {
+    return run.of(step, cgroup.empty() ? own : cgroup, work);
+  };
+  const auto pipe = of("p", "pipeIo"), cache = of("c", "cachePipe"), storm = of("s", "signalStorm");
   expectInTurns(pipe);
   expectInTurns(cache);
   for (const Report worker : storm) EXPECT_GT(worker.getEvents(), 0U) << "no signal was handled";
@@ -119,7 +130,7 @@ void expectPairsIn(const WorkRun& run, uint32_t step, bool threads) {
   }
 }
 
-TEST(Work, PairsWakeEachOtherAsProcessesAndAsThreads) {
+TEST(Work, PairsWakeEachOtherAsProcessesThreadsAndInOneProcess) {
   KTSTR_NEED_KERNEL("debian:7.3");
   const WorkRun run("pairs", "1n1l4c1t");
   KTSTR_NEED_HOST(run);
@@ -132,6 +143,14 @@ TEST(Work, PairsWakeEachOtherAsProcessesAndAsThreads) {
   EXPECT_LE(asymmetric[1].getIterations(), asymmetric[0].getIterations() + 1);
   expectPairsIn(run, 1, false);
   expectPairsIn(run, 2, true);
+  expectPairsIn(run, 3, true, "all");
+  const uint32_t process = run.one(3, "all", "pipeIo").getPid();
+  for (const char* work : {"cachePipe", "signalStorm"}) EXPECT_EQ(run.one(3, "all", work).getPid(), process);
+  const std::string names = run.output("names");
+  EXPECT_THAT(names, HasSubstr("/proc/" + std::to_string(process) + "/comm tenant\n"));
+  for (const Report worker : run.of(3, "all", "signalStorm")) {
+    EXPECT_THAT(names, HasSubstr("/task/" + std::to_string(worker.getTid()) + "/comm hand\n"));
+  }
 }
 
 TEST(Work, OneWakesManyAndManyWantOneThing) {

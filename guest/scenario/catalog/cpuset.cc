@@ -25,8 +25,6 @@ void clearMidrun(const Shape& shape, Scenario& scenario) {
   scenario.step(Step("free").op(clearCpuset("cg_0")).op(clearCpuset("cg_1")).hold(fraction(0.5)));
 }
 
-// A cpuset that shrinks below its neighbour's new one must shrink first: siblings may overlap, so any order
-// will do.
 void resize(const Shape& shape, Scenario& scenario) {
   sides(scenario, shape, range(0, 0.5), range(0.5, 1));
   scenario.step(Step("halves").hold(shape.settled(1.0 / 3)));
