@@ -20,7 +20,7 @@ std::optional<std::string> pathOf(const std::string& wanted) {
   return wanted.find('/') != std::string::npos ? wanted : findProgram(wanted);
 }
 
-Scheduler resolveScheduler(const std::string& wanted, const cache::Entry& kernel) {
+SchedulerProgram resolveScheduler(const std::string& wanted, const cache::Entry& kernel) {
   const auto facts = kernel.record().getKernel();
   if (!facts.getHasSchedExt()) {
     throw Error(
@@ -54,7 +54,8 @@ bool isLoaded(const std::string& scheduler) {
 Programs resolvePrograms(const std::string& underTest, rpc::Scenario::Reader scenario,
                          const cache::Entry& kernel) {
   Programs programs;
-  programs.underTest = isLoaded(underTest) ? resolveScheduler(underTest, kernel) : Scheduler{"eevdf", "", ""};
+  programs.underTest =
+      isLoaded(underTest) ? resolveScheduler(underTest, kernel) : SchedulerProgram{"eevdf", "", ""};
   for (const auto& scheduler : scenario.getSchedulers()) {
     if (!isLoaded(scheduler.getBinary().cStr())) {
       throw Error(ExitCode::usage, "scheduler-not-found",
@@ -80,7 +81,7 @@ std::vector<ImageFile> imageFiles(const Programs& programs) {
                 "give one of them another name");
   };
   if (!programs.underTest.hostPath.empty()) add({programs.underTest.guestPath, programs.underTest.hostPath});
-  for (const Scheduler& scheduler : programs.named) add({scheduler.guestPath, scheduler.hostPath});
+  for (const SchedulerProgram& scheduler : programs.named) add({scheduler.guestPath, scheduler.hostPath});
   for (const ImageFile& payload : programs.payloads) add(payload);
   return files;
 }

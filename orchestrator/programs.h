@@ -10,16 +10,16 @@
 
 namespace ktstr {
 
-struct Scheduler {
+struct SchedulerProgram {
   std::string name;       // "eevdf" or the binary's base name
   std::string hostPath;   // empty for EEVDF
   std::string guestPath;  // /ktstr/bin/<name>
 };
 
 struct Programs {
-  Scheduler underTest;
-  std::vector<Scheduler> named;     // Scenario.schedulers, in their order
-  std::vector<ImageFile> payloads;  // each binary once
+  SchedulerProgram underTest;
+  std::vector<SchedulerProgram> named;  // Scenario.schedulers, in their order
+  std::vector<ImageFile> payloads;      // each binary once
 };
 
 // Whether a name of --scheduler stands for one that is loaded: "" and "eevdf" do not.
