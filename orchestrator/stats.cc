@@ -128,7 +128,8 @@ double orNan(const std::optional<double>& value) {
 
 std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report) {
   if (report.getWallNs() == 0) return std::nullopt;
-  return 100.0 * static_cast<double>(report.getCpuNs()) / static_cast<double>(report.getWallNs());
+  return std::min(100.0,
+                  100.0 * static_cast<double>(report.getCpuNs()) / static_cast<double>(report.getWallNs()));
 }
 
 std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double fraction) {

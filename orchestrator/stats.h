@@ -41,7 +41,9 @@ struct GroupFigures {
   std::vector<uint32_t> cpusSeen, cpuset;                    // unions, sorted
 };
 
-// Share of wall time on CPU, 0..100 (a little more by clock granularity), or nothing without wall time.
+// Share of wall time on CPU, 0..100, or nothing without wall time. Two clocks measure the two: of a worker
+// that never leaves its CPU the kernel's may say a little more than its own, and more than all of a CPU
+// nobody gets.
 std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report);
 
 // Nearest rank: the smallest bucket bound that at least ceil(count * fraction) samples do not exceed. Nothing

@@ -121,6 +121,66 @@ struct SchedulerSpan {
   ordered @4 :Bool;                  # it left because it was asked to
 }
 
+struct EffectiveLimit {
+  # One assertion as it was judged.
+  name @0 :Text;               # as in Assertions: "maxSpreadPct"
+  value @1 :Float64 = nan;     # NaN: not judged; 1 and 0 for a choice
+  origin @2 :Origin;
+  enum Origin {
+    default @0;                # orchestrator/assertions.h
+    scheduler @1;              # Scenario.schedulerAssertions
+    test @2;                   # Scenario.assertions
+  }
+}
+
+struct BaselineFigure {
+  # One figure of a work group under the scheduler, beside the same under EEVDF in the same machine.
+  step @0 :Text;
+  cgroup @1 :Text;
+  work @2 :Text;
+  name @3 :Text;               # "iterationsPerSecond", "p99WakeLatencyUs", "meanRunDelayUs", "maxGapMs", "migrationRatio", "spreadPct"
+  scheduler @4 :Float64 = nan;
+  baseline @5 :Float64 = nan;  # NaN: not measured
+}
+
+struct Stimulus {
+  # What happened to the machine at one moment: a step's start or end, an operation, a scheduler's coming or going.
+  atMs @0 :Float64;            # guest time since the scenario started; negative before it
+  kind @1 :Text;               # "step-started", "step-ended", "op", "scheduler-attached", "scheduler-detached", "scheduler-exited", ...
+  detail @2 :Text;             # "freeze a", "scx_simple"
+}
+
+struct PhaseFigures {
+  # What was measured between two stimuli.
+  cgroup @0 :Text;                    # empty: all of them
+  workers @1 :UInt32;                 # alive at its end
+  iterationsPerSecond @2 :Float64 = nan;
+  cpuShare @3 :Float64 = nan;         # CPUs' worth: 2.0 is two CPUs all the time
+  runDelayMs @4 :Float64 = nan;       # per second of the phase, all workers together
+}
+
+struct TimelinePhase {
+  # From one stimulus to the next that is at least a monitor's period later; what happens closer together is one.
+  name @0 :Text;                      # "run", "run: freeze a"
+  step @1 :Text;
+  scheduler @2 :Text;                 # its ops name at the start; "eevdf"
+  startMs @3 :Float64;                # guest time since the scenario started
+  durationMs @4 :Float64;
+  stimuli @5 :List(Stimulus);         # that began it
+  all @6 :PhaseFigures;
+  cgroups @7 :List(PhaseFigures);
+  samples @8 :UInt32;                 # of the monitor in this phase, all below from them
+  maxImbalanceRatio @9 :Float64 = nan;
+  meanImbalanceRatio @10 :Float64 = nan;
+  maxLocalDsqDepth @11 :Float64 = nan;
+  meanLocalDsqDepth @12 :Float64 = nan;
+  meanNrRunning @13 :Float64 = nan;
+  stalledSamples @14 :UInt32;
+  fallbackRate @15 :Float64 = nan;    # 1/s
+  keepLastRate @16 :Float64 = nan;
+  changes @17 :List(Text);            # against the phase before: "throughput -45 %"
+}
+
 struct RunRecord {
   schemaVersion @0 :UInt32 = 1;
   id @1 :Text;
@@ -146,5 +206,8 @@ struct RunRecord {
   performance @22 :PerformanceFacts;
   schedulers @23 :List(SchedulerSpan);   # in the order in which they were attached
   payloads @24 :List(Report.PayloadReport);
+  limits @25 :List(EffectiveLimit);
+  baseline @26 :List(BaselineFigure);    # with Assertions.relative
+  timeline @27 :List(TimelinePhase);
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

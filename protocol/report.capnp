@@ -14,6 +14,7 @@ struct GuestOrders {
   runId @4 :Text;                    # must equal the image's /ktstr/run
   affinities @5 :List(ResolvedAffinity); # every affinity but `inherit`, resolved, in use order
   schedulers @6 :List(SchedulerOrders);  # Scenario.schedulers, in their order
+  baseline @7 :Bool;                 # after the scenario: detach the scheduler, and run it again
 }
 
 struct ResolvedCpuset {
@@ -134,9 +135,11 @@ struct WorkerReport {
   lastErrorCall @31 :Text;     # which call that was
   kernelMigrations @32 :UInt64; # se.nr_migrations of /proc/thread-self/sched, delta: also those between checkpoints
   kernelMigrationsValid @33 :Bool; # false: the kernel does not say
-  numaPagesMigrated @34 :UInt64; # by NUMA balancing, of this worker (/proc/thread-self/sched), delta; 0 without
+  numaPagesMigrated @34 :UInt64; # by NUMA balancing, of this worker (/proc/thread-self/sched), delta
+  numaPagesMigratedValid @38 :Bool; # false: the kernel does not say
   numaPages @35 :List(NodePages); # where the memory that its type works on was at the end (move_pages)
   stopNs @37 :UInt64;          # from being told to stop to the end of its loop; 0: it did not end by itself
+  baseline @39 :Bool;          # of the second run of the scenario, under EEVDF (GuestOrders.baseline)
   detail @36 :Text;            # how it ran where a type has a choice: "vec256", "tmpfs file, O_DIRECT"
 }
 
@@ -213,5 +216,18 @@ struct GuestEvent {
     payloadEnded @26 :PayloadReport;
     snapshotRequested @27 :Text; # the name
     watchRequested @28 :Text;    # the kernel symbol
+    baselineStarted @29 :Void;   # the scheduler is detached, the scenario begins again
   }
+  progress @30 :List(GroupProgress); # at a step's start and end, an operation, a scheduler's coming or going
+}
+
+struct GroupProgress {
+  # What the live workers of one work group have done up to now, since each began.
+  step @0 :UInt32;
+  cgroup @1 :Text;
+  work @2 :Text;
+  workers @3 :UInt32;
+  iterations @4 :UInt64;
+  cpuNs @5 :UInt64;            # /proc/PID/task/TID/schedstat
+  runDelayNs @6 :UInt64;
 }

@@ -31,6 +31,7 @@ struct Attached {
   symbolsMicros @11 :UInt32;    # decode or load symbols
   btfMicros @12 :UInt32;
   totalMicros @13 :UInt32;
+  scxEventNames @15 :List(Text); # of the counters of CpuSample.scxEvents, as BTF has them: "SCX_EV_SELECT_CPU_FALLBACK"
   absent @14 :List(Text);       # what this kernel does not have, each with its reason: "scx_root: no such symbol"
 }
 
@@ -74,6 +75,7 @@ struct CpuSample {
   scxFlags @8 :UInt32;          # enum scx_rq_flags
   localDsqDepth @9 :UInt32;     # scx_rq.local_dsq.nr
   torn @10 :Bool;               # two reads of the clock around the fields differed in all retries
+  scxEvents @12 :List(UInt64);  # since the attached scheduler's start, as Attached.scxEventNames; empty: not readable, or none attached
   hostTimeNs @11 :UInt64;       # host CPU time of the vCPU since its start; see Sample.vcpuTimesAtNs
 }
 

@@ -17,6 +17,7 @@ struct Scenario {
   assertions @4 :Assertions;
   backdrop @5 :Backdrop;       # what lives across all steps
   schedulers @6 :List(SchedulerDef); # those that operations attach, besides the one under test; at most 16
+  schedulerAssertions @7 :Assertions; # of every test of the scheduler: over the defaults, under `assertions`
 }
 
 struct Backdrop {
@@ -264,7 +265,8 @@ enum Choice {
 struct Assertions {
   # NaN and unset mean "the default" (orchestrator/assertions.h lists the defaults). All comparisons are strict:
   # a value equal to its limit passes.
-  notStarved @0 :Choice;                   # a worker without one finished unit of work fails
+  notStarved @0 :Choice;                   # a worker without one finished unit of work fails, and
+                                           # a CPU that idles while work waits for it
   isolation @1 :Choice;                    # a worker seen on a CPU outside its cgroup's cpuset fails
   maxSpreadPct @2 :Float64 = nan;          # per work group: max - min share of wall time on CPU, percentage points
   maxGapMs @3 :Float64 = nan;              # longest time a worker that wanted to run made no progress
@@ -276,4 +278,28 @@ struct Assertions {
   maxLocalDsqDepth @8 :Float64 = nan;      # tasks
   failOnStall @9 :Choice;                  # a busy CPU whose runqueue clock does not advance
   sustainedSamples @10 :UInt32;            # 0 = default
+  maxFallbackRate @17 :Float64 = nan;      # SCX_EV_SELECT_CPU_FALLBACK of all CPUs, 1/s
+  maxKeepLastRate @18 :Float64 = nan;      # SCX_EV_DISPATCH_KEEP_LAST of all CPUs, 1/s
+  # Per work group, of at least two workers: the standard deviation of their rates, over the mean.
+  maxThroughputCv @11 :Float64 = nan;      # of work units per CPU second
+  minWorkRate @12 :Float64 = nan;          # of every worker, work units per CPU second
+  maxWakeLatencyCv @13 :Float64 = nan;     # of all wake latencies of a work group, pooled
+  # Memory of every worker that reports where its pages are, against the nodes that it may use (its memory policy's;
+  # without one those of its CPUs).
+  minPageLocality @14 :Float64 = nan;      # 0..1, share of its pages on those nodes
+  maxCrossNodeMigrationRatio @15 :Float64 = nan; # pages that NUMA balancing moved, over its pages
+  maxSlowTierRatio @16 :Float64 = nan;     # 0..1, share of its pages on nodes without CPUs
+  relative @19 :Relative;
+}
+
+struct Relative {
+  # Against EEVDF on the same machine: with any of these the scenario runs twice in one VM, under the scheduler and then,
+  # after it was detached, without it; each work group is compared with itself. NaN = not judged. Refused for a scenario
+  # that attaches, detaches or replaces schedulers itself, and without a scheduler under test.
+  minThroughputRatio @0 :Float64 = nan;      # iterations per second
+  maxP99WakeLatencyRatio @1 :Float64 = nan;
+  maxMeanRunDelayRatio @2 :Float64 = nan;    # per timeslice
+  maxGapRatio @3 :Float64 = nan;             # longest gap of any worker
+  maxMigrationRatio @4 :Float64 = nan;       # migrations per iteration
+  maxSpreadDifferencePct @5 :Float64 = nan;  # percentage points of spread more than under EEVDF
 }

@@ -90,6 +90,7 @@ void fillUsage(const Worker& worker, rpc::WorkerReport::Builder report) {
     report.setKernelMigrations(page.kernelMigrations.load(relaxed));
     report.setKernelMigrationsValid(page.kernelMigrationsValid.load(relaxed) != 0);
     report.setNumaPagesMigrated(page.numaPagesMigrated.load(relaxed));
+    report.setNumaPagesMigratedValid(page.numaPagesMigratedValid.load(relaxed) != 0);
   } else if (worker.exit && !worker.shared) {
     const rusage& usage = worker.exit->usage;
     report.setCpuNs(nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime));

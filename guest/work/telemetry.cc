@@ -71,7 +71,7 @@ void Telemetry::readSched(Baseline& now) {
     return true;
   };
   now.migrationsValid = value("\nse.nr_migrations", now.migrations);
-  value("\nnuma_pages_migrated", now.numaPagesMigrated);
+  now.numaPagesMigratedValid = value("\nnuma_pages_migrated", now.numaPagesMigrated);
 }
 
 void Telemetry::begin() {
@@ -196,6 +196,7 @@ void Telemetry::finish() {
   page_.kernelMigrations.store(now.migrations - before_.migrations, relaxed);
   page_.kernelMigrationsValid.store(before_.migrationsValid && now.migrationsValid, relaxed);
   page_.numaPagesMigrated.store(now.numaPagesMigrated - before_.numaPagesMigrated, relaxed);
+  page_.numaPagesMigratedValid.store(before_.numaPagesMigratedValid && now.numaPagesMigratedValid, relaxed);
   page_.finished.store(1, std::memory_order_release);
 }
 

@@ -50,6 +50,7 @@ struct WorkerPage {
   std::atomic<uint64_t> kernelMigrations;
   std::atomic<uint32_t> kernelMigrationsValid;
   std::atomic<uint64_t> numaPagesMigrated;
+  std::atomic<uint32_t> numaPagesMigratedValid;
   std::atomic<uint64_t> numaPages[maxNumaNodes];
   char lastErrorCall[32];  // NUL-terminated by the worker; the agent reads it bounded
   char detail[64];         // the same
@@ -109,7 +110,7 @@ class Telemetry {
   struct Baseline {
     uint64_t cpuNs = 0, runDelayNs = 0, timeslices = 0, voluntary = 0, involuntary = 0;
     uint64_t minorFaults = 0, majorFaults = 0, migrations = 0, numaPagesMigrated = 0;
-    bool delayValid = false, migrationsValid = false;
+    bool delayValid = false, migrationsValid = false, numaPagesMigratedValid = false;
   };
   static Baseline measure();
   static void readSched(Baseline& now);
