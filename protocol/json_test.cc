@@ -115,7 +115,7 @@ TEST(Json, RefusesNumbersThatDoNotFit) {
 TEST(Json, NamesTheNearestKnownName) {
   EXPECT_EQ(refusal(R"({"stpes":[]})"),
             "unknown field \"stpes\" | did you mean \"steps\"? known: name, description, durationMs, steps, "
-            "assertions, backdrop, schedulers");
+            "assertions, backdrop, schedulers, schedulerAssertions");
   EXPECT_EQ(
       refusal(R"({"assertions":{"isolation":"ys"}})"),
       "assertions.isolation: expected a name, got \"ys\" | did you mean \"yes\"? known: unset, yes, no");
