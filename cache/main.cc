@@ -102,7 +102,7 @@ void print(const Entry& entry, bool json) {
 void verifyAll(const Store& store, const Arguments& arguments) {
   std::vector<Entry> entries;
   if (arguments.spec.empty()) {
-    for (const char* kind : {"kernel", "source", "analysis", "base", "scheduler"}) {
+    for (const char* kind : {"kernel", "source", "analysis", "base", "kit", "scheduler"}) {
       for (Entry& entry : store.list(kind)) entries.push_back(std::move(entry));
     }
   } else {

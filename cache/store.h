@@ -16,8 +16,9 @@
 // An Entry stays readable through descriptors opened before it is removed.
 //
 // Kinds in use: "kernel" (kernel.h), "source" (kernel source packages), "analysis" (by build id; file
-// "analysis"), "base" (initramfs bases), "scheduler" (built schedulers). Kinds, keys and file names match
-// [A-Za-z0-9._+-]{1,200} and do not begin with a dot; Error "cache-key-invalid" otherwise.
+// "analysis"), "base" (initramfs bases), "kit" (what builds of schedulers from one kernel source share),
+// "scheduler" (built schedulers). Kinds, keys and file names match [A-Za-z0-9._+-]{1,200} and do not begin
+// with a dot; Error "cache-key-invalid" otherwise.
 #pragma once
 
 #include <capnp/message.h>

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "kbuild/extract.h"
+#include "kbuild/pack.h"
 #include "kbuild/recipe.h"
 #include "protocol/error.h"
 #include "protocol/log.h"
@@ -29,15 +31,15 @@ class ScratchGuard {
   std::string directory_;
 };
 
-void extract(const BuildRequest& request, const std::string& directory, const Interrupts& interrupts,
-             Progress& progress) {
+void extract(const BuildRequest& request, const std::string& directory,
+             const std::vector<std::string>& wanted, const std::vector<std::string>& unwanted,
+             const Interrupts& interrupts, Progress& progress) {
   const Fd archive = openFile(request.archive, O_RDONLY);
-  extractTree(
-      archive.get(),
-      {.directory = directory, .wanted = wantedSources(), .unwanted = unwantedSources(), .onProgress = [&] {
-         interrupts.check();
-         progress.tick();
-       }});
+  extractTree(archive.get(),
+              {.directory = directory, .wanted = wanted, .unwanted = unwanted, .onProgress = [&] {
+                 interrupts.check();
+                 progress.tick();
+               }});
 }
 
 [[noreturn]] void keepLog(const Error& error, const std::string& log, const std::string& place) {
@@ -69,37 +71,61 @@ void linkAll(const std::vector<std::string>& names, const BuildRequest& request,
   }
 }
 
-}  // namespace
-
-std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tools& tools,
-                                         const Interrupts& interrupts, Progress& progress) {
-  const ScratchGuard guard(request.scratch);
+Layout layOut(const BuildRequest& request) {
   const Layout layout{.source = request.scratch + "/source",
                       .build = request.scratch + "/build",
                       .home = request.scratch + "/home",
                       .btf = request.btf};
-  for (const auto& each : {layout.source, layout.build, layout.home}) fs::create_directory(each);
+  for (const auto& each : {layout.source, layout.build, layout.home}) fs::create_directories(each);
+  return layout;
+}
 
-  progress.phase("extracting sources");
-  extract(request, layout.source, interrupts, progress);
-  auto names = schedulersIn(layout.source);
-  if (const OwnSources& own = request.own; !own.schedulers.empty()) {
-    layOwnSources(own, schedulerDirectory(layout.source));
-    names = own.schedulers;
-  }
-
+// The commands' output is in build.log; if one fails, that is kept.
+void runAll(const BuildRequest& request, const Tools& tools, const Interrupts& interrupts, Progress& progress,
+            const std::function<void(CommandRunner& runner)>& commands) {
   const std::string log = request.output + "/build.log";
   CommandRunner runner(tools.setsid, log, interrupts, [&] { progress.tick(); });
   try {
-    progress.phase(text("compiling ", names.size(), names.size() == 1 ? " scheduler" : " schedulers"));
-    runner.run(makeCommand(tools, layout, request.jobs, request.own.schedulers));
-    progress.phase("linking");
-    linkAll(names, request, tools, layout, runner);
+    commands(runner);
   } catch (const Error& error) {
     if (error.name() == "build-failed") keepLog(error, log, request.failureLog);
     throw;
   }
   progress.done();
+}
+
+}  // namespace
+
+void buildKit(const BuildRequest& request, const Tools& tools, const Interrupts& interrupts,
+              Progress& progress) {
+  const ScratchGuard guard(request.scratch);
+  const Layout layout = layOut(request);
+  progress.phase("extracting sources");
+  extract(request, layout.source, wantedSources(), unwantedSources(), interrupts, progress);
+  (void)schedulersIn(layout.source);
+  runAll(request, tools, interrupts, progress, [&](CommandRunner& runner) {
+    progress.phase("compiling libbpf and bpftool");
+    runner.run(kitCommand(tools, layout, request.jobs));
+  });
+  packTree(request.scratch, kitParts(), request.output + "/" + kitFile);
+}
+
+std::vector<std::string> buildSchedulers(const BuildRequest& request, const Tools& tools,
+                                         const Interrupts& interrupts, Progress& progress) {
+  const ScratchGuard guard(request.scratch);
+  extract(request, request.scratch, {"source/", "build/"}, {}, interrupts, progress);
+  const Layout layout = layOut(request);
+  auto names = schedulersIn(layout.source);
+  if (const OwnSources& own = request.own; !own.schedulers.empty()) {
+    layOwnSources(own, schedulerDirectory(layout.source));
+    names = own.schedulers;
+  }
+  runAll(request, tools, interrupts, progress, [&](CommandRunner& runner) {
+    progress.phase(text("compiling ", names.size(), names.size() == 1 ? " scheduler" : " schedulers"));
+    runner.run(makeCommand(tools, layout, request.jobs, request.own.schedulers));
+    progress.phase("linking");
+    linkAll(names, request, tools, layout, runner);
+  });
   return names;
 }
 

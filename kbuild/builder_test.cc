@@ -16,9 +16,15 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A source tree in miniature: its Makefile makes the objects that the recipe links.
+// A source tree in miniature: its Makefile makes the kit's part and the objects that the recipe links.
+constexpr const char* kitMakefile =
+    "$(O)/build/sbin/bpftool:\n"
+    "\tmkdir -p $(@D) $(O)/build/obj/libbpf $(O)/build/obj/libelf; echo made >> $@\n"
+    "\tar rcs $(O)/build/obj/libbpf/libbpf.a; touch $(O)/build/obj/libelf/left-behind\n";
 constexpr const char* goodMakefile =
-    "all:\n"
+    "all: $(O)/build/sbin/bpftool\n"
+    "\t[ \"$$(cat $(O)/build/sbin/bpftool)\" = made ]  # once, and not again\n"
+    "\t[ ! -e $(O)/build/obj/libelf ]\n"
     "\tmkdir -p $(O)/build/obj/sched_ext $(O)/build/obj/libbpf\n"
     "\tgcc -c scx_tiny.c -o $(O)/build/obj/sched_ext/scx_tiny.o\n"
     "\tar rcs $(O)/build/obj/libbpf/libbpf.a $(O)/build/obj/sched_ext/scx_tiny.o\n";
@@ -41,10 +47,15 @@ class Builder : public ::testing::Test {
                 .jobs = 2};
   }
   std::vector<std::string> build(const std::string& makefile) {
-    writeArchive(request_.archive, {{"linux/tools/sched_ext/Makefile", makefile},
+    writeArchive(request_.archive, {{"linux/tools/sched_ext/Makefile", makefile + kitMakefile},
                                     {"linux/tools/sched_ext/scx_tiny.c", "int main(void) { return 42; }\n"},
                                     {"linux/tools/sched_ext/scx_tiny.bpf.c", ""}});
     Progress progress;
+    buildKit(request_, tools_, interrupts_, progress);
+    EXPECT_TRUE(fs::is_empty(request_.scratch));
+    fs::rename(request_.output + "/" + kitFile, directory_ / kitFile);
+    fs::remove(request_.output + "/build.log");
+    request_.archive = directory_ / kitFile;
     return buildSchedulers(request_, tools_, interrupts_, progress);
   }
 

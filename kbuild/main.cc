@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <thread>
 
@@ -27,7 +28,8 @@ constexpr const char* examples = R"help(
 Schedulers are linked statically, so they run in a guest that has no libraries, and loaded by CO-RE: one binary
 serves several kernels. They are cached under a key made from the kernel source, the kernel's BTF and the
 versions of clang and gcc; asking again is a look-up. The network is touched only if the kernel or its source
-package is not in the cache yet. The first build takes about a minute and needs make, gcc, python3 and clang 17
+package is not in the cache yet. The first build from a source takes about a minute, later ones a few seconds: what
+they share (the tree's libbpf and bpftool) is cached as well. It needs make, gcc, python3 and clang 17
 or newer (clang-22 is preferred: the scx_qmap that older ones make is refused by the verifier of 7.3).
 
 A scheduler of your own is built the same way, in place of the tree's: --with DIR lays DIR/scx_NAME.bpf.c,
@@ -101,29 +103,51 @@ std::vector<std::string> chosen(const cache::Entry& entry, const std::vector<std
   return names;
 }
 
-void fill(cache::Draft& draft, const std::string& key, const cache::Store& store, const Inputs& inputs,
-          const OwnSources& own, const Tools& tools) {
+// What all builds of one run are made with.
+struct Bench {
+  const cache::Store& store;
+  const Inputs& inputs;
+  const Tools& tools;
+};
+
+// Fills a draft by `build`, which may change the request: as given it is that of a kit.
+void fill(cache::Draft& draft, const std::string& key, const Bench& bench,
+          const std::function<void(BuildRequest& request, const Interrupts&, Progress&)>& build) {
   const Interrupts interrupts;
   Progress progress;
   const std::string scratch = draft.directory() + "/scratch";
   fs::create_directory(scratch);
-  const std::string failureLog = store.root() + "/failed-builds/" + key + ".log";
-  buildSchedulers({.archive = inputs.archive,
-                   .btf = inputs.btf,
-                   .output = draft.directory(),
-                   .scratch = scratch,
-                   .failureLog = failureLog,
-                   .jobs = std::max(1U, std::thread::hardware_concurrency()),
-                   .own = own},
-                  tools, interrupts, progress);
+  const std::string failureLog = bench.store.root() + "/failed-builds/" + key + ".log";
+  BuildRequest request{.archive = bench.inputs.archive,
+                       .btf = bench.inputs.btf,
+                       .output = draft.directory(),
+                       .scratch = scratch,
+                       .failureLog = failureLog,
+                       .jobs = std::max(1U, std::thread::hardware_concurrency())};
+  build(request, interrupts, progress);
   fs::remove(scratch);
   fs::remove(failureLog);  // of an earlier attempt
-  draft.attribute("kernel", inputs.kernel);
-  draft.attribute("source", fs::path(inputs.archive).filename().string());
-  draft.attribute("sourceDigest", inputs.archiveDigest);
-  draft.attribute("btfId", inputs.btfId);
-  draft.attribute("clang", tools.clangVersion);
-  draft.attribute("compiler", tools.compilerVersion);
+  draft.attribute("source", fs::path(bench.inputs.archive).filename().string());
+  draft.attribute("sourceDigest", bench.inputs.archiveDigest);
+  draft.attribute("clang", bench.tools.clangVersion);
+  draft.attribute("compiler", bench.tools.compilerVersion);
+}
+
+void reportCorrupt(const Error& error) {
+  log::warn(error.what());
+}
+
+cache::Entry findOrBuildKit(const Bench& bench) {
+  const std::string key = kitKey(bench.inputs.archiveDigest, bench.tools);
+  return bench.store.findOrMake(
+      "kit", key,
+      [&](cache::Draft& draft) {
+        fill(draft, key, bench,
+             [&](const BuildRequest& request, const Interrupts& interrupts, Progress& progress) {
+               buildKit(request, bench.tools, interrupts, progress);
+             });
+      },
+      reportCorrupt);
 }
 
 cache::Entry findOrBuild(const cache::Store& store, const Options& options) {
@@ -131,10 +155,21 @@ cache::Entry findOrBuild(const cache::Store& store, const Options& options) {
   const Tools tools = findTools();
   const Inputs inputs = findInputs(store, options.inputs);
   buildSandbox("ktstr-kbuild").lockDown();
+  const Bench bench{store, inputs, tools};
   const std::string key = entryKey(inputs.archiveDigest, inputs.btfId, tools, own.digest);
-  const auto report = [](const Error& error) { log::warn(error.what()); };
   return store.findOrMake(
-      "scheduler", key, [&](cache::Draft& draft) { fill(draft, key, store, inputs, own, tools); }, report);
+      "scheduler", key,
+      [&](cache::Draft& draft) {
+        const cache::Entry kit = findOrBuildKit(bench);
+        fill(draft, key, bench, [&](BuildRequest& request, const Interrupts& interrupts, Progress& progress) {
+          request.archive = kit.path(kitFile);
+          request.own = own;
+          buildSchedulers(request, tools, interrupts, progress);
+        });
+        draft.attribute("kernel", inputs.kernel);
+        draft.attribute("btfId", inputs.btfId);
+      },
+      reportCorrupt);
 }
 
 void copyOut(const std::string& from, const std::string& directory, const std::string& name) {

@@ -19,6 +19,21 @@ const std::vector<std::string>& unwantedSources() {
   return paths;
 }
 
+const std::vector<std::string>& kitParts() {
+  static const std::vector<std::string> parts{"source/tools/arch",    "source/tools/build",
+                                              "source/tools/include", "source/tools/lib",
+                                              "source/tools/scripts", "source/tools/sched_ext",
+                                              "build/build/include",  "build/build/obj/libbpf/libbpf.a",
+                                              "build/build/sbin"};
+  return parts;
+}
+
+std::string kitKey(const std::string& sourceDigest, const Tools& tools) {
+  const std::string all = text("recipe ", recipeVersion, "\nsource ", sourceDigest, "\nclang ",
+                               tools.clangVersion, "\ncc ", tools.compilerVersion, "\n");
+  return "kit-" + cache::sha256Hex(all).substr(0, 40);
+}
+
 std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools,
                      const std::string& ownDigest) {
   std::string all = text("recipe ", recipeVersion, "\nsource ", sourceDigest, "\nbtf ", btfId, "\nclang ",
@@ -61,6 +76,12 @@ std::vector<std::string> buildEnvironment(const std::string& home) {
           "LOGNAME=ktstr",
           "LC_ALL=C",
           "PYTHONDONTWRITEBYTECODE=1"};
+}
+
+Command kitCommand(const Tools& tools, const Layout& layout, unsigned jobs) {
+  Command command = makeCommand(tools, layout, jobs);
+  command.arguments.push_back(layout.build + "/build/sbin/bpftool");
+  return command;
 }
 
 Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs,

@@ -24,6 +24,13 @@ struct Layout {
 const std::vector<std::string>& wantedSources();
 const std::vector<std::string>& unwantedSources();
 
+// The kit is what every build of schedulers from one kernel source has in common: the part of the source that
+// is read, with libbpf and bpftool already made. These are its parts below the scratch directory, the source
+// first, so that unpacked in this order nothing in it looks older to make than what it is made from.
+const std::vector<std::string>& kitParts();
+// Key of its cache entry.
+std::string kitKey(const std::string& sourceDigest, const Tools& tools);
+
 // Key of the cache entry: changes with the source, the BTF, the compilers, the recipe, and the user's own
 // sources (empty: there are none).
 std::string entryKey(const std::string& sourceDigest, const std::string& btfId, const Tools& tools,
@@ -40,8 +47,10 @@ std::vector<std::string> schedulersIn(const std::string& source);
 // name given, no shell or interpreter asks the user database, which would take a socket to nscd.
 std::vector<std::string> buildEnvironment(const std::string& home);
 
-// Compiles `schedulers`, or if there are none all that the tree's Makefile names, with the tree's own bpftool
-// and libbpf. 25 s of CPU time for all.
+// Makes the tree's own libbpf and bpftool: 20 s of CPU time.
+Command kitCommand(const Tools& tools, const Layout& layout, unsigned jobs);
+// Compiles `schedulers`, or if there are none all that the tree's Makefile names: a second of CPU time for
+// each. Layout::source and build are an unpacked kit.
 Command makeCommand(const Tools& tools, const Layout& layout, unsigned jobs,
                     const std::vector<std::string>& schedulers = {});
 // Links one of them statically, so that it runs in a guest without libraries.
