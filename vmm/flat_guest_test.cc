@@ -242,5 +242,21 @@ TEST_P(FlatSmpGuest, ResetByOneEndsAll) {
 
 KTSTR_ON_BOTH_ACCELERATORS(FlatSmpGuest);
 
+class FlatFarGuest : public FlatGuest {
+ protected:
+  static constexpr uint32_t kFarId = 300;
+  FlatFarGuest() : FlatGuest(2) { machine_.lastApicId = kFarId; }
+};
+
+TEST_P(FlatFarGuest, VcpuThatNo8BitDestinationReachesIsStartedByX2Apic) {
+  start();
+  command("x");
+  EXPECT_TRUE(eventually(10'000, [&] { return word(kFlatApCounters + kFarId % 256 * 8) > 0; }));
+  EXPECT_EQ(word(kFlatStarts), 1u);
+}
+
+// QEMU numbers its vCPUs itself.
+INSTANTIATE_TEST_SUITE_P(On, FlatFarGuest, testing::Values("ktstr-vmm"), acceleratorName);
+
 }  // namespace
 }  // namespace ktstr::vmm

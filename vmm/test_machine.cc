@@ -46,6 +46,7 @@ Fd makeBase(std::string& path, uint64_t bytes) {
 TestMachine::TestMachine(uint64_t bytes, uint32_t cpus)
     : ramBytes(bytes),
       vcpus(cpus),
+      lastApicId(cpus - 1),
       ram(makeMemfd("test-ram", ramBytes)),
       mailbox(makeMemfd("test-mailbox", mailboxBytes)),
       base(makeBase(basePath, baseBytes)) {
@@ -70,6 +71,7 @@ void TestMachine::describe(rpc::PreparedMachine::Builder machine) const {
   topology.setThreadsPerCore(1);
   auto all = machine.initVcpus(vcpus);
   for (unsigned i = 0; i < vcpus; ++i) all[i].setApicId(i);
+  all[vcpus - 1].setApicId(lastApicId);
   auto vcpu = all[0];
   vcpu.setRunnable(true);
   vcpu.setRip(kFlatEntry);

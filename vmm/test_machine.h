@@ -17,6 +17,7 @@ constexpr uint64_t kFlatEntry = 0x100000, kFlatBaseGpa = 0x6000, kFlatMailboxGpa
 struct TestMachine {
   uint64_t ramBytes;
   uint32_t vcpus;              // the guest uses the first; the others wait for INIT and SIPI
+  uint32_t lastApicId;         // of the last vCPU; the others are numbered from 0
   uint64_t baseBytes = 12288;  // an odd number of pages
   uint64_t mailboxBytes = 65536;
   Fd ram, mailbox;

@@ -76,6 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Debian, Kvm,
                                            Case{"V73Vcpus2", "debian:7.3", "1n2l1c1t"},
                                            Case{"V73Vcpus4", "debian:7.3", "2n2l1c2t"},
                                            Case{"V618Vcpus1", "debian:6.18", "1n1l1c1t"},
+                                           Case{"V618Vcpus2", "debian:6.18", "1n1l2c1t"},
                                            Case{"V618Vcpus4", "debian:6.18", "1n2l1c2t"}),
                          [](const auto& test) { return std::string(test.param.name); });
 

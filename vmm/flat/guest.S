@@ -8,6 +8,8 @@
 #   u    reads 8 bytes at NOWHERE, where nothing is, to mailbox+0; writes them back
 #   b    writes the base's first 4096 bytes to the console, blindly: whether the transmitter is busy or not
 #   s    starts all other vCPUs by INIT and SIPI; each counts at AP_COUNTERS + 8 * (its APIC id) for ever
+#   x    starts the vCPU of APIC id FAR_ID, which no 8-bit destination reaches, by x2APIC messages; it counts like those,
+#        at the low 8 bits of its id
 #   a B  answers 'k', halts until the doorbell interrupts, counts that at INTERRUPTS, and goes on with command B
 #   h    halts for ever                          r    resets by the keyboard controller
 #   o    powers off                              f    triple fault
@@ -32,6 +34,9 @@
     .set    APIC, 0xfee00000
     .set    SPURIOUS, 0xf0
     .set    ICR, 0x300
+    .set    FAR_ID, 300
+    .set    IA32_APIC_BASE, 0x1b
+    .set    X2APIC_ICR, 0x830
     .set    LINT0, 0x350
 
     .code64
@@ -72,6 +77,8 @@ next:
     je      blind
     cmpb    $'s', %al
     je      start_aps
+    cmpb    $'x', %al
+    je      start_far
     cmpb    $'a', %al
     je      await
     cmpb    $'h', %al
@@ -160,11 +167,29 @@ blind:
     rep outsb
     jmp     done
 
-start_aps:
+place_ap:
     leaq    ap(%rip), %rsi
     movl    $AP_PAGE, %edi
     movl    $ap_end - ap, %ecx
     rep movsb
+    ret
+
+start_far:
+    call    place_ap
+    movl    $IA32_APIC_BASE, %ecx
+    rdmsr
+    orl     $0xc00, %eax            # x2APIC mode
+    wrmsr
+    movl    $X2APIC_ICR, %ecx
+    movl    $FAR_ID, %edx
+    movl    $0x4500, %eax           # INIT
+    wrmsr
+    movl    $0x4600 + AP_PAGE / 4096, %eax
+    wrmsr
+    jmp     done
+
+start_aps:
+    call    place_ap
     movl    $APIC, %ebx
     movl    $0xc4500, ICR(%rbx)     # INIT to all but self
     movl    $0xc4600 + AP_PAGE / 4096, ICR(%rbx)
