@@ -23,7 +23,7 @@ constexpr const char* bash = R"sh(_ktstr() {
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
-        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep
+        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep --vmm --samples
                     --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;

@@ -44,6 +44,11 @@ MachineLink::MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& exe
   vmm_ = connection_->bootstrap().castAs<rpc::Vmm>();
 }
 
+MachineLink::MachineLink(kj::LowLevelAsyncIoProvider& io, Fd control)
+    : connection_(kj::heap<Connection>(io, std::move(control), nullptr)),
+      vmm_(connection_->bootstrap().castAs<rpc::Vmm>()),
+      machine_(nullptr) {}
+
 kj::Promise<rpc::VmmInfo::Reader> MachineLink::info() {
   return vmm_.infoRequest().send().then([this](capnp::Response<rpc::Vmm::InfoResults>&& response) {
     auto& kept = info_.emplace(kj::mv(response));
@@ -108,6 +113,14 @@ kj::Promise<void> MachineLink::wait(rpc::ExitReason::Builder exit) {
         exit.setDetail("the VMM is gone: " + (status ? describeWaitStatus(*status)
                                                      : std::string(exception.getDescription().cStr())));
       });
+}
+
+void MachineLink::end() {
+  if (child_) child_.stop(1000);
+  info_ = nullptr;
+  machine_ = nullptr;
+  vmm_ = nullptr;
+  connection_ = nullptr;
 }
 
 }  // namespace ktstr

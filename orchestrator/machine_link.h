@@ -15,14 +15,17 @@ namespace ktstr {
 // What a guest may be told, in the preparer's terms.
 std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info);
 
-// A VMM child and the control connection to it. Destruction ends the VM: the connection goes away and the
-// child is killed.
+// A VMM and the control connection to it. Destruction ends the VM: the connection goes away and the VMM, if
+// it is our child, is killed.
 class MachineLink {
  public:
   // Starts `executable` with a control and an observe socket. `observe` receives our end of the latter, which
   // is for the monitor. `standardError` is the child's, -1 = ours.
   MachineLink(kj::LowLevelAsyncIoProvider& io, const std::string& executable, Fd& observe,
               int standardError = -1);
+
+  // Takes a connection to one that stands by.
+  MachineLink(kj::LowLevelAsyncIoProvider& io, Fd control);
 
   kj::Promise<rpc::VmmInfo::Reader> info();
   // Hands over the memory and boots. No guest instruction has run when it resolves. `prepared` must stay
@@ -37,7 +40,11 @@ class MachineLink {
   // The machine's end, however it came about; also resolves (engineKilled) when the VMM itself is gone.
   kj::Promise<void> wait(rpc::ExitReason::Builder exit);
 
-  Child& child() { return child_; }
+  // Ends the VMM: our child within a second, one that stands by by going away. Nothing but child() may be
+  // asked after it.
+  void end();
+
+  Child& child() { return child_; }  // none of one that stands by
 
  private:
   kj::Promise<void> give(rpc::MemoryKind kind, Fd fd);

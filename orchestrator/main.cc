@@ -128,6 +128,14 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
   app.add_option("--accel", options.accelerator, "accelerator")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->capture_default_str();
+  auto* vmm = app.add_option(
+      "--vmm", options.vmm,
+      "directory of the sockets of a VMM that stands by (ktstr serve), instead of a VMM of our own");
+  app.add_option("--samples", options.samples,
+                 "records of a monitor that somebody else runs on that VMM (ktstr-monitor --format capnp): a "
+                 "path, or - "
+                 "for standard input")
+      ->needs(vmm);
   app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
   app.add_option("--format", options.format, "human, jsonl or capnp")->transform(formatNames());
   app.add_flag("--keep", options.keep,
@@ -161,6 +169,7 @@ int dispatch(int argc, char** argv) {
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
       "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
       "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
+      "  ktstr-monitor --vm $DIR/observe.sock --format capnp | ktstr run demo.json --vmm $DIR --samples -\n"
       "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
   auto* demoCommand =
       app.add_subcommand("demo", "one scenario under EEVDF and sched_ext schedulers, side by side");

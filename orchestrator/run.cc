@@ -22,6 +22,7 @@
 #include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
+#include "protocol/socket.h"
 #include "protocol/sparse.h"
 #include "protocol/text.h"
 #include "version.h"
@@ -52,13 +53,42 @@ Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint3
 }
 
 // What is chosen before anything runs. Throws for an accelerator that is not there.
-std::string chooseAccelerator(const std::string& wanted, const KvmVerdict& probe) {
+std::string chooseAccelerator(const std::string& wanted, rpc::HostFacts::Builder facts) {
+  const KvmVerdict probe = probeKvm();
+  facts.setKvm(probe.json());
   const bool kvm = probe.kind == KvmKind::hardware;
   if (wanted == "kvm" && !kvm) {
     throw Error(ExitCode::usage, "accelerator-missing", "/dev/kvm runs no Linux here: " + probe.json(),
                 "run with --accel tcg or --accel auto");
   }
   return kvm && wanted != "tcg" ? "kvm" : "tcg";
+}
+
+// What a VMM that stands by runs its machine on, whatever this process could do with /dev/kvm itself.
+std::string acceleratorOf(MachineLink& machine, const RunOptions& options, kj::WaitScope& waitScope,
+                          rpc::HostFacts::Builder facts) {
+  const std::string there = machine.info().wait(waitScope).getAccelerator();
+  if (options.accelerator != "auto" && options.accelerator != there) {
+    throw Error(
+        ExitCode::usage, "accelerator-missing",
+        text("the VMM in ", options.vmm, " runs machines on ", there, ", not on ", options.accelerator),
+        "leave out --accel");
+  }
+  facts.setKvm(text("held by the VMM in ", options.vmm));
+  return there;
+}
+
+// A monitor and a cache of our own, or the records of a monitor that somebody else runs.
+Helpers findHelpers(const RunOptions& options, Fd observe, const cache::Entry& kernel) {
+  if (!options.samples.empty()) {
+    Helpers helpers;
+    // Standard input may be another user's pipe, which cannot be opened a second time.
+    helpers.monitorOutput = options.samples == "-" ? Fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3))
+                                                   : openFile(options.samples, O_RDONLY);
+    return helpers;
+  }
+  if (!options.vmm.empty()) observe = connectUnix(options.vmm + "/observe.sock");
+  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr());
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -219,16 +249,19 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   resolvePlan(options, phases, plan);
 
   phases.begin("start");
-  const KvmVerdict probe = probeKvm();
-  const std::string accelerator = chooseAccelerator(options.accelerator, probe);
+  auto io = kj::setupAsyncIo();
+  std::optional<MachineLink> machine;
+  if (!options.vmm.empty()) machine.emplace(*io.lowLevelProvider, connectUnix(options.vmm + "/control.sock"));
+  readHostFacts(record.initHost());
+  const std::string accelerator = machine ? acceleratorOf(*machine, options, io.waitScope, record.getHost())
+                                          : chooseAccelerator(options.accelerator, record.getHost());
   if (accelerator != "kvm") plan.performance.haltPollNanos.reset();
   if (plan.performance.host && accelerator != "kvm") {
-    throw Error(ExitCode::usage, "performance-mode-needs-kvm", "/dev/kvm runs no Linux here: " + probe.json(),
+    throw Error(ExitCode::usage, "performance-mode-needs-kvm",
+                text("the machine would run on ", accelerator, ": ", record.getHost().getKvm().cStr()),
                 "run without --performance-mode");
   }
   record.setAccelerator(accelerator);
-  readHostFacts(record.initHost());
-  record.getHost().setKvm(probe.json());
   // From here on there is something to judge and to clean up: signals wait for the session.
   kj::UnixEventPort::captureSignal(SIGINT);
   kj::UnixEventPort::captureSignal(SIGTERM);
@@ -238,12 +271,13 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   const Fd ramFile = options.keep ? openFile(pending.partialPath("ram.bin"), O_RDWR | O_CREAT, 0600) : Fd();
 
   if (plan.performance.host) takeServicePlace(*plan.performance.host);
-  auto io = kj::setupAsyncIo();
   Fd observe;
-  MachineLink machine(*io.lowLevelProvider, toolPath(accelerator == "kvm" ? "ktstr-vmm" : "ktstr-vmm-tcg"),
-                      observe);
-  Helpers helpers = startHelpers(std::move(observe), plan.kernel->record().getKernel().getBuildId().cStr());
-  const auto info = machine.info().wait(io.waitScope);
+  if (!machine) {
+    const std::string program = accelerator == "kvm" ? "ktstr-vmm" : "ktstr-vmm-tcg";
+    machine.emplace(*io.lowLevelProvider, toolPath(program), observe);
+  }
+  Helpers helpers = findHelpers(options, std::move(observe), *plan.kernel);
+  const auto info = machine->info().wait(io.waitScope);
   record.getHost().setEngine(info.getEngine());
   plan.kvmCpuid = offeredCpuid(info);
 
@@ -258,7 +292,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   const Limits limits = limitsOf(options, plan.scenario, record.getHost().getCpus());
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
-  Session session(io, machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
+  Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
   PreparedRam prepared = prepareMachine(request);
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));

@@ -196,7 +196,7 @@ void Session::windDown() {
   within(kj::mv(pumping_), 300);  // what is still in the console's socket
   guest_->drain();
   if (!guest_->corruption().empty()) lifecycle_.guestCorrupt = guest_->corruption();
-  machine_.child().stop(1000);
+  machine_.end();
   within(kj::mv(observing_), 1500);
   helpers_.monitor = Child();
   helpers_.analysis = Child();

@@ -17,11 +17,12 @@
 
 namespace ktstr {
 
-// The helper processes of a run; started before the sandbox, idle until the machine boots.
+// The helper processes of a run; started before the sandbox, idle until the machine boots. Both are absent if
+// somebody else runs the monitor.
 struct Helpers {
   Child analysis;  // ktstr-cache serve, which the monitor asks for symbols
   Child monitor;
-  Fd monitorOutput;  // its standard output
+  Fd monitorOutput;  // the monitor's records, as of --format capnp
 };
 // `observe` is our end of the VMM's observe socket; the monitor gets it.
 Helpers startHelpers(Fd observe, const std::string& buildId);

@@ -152,6 +152,7 @@ std::optional<int> Child::reap(int flags) {
 }
 
 std::optional<int> Child::poll() {
+  if (pid_ <= 0) return std::nullopt;
   return reap(WNOHANG);
 }
 

@@ -35,7 +35,7 @@ class Child {
   int pidfd() const { return pidfd_.get(); }  // readable when the child has ended
   explicit operator bool() const { return pid_ > 0; }
   void signal(int number) const;
-  // The wait status if it has ended (reaped once, remembered), else nothing.
+  // The wait status if it has ended (reaped once, remembered), else nothing, as of no child at all.
   std::optional<int> poll();
   int wait();  // blocks
   // Sends SIGTERM, waits up to `milliseconds`, then SIGKILL; returns the wait status.
