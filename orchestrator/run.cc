@@ -249,12 +249,15 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   resolvePlan(options, phases, plan);
 
   phases.begin("start");
+  readHostFacts(record.initHost());
+  std::string accelerator;
+  if (options.vmm.empty()) accelerator = chooseAccelerator(options.accelerator, record.getHost());
   auto io = kj::setupAsyncIo();
   std::optional<MachineLink> machine;
-  if (!options.vmm.empty()) machine.emplace(*io.lowLevelProvider, connectUnix(options.vmm + "/control.sock"));
-  readHostFacts(record.initHost());
-  const std::string accelerator = machine ? acceleratorOf(*machine, options, io.waitScope, record.getHost())
-                                          : chooseAccelerator(options.accelerator, record.getHost());
+  if (!options.vmm.empty()) {
+    machine.emplace(*io.lowLevelProvider, connectUnix(options.vmm + "/control.sock"));
+    accelerator = acceleratorOf(*machine, options, io.waitScope, record.getHost());
+  }
   if (accelerator != "kvm") plan.performance.haltPollNanos.reset();
   if (plan.performance.host && accelerator != "kvm") {
     throw Error(ExitCode::usage, "performance-mode-needs-kvm",
