@@ -14,7 +14,7 @@
 //                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
 //                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
-//                    worker-stuck, wake-latency, iteration-rate, migration-ratio, imbalance: fail;
+//                    worker-stuck, affinity-changed, wake-latency, iteration-rate, migration-ratio, imbalance: fail;
 //                    worker-setup-failed: infrastructure
 //   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,

@@ -93,6 +93,8 @@ constexpr FailureKind failureKinds[] = {
      "the guest could not start a worker: give --memory more, or use fewer workers"},
     {rpc::GuestFailureName::WORKER_SETUP_FAILED, "worker-setup-failed", Outcome::INFRASTRUCTURE,
      "the kernel refused a setting that the scenario asks for: use another kernel, or leave the setting out"},
+    {rpc::GuestFailureName::AFFINITY_CHANGED, "affinity-changed", Outcome::FAIL,
+     "somebody called sched_setaffinity(2) on a worker: a scheduler's process, or a payload"},
     {rpc::GuestFailureName::PAYLOAD_FAILED, "payload-failed", Outcome::FAIL,
      "its output is in the record's payloads; payload.exitCode says which end is the right one"},
     {rpc::GuestFailureName::SCHEDULER_NOT_DETACHED, "scheduler-not-detached", Outcome::FAIL,

@@ -62,6 +62,7 @@ enum GuestFailureName {
   payloadFailed @16;          # could not be executed, did not end in time, or ended otherwise than it should
   schedulerNotDetached @17;   # was asked to end, but sched_ext did not become disabled in time
   teardownIncomplete @18;     # tasks or cgroups were left at the end, and named
+  affinityChanged @19;        # somebody else changed where a worker may run
 }
 
 struct GuestFailure {

@@ -204,22 +204,35 @@ void setPolicy(pid_t task, const WorkerSettings& settings, const std::string& wh
   }
 }
 
+namespace {
+
+std::optional<Cpus> affinityOf(pid_t task) {
+  cpu_set_t got;
+  if (sched_getaffinity(task, sizeof got, &got) != 0) return std::nullopt;
+  Cpus cpus;
+  for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (CPU_ISSET(cpu, &got)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+}  // namespace
+
 void setAffinity(pid_t task, const Cpus& cpus, const Cpus& expected, const std::string& who) {
-  const cpu_set_t wanted = maskOf(cpus), cut = maskOf(expected);
+  const cpu_set_t wanted = maskOf(cpus);
   if (sched_setaffinity(task, sizeof wanted, &wanted) != 0) {
     fail(withErrno(text("set affinity ", cpuList(cpus), " of ", who), errno));
   }
-  cpu_set_t got;
-  if (sched_getaffinity(task, sizeof got, &got) != 0) {
-    fail(withErrno("read the affinity back of " + who, errno));
-  }
-  if (CPU_EQUAL(&got, &cut)) return;
-  Cpus read;
-  for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &got)) read.push_back(cpu);
-  }
-  fail(text("affinity ", cpuList(cpus), " of ", who, " reads back as ", cpuList(read), ", not ",
+  const auto read = affinityOf(task);
+  if (!read) fail(withErrno("read the affinity back of " + who, errno));
+  if (*read == expected) return;
+  fail(text("affinity ", cpuList(cpus), " of ", who, " reads back as ", cpuList(*read), ", not ",
             cpuList(expected)));
+}
+
+std::optional<Cpus> otherAffinity(pid_t task, const Cpus& expected) {
+  auto now = affinityOf(task);
+  return now && *now == expected ? std::nullopt : std::move(now);
 }
 
 void liftAffinity(pid_t task, const std::string& who) {

@@ -34,6 +34,8 @@ void setAffinity(pid_t task, const std::vector<uint32_t>& cpus, const std::vecto
                  const std::string& who);
 
 // Back to every CPU that the cpuset allows.
+// Where `task` may run now, if that is not `expected`; nothing for a task that is gone.
+std::optional<std::vector<uint32_t>> otherAffinity(pid_t task, const std::vector<uint32_t>& expected);
 void liftAffinity(pid_t task, const std::string& who);
 
 // From inside, by the task itself before it works: memory policy, name, group, user. Throws Failure.

@@ -146,8 +146,10 @@ std::vector<Worker> Workers::workersOf(uint32_t step, const std::string& cgroup,
   one.cgroup = one.place = cgroup;
   one.work = workName(spec);
   one.settings = assignment.settings;
+  const auto type = spec.getType();
+  one.moves = type.isAffinityChurn() || type.isCgroupChurn() || type.isCustom();
   try {
-    one.group = std::make_shared<work::WorkGroup>(spec.getType(), spec.getWorkers(), assignment.surroundings);
+    one.group = std::make_shared<work::WorkGroup>(type, spec.getWorkers(), assignment.surroundings);
   } catch (const Error& error) {
     throw failureOf(one, FailureName::SPAWN_FAILED, text(cgroup, '/', one.work, ": ", error.what()));
   }
@@ -338,7 +340,28 @@ bool Workers::ended(const ChildExit& child) {
   return true;
 }
 
+// One failure names the first of them: whoever did it to one may have done it to all.
+void Workers::checkAffinities(const Choice& choice) {
+  const Worker* first = nullptr;
+  std::string what;
+  size_t others = 0;
+  for (const Worker& worker : workers_) {
+    if (!choice(worker) || !worker.started || worker.exit || worker.moves) continue;
+    const Cpus expected = allowedNow(worker).value_or(allCpus());
+    const auto now = otherAffinity(worker.tid(), expected);
+    if (!now) continue;
+    others += first != nullptr ? 1 : 0;
+    if (first != nullptr) continue;
+    first = &worker;
+    what = text(worker.name(), " may run on CPUs ", cpuList(*now), ", and was set to ", cpuList(expected));
+  }
+  if (first == nullptr) return;
+  if (others > 0) what += text("; so it is with ", others, " more workers");
+  channel_.failure(failureOf(*first, FailureName::AFFINITY_CHANGED, what));
+}
+
 void Workers::tellStop(const Choice& choice) {
+  checkAffinities(choice);
   for (Worker& worker : workers_) {
     if (!choice(worker)) continue;
     if (worker.toldNs == 0) worker.toldNs = monotonicNs();

@@ -54,6 +54,7 @@ struct Worker {
   uint64_t toldNs = 0;                                 // when it was told to stop; 0: not yet
   bool stuck = false;                                  // did not; killed
   std::optional<std::vector<uint32_t>> affinity = {};  // asked for
+  bool moves = false;                                  // its type changes where it may run, or may do so
   bool anywhere = true;                                // else: the CPUs it was allowed on, at any time
   std::vector<uint32_t> allowed = {};
 
@@ -89,8 +90,9 @@ class Workers {
   // A worker could not set itself up: its step means nothing.
   bool broken() const { return broken_; }
 
-  // Tells them to stop; whether all have ended; kills the rest and posts failure workerStuck for each; posts
-  // the reports of those not reported yet and forgets them.
+  // Posts failure affinityChanged if somebody else has changed where one of them may run; tells them to stop;
+  // whether all have ended; kills the rest and posts failure workerStuck for each; posts the reports of those
+  // not reported yet and forgets them.
   void tellStop(const Choice& choice);
   bool allEnded(const Choice& choice) const;
   void killStuck(const Choice& choice);
@@ -111,6 +113,7 @@ class Workers {
   void place(Worker& worker);
   void applyAffinity(Worker& worker);
   std::optional<std::vector<uint32_t>> allowedNow(const Worker& worker) const;
+  void checkAffinities(const Choice& choice);
 
   Channel& channel_;
   Cgroups& cgroups_;

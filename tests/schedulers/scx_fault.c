@@ -1,6 +1,9 @@
 // The process of scx_fault: reads its options, loads the BPF half, and waits for the end.
+#define _GNU_SOURCE
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <getopt.h>
+#include <sched.h>
 #include <scx/common.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,10 +29,11 @@ static const char help[] =
     "                   slow-dispatch  CPU --cpu spends --ms in dispatch, again and again\n"
     "                   error-exit     scx_bpf_error()\n"
     "                   crash-loop     the process dies by SIGSEGV, N ms after it attached\n"
+    "                   pin            the process pins the tasks whose comm is --comm to CPU --cpu\n"
     "  --after-ms N     the fault begins N ms after the first of the tasks meant has come (default 0)\n"
     "  --comm PREFIX    the tasks meant: those whose comm begins with it\n"
     "  --cgroup NAME    the tasks meant: those whose cgroup has this last name\n"
-    "  --cpu N          see starve-cpu and slow-dispatch (default 0)\n"
+    "  --cpu N          see starve-cpu, slow-dispatch and pin (default 0)\n"
     "  --ms N           see starve-cgroup and slow-dispatch (default 1000; slow-dispatch at most 2000)\n"
     "  --timeout-ms N   of the kernel's watchdog (default: the kernel's)\n"
     "  --loop           crash-loop: attach again after each crash, for ever\n";
@@ -44,6 +48,7 @@ static const char* const faultNames[] = {
     [FAULT_SLOW_DISPATCH] = "slow-dispatch",
     [FAULT_ERROR_EXIT] = "error-exit",
     [FAULT_CRASH_LOOP] = "crash-loop",
+    [FAULT_PIN] = "pin",
 };
 enum { FAULTS = sizeof(faultNames) / sizeof(faultNames[0]) };
 
@@ -128,6 +133,10 @@ static struct Options parse(int argc, char** argv) {
   }
   if (optind < argc) refuse("fault", argv[optind]);
   if (options.fault == FAULT_SLOW_DISPATCH && options.ms > 2000) refuse("ms", "more than 2000");
+  if (options.fault == FAULT_PIN && options.comm[0] == '\0') {
+    fputs("scx_fault: pin needs --comm\n", stderr);
+    exit(2);
+  }
   const bool needsTask = options.fault == FAULT_STARVE_TASK || options.fault == FAULT_STARVE_CGROUP ||
                          options.fault == FAULT_WRONG_CPU;
   if (needsTask && options.comm[0] == '\0' && options.cgroup[0] == '\0') {
@@ -156,6 +165,29 @@ static uint64_t nowMs(void) {
   return now.tv_sec * 1000ULL + now.tv_nsec / 1000000;
 }
 
+static bool isCalled(const char* pid, const char* comm) {
+  char path[300], line[COMM_BYTES + 1] = "";
+  snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+  FILE* file = fopen(path, "r");
+  if (file == NULL) return false;
+  const bool got = fgets(line, sizeof(line), file) != NULL;
+  fclose(file);
+  line[strcspn(line, "\n")] = '\0';
+  return got && strcmp(line, comm) == 0;
+}
+
+static void pinAll(const char* comm, unsigned cpu) {
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(cpu, &only);
+  DIR* proc = opendir("/proc");
+  for (struct dirent* each; proc != NULL && (each = readdir(proc)) != NULL;) {
+    if (*each->d_name >= '0' && *each->d_name <= '9' && isCalled(each->d_name, comm))
+      sched_setaffinity(atoi(each->d_name), sizeof(only), &only);
+  }
+  if (proc != NULL) closedir(proc);
+}
+
 // Attaches, waits for the end, and returns the exit code: 0 if it was asked to end.
 static int runOnce(const struct Options* options) {
   struct scx_fault* skel = load(options);
@@ -169,6 +201,7 @@ static int runOnce(const struct Options* options) {
       signal(SIGSEGV, SIG_DFL);
       raise(SIGSEGV);
     }
+    if (options->fault == FAULT_PIN) pinAll(options->comm, options->cpu);
     usleep(10000);
   }
   bpf_link__destroy(link);

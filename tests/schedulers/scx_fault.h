@@ -11,6 +11,7 @@ enum Fault {
   FAULT_SLOW_DISPATCH,
   FAULT_ERROR_EXIT,
   FAULT_CRASH_LOOP,  // of the process; its BPF half has no fault
+  FAULT_PIN,         // the same
 };
 
 enum {

@@ -140,7 +140,13 @@ INSTANTIATE_TEST_SUITE_P(
               "10s",
               {"--fault", "crash-loop", "--loop", "--after-ms", "1000"},
               "scheduler-exited",
-              "left while the scenario ran: fault .* is no longer attached"}),
+              "left while the scenario ran: fault .* is no longer attached"},
+        Fault{"Pin",
+              "1s",
+              {"--fault", "pin", "--comm", "free", "--cpu", "1"},
+              "affinity-changed",
+              "left/burst.0. .* may run on CPUs 1, and was set to 0-1$",
+              "left"}),
     nameOf);
 
 }  // namespace
