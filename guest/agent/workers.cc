@@ -147,7 +147,8 @@ std::vector<Worker> Workers::workersOf(uint32_t step, const std::string& cgroup,
   one.work = workName(spec);
   one.settings = assignment.settings;
   const auto type = spec.getType();
-  one.moves = type.isAffinityChurn() || type.isCgroupChurn() || type.isCustom();
+  one.moves =
+      type.isAffinityChurn() || type.isNumaMigrationChurn() || type.isCgroupChurn() || type.isCustom();
   try {
     one.group = std::make_shared<work::WorkGroup>(type, spec.getWorkers(), assignment.surroundings);
   } catch (const Error& error) {
