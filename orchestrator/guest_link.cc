@@ -95,14 +95,18 @@ kj::Promise<void> GuestLink::poll(kj::Timer& timer) {
 void GuestLink::drain() {
   if (!corruption_.empty()) return;
   try {
-    while (auto bytes = mailbox_.next()) take(*bytes);
+    uint64_t beforeNs = monotonicNs();
+    while (auto bytes = mailbox_.next()) {
+      take(*bytes, beforeNs, monotonicNs());
+      beforeNs = monotonicNs();
+    }
   } catch (const Error& error) {
     corruption_ = error.what();
     log::warn("the guest's mailbox: " + corruption_);
   }
 }
 
-void GuestLink::take(const std::vector<std::byte>& bytes) {
+void GuestLink::take(const std::vector<std::byte>& bytes, uint64_t beforeNs, uint64_t afterNs) {
   if (events_.size() >= eventLimit) {
     throw Error(ExitCode::infrastructure, "too-many-events", text("more than ", eventLimit, " events"));
   }
@@ -112,6 +116,7 @@ void GuestLink::take(const std::vector<std::byte>& bytes) {
   try {
     auto message = std::make_unique<Message>(bytes);
     auto event = message->reader.getRoot<rpc::GuestEvent>();
+    clock_.take(event, beforeNs, afterNs, mailbox_.consumed());
     record_.append(RecordFile::events, toJson(event) + "\n");
     if (event.isSchedulerLog()) {
       const auto log = event.getSchedulerLog();

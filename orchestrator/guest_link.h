@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/guest_clock.h"
 #include "orchestrator/record_store.h"
 #include "protocol/fd.h"
 #include "protocol/mailbox.h"
@@ -38,6 +39,7 @@ class GuestLink {
 
   // In the order in which they came; valid as long as the link.
   std::vector<rpc::GuestEvent::Reader> events() const;
+  const GuestClock& clock() const { return clock_; }
   const std::string& console() const { return console_; }
   const std::string& corruption() const { return corruption_; }  // empty: none
   uint64_t dropped() const { return mailbox_.dropped(); }
@@ -48,12 +50,13 @@ class GuestLink {
   kj::Promise<void> pumpConsole(kj::Own<kj::AsyncInputStream> stream);
   kj::Promise<void> pumpDoorbell(kj::Own<kj::AsyncInputStream> stream);
   kj::Promise<void> poll(kj::Timer& timer);
-  void take(const std::vector<std::byte>& bytes);
+  void take(const std::vector<std::byte>& bytes, uint64_t beforeNs, uint64_t afterNs);
 
   Mapping memory_;
   HostMailbox mailbox_;
   PendingRecord& record_;
   OnEvent onEvent_;
+  GuestClock clock_;
   std::vector<std::unique_ptr<Message>> events_;
   std::string console_;
   std::string corruption_;

@@ -149,6 +149,10 @@ bool GuestMailbox::post(std::span<const std::byte> payload) {
   return true;
 }
 
+uint64_t GuestMailbox::consumed() const {
+  return header_->tail.load(std::memory_order_acquire);
+}
+
 bool GuestMailbox::stopRequested() const {
   return header_->stopRequested.load(std::memory_order_acquire) != 0;
 }

@@ -61,6 +61,7 @@ class HostMailbox {
   // Next event's bytes, or nothing if the ring is empty. Throws Error "mailbox-corrupt" with the offending
   // index, length or checksum; after that the mailbox must not be read again.
   std::optional<std::vector<std::byte>> next();
+  uint64_t consumed() const { return tail_; }  // bytes of the ring
   void requestStop();
   uint64_t dropped() const;
 
@@ -80,6 +81,8 @@ class GuestMailbox {
   bool fits(size_t length) const;
   // False: empty or did not fit; counted. Only from the process that made this object.
   bool post(std::span<const std::byte> payload);
+  uint64_t posted() const { return head_; }  // bytes of the ring
+  uint64_t consumed() const;                 // as the host says
   bool stopRequested() const;
   uint64_t dropped() const;
 

@@ -145,40 +145,56 @@ struct BaselineFigure {
 
 struct Stimulus {
   # What happened to the machine at one moment: a step's start or end, an operation, a scheduler's coming or going.
-  atMs @0 :Float64;            # guest time since the scenario started; negative before it
-  kind @1 :Text;               # "step-started", "step-ended", "op", "scheduler-attached", "scheduler-detached", "scheduler-exited", ...
-  detail @2 :Text;             # "freeze a", "scx_simple"
+  atMs @0 :Float64;            # guest time since the scenario started, when it had taken effect; negative before it
+  kind @1 :Text;               # as in GuestEvent: "stepStarted", "stepEnded", "opApplied", "schedulerAttached", ...
+  detail @2 :Text;             # "freezeCgroup a", "simple"
+  tookMs @3 :Float64;          # until it had taken effect
 }
 
 struct PhaseFigures {
   # What was measured between two stimuli.
-  cgroup @0 :Text;                    # empty: all of them
-  workers @1 :UInt32;                 # alive at its end
+  cgroup @0 :Text;                    # that workers were made for, wherever they were moved; empty: all of them
+  workers @1 :UInt32;                 # at its end
   iterationsPerSecond @2 :Float64 = nan;
   cpuShare @3 :Float64 = nan;         # CPUs' worth: 2.0 is two CPUs all the time
   runDelayMs @4 :Float64 = nan;       # per second of the phase, all workers together
+  iterations @5 :UInt64;              # in this phase; 0 also where iterationsPerSecond is absent
+  changeIterations @6 :UInt64;        # before it, while its stimuli took effect
 }
 
 struct TimelinePhase {
-  # From one stimulus to the next that is at least a monitor's period later; what happens closer together is one.
-  name @0 :Text;                      # "run", "run: freeze a"
+  # From when a change of the machine had taken effect to when the next one begins. What changes within one period of the
+  # monitor belongs together. orchestrator/timeline.h has the rules.
+  name @0 :Text;                      # "run", "run: freezeCgroup a"
   step @1 :Text;
-  scheduler @2 :Text;                 # its ops name at the start; "eevdf"
+  scheduler @2 :Text;                 # its ops name; "eevdf"
   startMs @3 :Float64;                # guest time since the scenario started
   durationMs @4 :Float64;
-  stimuli @5 :List(Stimulus);         # that began it
+  stimuli @5 :List(Stimulus);         # that began it, in order
   all @6 :PhaseFigures;
   cgroups @7 :List(PhaseFigures);
   samples @8 :UInt32;                 # of the monitor in this phase, all below from them
   maxImbalanceRatio @9 :Float64 = nan;
   meanImbalanceRatio @10 :Float64 = nan;
   maxLocalDsqDepth @11 :Float64 = nan;
-  meanLocalDsqDepth @12 :Float64 = nan;
-  meanNrRunning @13 :Float64 = nan;
+  meanLocalDsqDepth @12 :Float64 = nan; # of a CPU
+  meanNrRunning @13 :Float64 = nan;   # of a CPU
   stalledSamples @14 :UInt32;
-  fallbackRate @15 :Float64 = nan;    # 1/s
-  keepLastRate @16 :Float64 = nan;
-  changes @17 :List(Text);            # against the phase before: "throughput -45 %"
+  fallbackRate @15 :Float64 = nan;    # SCX_EV_SELECT_CPU_FALLBACK of all CPUs, 1/s
+  keepLastRate @16 :Float64 = nan;    # SCX_EV_DISPATCH_KEEP_LAST of all CPUs, 1/s
+  changes @17 :List(Text);            # against the phase before: "throughput -45 %", "a: throughput +31 %", "DSQ depth +4"
+  changeMs @18 :Float64;              # before startMs: from when the first stimulus began to when the last had taken effect
+  baseline @19 :Bool;                 # of the second run of the scenario, under EEVDF
+  stimuliLeftOut @20 :UInt32;         # more than are listed
+  cgroupsLeftOut @21 :UInt32;
+}
+
+struct ClockAlignment {
+  # Host CLOCK_MONOTONIC = guest CLOCK_MONOTONIC + offsetNs, give or take errorNs (orchestrator/guest_clock.h).
+  offsetNs @0 :Int64;
+  errorNs @1 :UInt64;
+  events @2 :UInt32;                  # that bounded it from above
+  exchanges @3 :UInt32;               # that bounded it from below
 }
 
 struct RunRecord {
@@ -209,5 +225,6 @@ struct RunRecord {
   limits @25 :List(EffectiveLimit);
   baseline @26 :List(BaselineFigure);    # with Assertions.relative
   timeline @27 :List(TimelinePhase);
+  clock @28 :ClockAlignment;             # absent: the guest told nothing in time
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

@@ -219,16 +219,27 @@ struct GuestEvent {
     watchRequested @28 :Text;    # the kernel symbol
     baselineStarted @29 :Void;   # the scheduler is detached, the scenario begins again
   }
-  progress @30 :List(GroupProgress); # at a step's start and end, an operation, a scheduler's coming or going
+  progress @30 :List(GroupProgress);
+  # When it was posted, of what changes how work runs: a step's start and end, an operation, a scheduler's or payload's
+  # coming or going, the baseline's start. Of stepStarted: before its own workers are let go.
+  beganNs @31 :UInt64;         # of a step's start and end and an operation: CLOCK_MONOTONIC when it began. 0: at atNs
+  before @32 :List(GroupProgress); # as progress, when it began: of an end before anybody was told to stop
+  # How the host's clock compares (orchestrator/guest_clock.h): at hostReadSeenNs, of the guest's CLOCK_MONOTONIC, the
+  # guest had seen for the first time that the host had read this much of the mailbox's ring.
+  hostReadBytes @33 :UInt64;
+  hostReadSeenNs @34 :UInt64;  # 0: nothing read yet
 }
 
 struct GroupProgress {
-  # What the live workers of one work group have done up to now, since each began.
+  # What the workers of one work group that are not reported yet have done up to now, since each was made. Where there are
+  # very many groups, those of a cgroup are one, without step and work; or all of them, as cgroup "*"
+  # (guest/agent/progress.h).
   step @0 :UInt32;
-  cgroup @1 :Text;
+  cgroup @1 :Text;             # that they were made for
   work @2 :Text;
-  workers @3 :UInt32;
+  workers @3 :UInt32;          # that have not ended
   iterations @4 :UInt64;
-  cpuNs @5 :UInt64;            # /proc/PID/task/TID/schedstat
+  cpuNs @5 :UInt64;            # /proc/TID/schedstat
   runDelayNs @6 :UInt64;
+  timesValid @7 :Bool;         # false: cpuNs and runDelayNs are not known
 }

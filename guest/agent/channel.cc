@@ -27,6 +27,44 @@ void Channel::drainDoorbell() {
   while (read(doorbell_.get(), bytes, sizeof bytes) > 0) continue;
 }
 
+bool Channel::changesWork(rpc::GuestEvent::Reader event) {
+  switch (event.which()) {
+    case rpc::GuestEvent::STEP_STARTED:
+    case rpc::GuestEvent::STEP_ENDED:
+    case rpc::GuestEvent::OP_APPLIED:
+    case rpc::GuestEvent::SCHEDULER_ATTACHED:
+    case rpc::GuestEvent::SCHEDULER_DETACHED:
+    case rpc::GuestEvent::SCHEDULER_EXITED:
+    case rpc::GuestEvent::PAYLOAD_STARTED:
+    case rpc::GuestEvent::PAYLOAD_ENDED:
+    case rpc::GuestEvent::BASELINE_STARTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void Channel::stamp(rpc::GuestEvent::Builder event) {
+  noteConsumed();
+  event.setHostReadBytes(consumed_);
+  event.setHostReadSeenNs(consumedSeenNs_);
+  event.setAtNs(monotonicNs());
+}
+
+// The clock is read after the index: by then the host had read so much.
+void Channel::noteConsumed() {
+  const uint64_t now = mailbox_.consumed();
+  if (now == consumed_) return;
+  consumed_ = now;
+  consumedSeenNs_ = monotonicNs();
+}
+
+void Channel::awaitHost(uint64_t milliseconds) {
+  const uint64_t deadline = monotonicNs() + milliseconds * 1'000'000;
+  for (noteConsumed(); consumed_ != mailbox_.posted() && monotonicNs() < deadline; noteConsumed())
+    usleep(100);
+}
+
 // One byte per event. Where the line is so busy that the byte is refused, earlier ones are still on their way
 // and will make the host look after this event was posted.
 void Channel::ring() {
@@ -56,13 +94,13 @@ void Channel::done() {
   capnp::MallocMessageBuilder full, last;
   if (dropped() > 0) {
     auto event = full.initRoot<rpc::GuestEvent>();
-    event.setAtNs(monotonicNs());
+    stamp(event);
     fillFailure(Failure(FailureName::MAILBOX_FULL, text(dropped(), " events did not fit into the mailbox")),
                 event.initFailure());
     send(full, 0, 0);
   }
   auto event = last.initRoot<rpc::GuestEvent>();
-  event.setAtNs(monotonicNs());
+  stamp(event);
   event.initDone().setDropped(dropped());
   send(last, patienceNs, 0);
   if (doorbell_) tcdrain(doorbell_.get());
@@ -71,7 +109,7 @@ void Channel::done() {
 bool Channel::postAtOnce(const std::string& log) {
   capnp::MallocMessageBuilder message;
   auto event = message.initRoot<rpc::GuestEvent>();
-  event.setAtNs(monotonicNs());
+  stamp(event);
   event.setSchedulerLog(log);
   return send(message, 0);
 }

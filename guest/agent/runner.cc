@@ -7,6 +7,11 @@
 #include "protocol/text.h"
 
 namespace ktstr::agent {
+namespace {
+
+constexpr uint64_t clockBoundMs = 20;
+
+}  // namespace
 
 Runner::Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
                Hook hook)
@@ -19,6 +24,7 @@ Runner::Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& su
 
 void Runner::run() {
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioStarted(); });
+  channel_.awaitHost(clockBoundMs);
   const auto scenario = orders_.getScenario();
   const auto backdrop = scenario.getBackdrop();
   const bool hasBackdrop = backdrop.getCgroups().size() + backdrop.getOps().size() > 0;
@@ -33,6 +39,7 @@ void Runner::run() {
   }
   if (hasBackdrop) end(rpc::BACKDROP_STEP);
   channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioEnded(); });
+  channel_.awaitHost(clockBoundMs);
 }
 
 void Runner::attempt(uint32_t step, const std::function<void()>& part) {
@@ -46,6 +53,7 @@ void Runner::attempt(uint32_t step, const std::function<void()>& part) {
 }
 
 void Runner::start(uint32_t step, capnp::List<rpc::CgroupDef>::Reader cgroups) {
+  const ProgressReading before = stage_.progress();
   for (const auto& cgroup : cgroups) stage_.make(step, cgroup);
   const auto waits = [](const Worker& worker) { return !worker.started; };
   const auto& workers = stage_.workers.all();
@@ -54,14 +62,20 @@ void Runner::start(uint32_t step, capnp::List<rpc::CgroupDef>::Reader cgroups) {
     auto out = event.initStepStarted();
     out.setStep(step);
     out.setWorkers(static_cast<uint32_t>(waiting));
+    before.writeBefore(event);
   });
   stage_.workers.go();
   if (hook_ && !workers.empty()) std::exchange(hook_, {})(stage_.workers.pids());
 }
 
 void Runner::end(uint32_t step) {
+  stage_.looping = false;
+  const ProgressReading before = stage_.progress();
   attempt(step, [&] { stage_.endStep(step); });
-  channel_.post([&](rpc::GuestEvent::Builder event) { event.initStepEnded().setStep(step); });
+  channel_.post([&](rpc::GuestEvent::Builder event) {
+    event.initStepEnded().setStep(step);
+    before.writeBefore(event);
+  });
 }
 
 void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
@@ -78,6 +92,7 @@ void Runner::runStep(uint32_t index, rpc::Step::Reader step) {
 void Runner::loop(uint32_t index, rpc::Step::Reader step) {
   const auto settings = step.getHold().getLoop();
   const uint64_t end = inMilliseconds(share(settings.getFraction()));
+  stage_.looping = true;
   while (monotonicNs() < end && !cut()) {
     applyOps(index, step.getOps());
     hold(settings.getIntervalMs());
@@ -86,12 +101,14 @@ void Runner::loop(uint32_t index, rpc::Step::Reader step) {
 
 void Runner::applyOps(uint32_t step, capnp::List<rpc::Op>::Reader ops) {
   for (uint32_t index = 0; index < ops.size() && !cut(); index++) {
+    const ProgressReading before = stage_.progress();
     const std::string detail = operations_.apply(step, static_cast<int32_t>(index), ops[index]);
     channel_.post([&](rpc::GuestEvent::Builder event) {
       auto out = event.initOpApplied();
       out.setStep(step);
       out.setOp(index);
       out.setDetail(detail);
+      before.writeBefore(event);
     });
   }
 }

@@ -22,11 +22,16 @@ Stage::Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supe
       workers(channel, allCgroups),
       payloads(channel, allCgroups),
       orders_(orders),
+      channel_(channel),
       supervisor_(supervisor) {
   supervisor_.watch(&workers, &payloads);
+  channel_.setOnChange([this](rpc::GuestEvent::Builder event) {
+    if (!looping || !event.isOpApplied()) readProgress(workers.all()).writeProgress(event);
+  });
 }
 
 Stage::~Stage() {
+  channel_.setOnChange({});
   supervisor_.watch(nullptr, nullptr);
 }
 

@@ -9,6 +9,7 @@
 
 #include "guest/agent/cgroups.h"
 #include "guest/agent/payloads.h"
+#include "guest/agent/progress.h"
 #include "guest/agent/supervisor.h"
 #include "guest/agent/workers.h"
 #include "protocol/report.capnp.h"
@@ -36,6 +37,11 @@ class Stage {
   // Also removes the step's cgroups. Failures are thrown after all that can be done is done.
   void endStep(uint32_t step);
 
+  // How far the workers have come now. The events that change something carry it as well.
+  ProgressReading progress() const { return looping ? ProgressReading{} : readProgress(workers.all()); }
+  // Operations go round and round: nothing is read for each of them.
+  bool looping = false;
+
   // A worker could not be set up, or not even be killed: the scenario must end.
   bool broken() const { return workers.broken() || unkillable_; }
 
@@ -51,6 +57,7 @@ class Stage {
                                                 const std::string& work) const;
 
   rpc::GuestOrders::Reader orders_;
+  Channel& channel_;
   Supervisor& supervisor_;
   bool unkillable_ = false;
 };
