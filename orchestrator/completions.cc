@@ -30,7 +30,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         kernel) words="get list path rm verify" ;;
         scheduler) words="build path list --kernel --with --source --vmlinux --out --json --help" ;;
         work-type) words="list --format" ;;
-        record) words="list show" ;;
+        record) words="list show --format --timeline" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
         completions) words="bash zsh fish" ;;
       esac
@@ -62,6 +62,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -l with -xa '(__fis
 complete -c ktstr -n '__fish_seen_subcommand_from scenario' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from serve' -l dir -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
+complete -c ktstr -n '__fish_seen_subcommand_from record' -l timeline
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";
 

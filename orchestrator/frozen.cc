@@ -13,19 +13,19 @@ bool isAtOrBelow(const std::string& path, const std::string& ancestor) {
   return path == ancestor || path.starts_with(ancestor + "/");
 }
 
-capnp::List<rpc::Op>::Reader opsOf(rpc::Scenario::Reader scenario, uint32_t step) {
+}  // namespace
+
+capnp::List<rpc::Op>::Reader operationsOf(rpc::Scenario::Reader scenario, uint32_t step) {
   if (step == rpc::BACKDROP_STEP) return scenario.getBackdrop().getOps();
   return step < scenario.getSteps().size() ? scenario.getSteps()[step].getOps()
                                            : capnp::List<rpc::Op>::Reader();
 }
 
-}  // namespace
-
 FrozenTimes::FrozenTimes(rpc::Scenario::Reader scenario, std::span<const rpc::GuestEvent::Reader> events) {
   for (const auto& event : events) {
     if (event.isStepEnded()) thaw(std::nullopt, event.getAtNs());
     if (!event.isOpApplied()) continue;
-    const auto ops = opsOf(scenario, event.getOpApplied().getStep());
+    const auto ops = operationsOf(scenario, event.getOpApplied().getStep());
     const uint32_t op = event.getOpApplied().getOp();
     if (op < ops.size()) apply(ops[op], event.getAtNs());
   }

@@ -10,6 +10,7 @@
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/render.h"
+#include "orchestrator/render_timeline.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/run.h"
 #include "orchestrator/scenario_list.h"
@@ -72,10 +73,14 @@ int listRecords() {
   return 0;
 }
 
-int showRecord(const std::string& name, OutputFormat format) {
+int showRecord(const std::string& name, OutputFormat format, bool timeline) {
   capnp::MallocMessageBuilder message;
   auto record = message.initRoot<rpc::RunRecord>();
   loadRecord(RecordStore::open().find(name), record);
+  if (timeline) {
+    writeAll(STDOUT_FILENO, renderTimeline(record, TimelineView::whole, isatty(STDOUT_FILENO) == 1));
+    return 0;
+  }
   print(record.asReader(), format, isatty(STDOUT_FILENO) == 1, message);
   return 0;
 }
@@ -208,7 +213,10 @@ int dispatch(int argc, char** argv) {
   auto* showCommand =
       recordCommand->add_subcommand("show", "one record: by id, unique prefix, path, or latest");
   showCommand->add_option("record", recordName, "which")->capture_default_str();
-  showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
+  auto* showFormat =
+      showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
+  bool showTimeline = false;
+  showCommand->add_flag("--timeline", showTimeline, "its whole timeline instead")->excludes(showFormat);
   auto* typeCommand = app.add_subcommand("work-type", "what workers can do");
   typeCommand->require_subcommand(1);
   auto* typeListCommand =
@@ -236,7 +244,7 @@ int dispatch(int argc, char** argv) {
     return 0;
   }
   if (*listCommand) return listRecords();
-  if (*showCommand) return showRecord(recordName, recordFormat);
+  if (*showCommand) return showRecord(recordName, recordFormat, showTimeline);
   options.topology = parseTopology(topology);
   parseTopology(demo.topology);
   if (*demoCommand) return runDemo(demo);

@@ -6,6 +6,7 @@
 #include "orchestrator/console.h"
 #include "orchestrator/findings.h"
 #include "orchestrator/render_text.h"
+#include "orchestrator/render_timeline.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -144,6 +145,8 @@ std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
   std::string out = headline(record, colour);
   for (const auto one : record.getVerdict().getFindings()) out += finding(one, colour);
   out += groupTable(record);
+  const std::string timeline = renderTimeline(record, TimelineView::brief, colour);
+  if (!timeline.empty()) out += "\n" + timeline;
   out += "\n" + monitorLine(record.getMonitor()) + phaseLine(record.getPhases());
   // Never broken: it is there to be copied.
   if (record.getDirectory().size() > 0)

@@ -19,6 +19,7 @@
 #include "orchestrator/record_store.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/session.h"
+#include "orchestrator/timeline.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/log.h"
@@ -155,6 +156,8 @@ void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
   const auto groups = groupReports(plan.scenario, workerReports(events));
   auto written = record.initGroups(static_cast<uint>(groups.size()));
   for (uint i = 0; i < written.size(); i++) writeGroup(groups[i], written[i]);
+  writeTimeline({plan.scenario, events, session.samples(), session.clock()}, record);
+  writeClock(session.clock(), record);
 
   const Evidence evidence = {plan.scenario,
                              limits,

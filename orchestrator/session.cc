@@ -158,6 +158,7 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     hasAttached_ = true;
   }
   analysis_.add(record);
+  samples_.add(record);
 }
 
 std::optional<rpc::Attached::Reader> Session::attached() const {

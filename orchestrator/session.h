@@ -14,6 +14,7 @@
 #include "orchestrator/monitor_link.h"
 #include "orchestrator/phase_limits.h"
 #include "orchestrator/phases.h"
+#include "orchestrator/timeline_samples.h"
 
 namespace ktstr {
 
@@ -42,6 +43,8 @@ class Session {
   std::vector<rpc::GuestEvent::Reader> events() const { return guest_->events(); }
   const std::string& console() const { return guest_->console(); }
   MonitorEvidence monitor() const { return analysis_.evidence(); }
+  const std::vector<TimelineSample>& samples() const { return samples_.all(); }
+  std::optional<ClockOffset> clock() const { return guest_->clock().offset(); }
   // The monitor's first record, if there was one.
   std::optional<rpc::Attached::Reader> attached() const;
   int ram() const { return prepared_.ram.get(); }
@@ -65,6 +68,7 @@ class Session {
   PreparedRam prepared_;
   std::function<void(rpc::Placement::Builder)> place_;
   MonitorAnalysis analysis_;
+  TimelineSamples samples_;
   std::unique_ptr<GuestLink> guest_;
   std::unique_ptr<MonitorLink> monitor_;
   kj::Promise<void> pumping_ = kj::READY_NOW;
