@@ -42,10 +42,10 @@ $(BUILD)/obj/orchestrator/probe_guest.o: orchestrator/probe_guest.S
 # ---- the library that authors write tests with ----
 
 libraries += library
-library.sources := orchestrator/library/declare.cc orchestrator/library/context.cc orchestrator/library/register.cc
+library.sources := orchestrator/library/declare.cc orchestrator/library/context.cc orchestrator/library/phases.cc orchestrator/library/register.cc
 library.needs := catalog scenario topology json protocol
 library.packages := gtest
-library.tests := orchestrator/library/library_test.cc
+library.tests := orchestrator/library/library_test.cc orchestrator/library/phases_test.cc
 
 # All that it needs of ours in one archive.
 $(BUILD)/lib/libktstr.a: $(foreach l,library catalog scenario topology json protocol,$(BUILD)/lib/lib$(l).a)

@@ -49,7 +49,10 @@ class Builder {
     return std::span(story_.stimuli).subspan(change.first, change.count);
   }
 
-  bool ends(const Change& change) const { return stimuliOf(change).back().event.isScenarioEnded(); }
+  bool ends(const Change& change) const {
+    const auto last = stimuliOf(change).back().event;
+    return last.isScenarioEnded() || last.isDone();
+  }
 
   // What the change makes of the step and the run.
   void follow(const Change& change) {

@@ -27,6 +27,7 @@ bool isStimulus(rpc::Scenario::Reader scenario, Event::Reader event) {
     case Event::SCENARIO_STARTED:
     case Event::SCENARIO_ENDED:
     case Event::BASELINE_STARTED:
+    case Event::DONE:
     case Event::STEP_STARTED:
     case Event::STEP_ENDED:
     case Event::SCHEDULER_ATTACHED:
@@ -80,12 +81,19 @@ std::string describe(rpc::Op::Reader op) {
   return words;
 }
 
+// Whether the timeline has begun and goes on. Between the scenario's end and the baseline's start nobody
+// works.
+bool isWithin(Event::Reader event, const StimulusStory& story) {
+  if (story.stimuli.empty()) return event.isScenarioStarted();
+  return !story.stimuli.back().event.isScenarioEnded() || event.isBaselineStarted();
+}
+
 }  // namespace
 
 StimulusStory readStimuli(rpc::Scenario::Reader scenario, std::span<const Event::Reader> events) {
   StimulusStory story;
   for (const auto& event : events) {
-    if (story.stimuli.empty() && !event.isScenarioStarted()) continue;
+    if (!isWithin(event, story)) continue;
     const uint64_t earliest = story.stimuli.empty() ? 0 : story.stimuli.back().toNs;
     const uint64_t atNs = std::max(event.getAtNs(), earliest);
     story.lastEventNs = std::max(story.lastEventNs, atNs);
@@ -94,7 +102,8 @@ StimulusStory readStimuli(rpc::Scenario::Reader scenario, std::span<const Event:
       addLoopOperation(story.loops, event.getOpApplied().getStep(), atNs);
       continue;
     }
-    const uint64_t began = event.getBeganNs() == 0 ? atNs : event.getBeganNs();
+    uint64_t began = event.getBeganNs() == 0 ? atNs : event.getBeganNs();
+    if (event.isBaselineStarted()) began = earliest;
     story.stimuli.push_back({std::min(began, atNs), atNs, event});
   }
   return story;

@@ -41,7 +41,8 @@ struct LoopOperations {
 };
 
 struct StimulusStory {
-  std::vector<StimulusEvent> stimuli;  // from scenarioStarted on
+  // From scenarioStarted to scenarioEnded, of a second run from baselineStarted to done.
+  std::vector<StimulusEvent> stimuli;
   std::vector<LoopOperations> loops;
   uint64_t lastEventNs = 0;
 };

@@ -213,15 +213,21 @@ TEST_F(TimelineTest, aLoopIsOnePhase) {
 
 TEST_F(TimelineTest, theSecondRunIsMarked) {
   for (const uint64_t from : {0, 3000}) {
+    if (from > 0) at(from).setBaselineStarted();
     at(from + 5, {{"a", 0}}, 4).initStepStarted();
     at(from + 1100, {}, 95, {{"a", 500 + from}}).initStepEnded();
-    if (from == 0) at(from + 2000).setBaselineStarted();
+    if (from > 0) continue;
+    at(1101).setScenarioEnded();
+    at(2500).initSchedulerExited().setExpected(true);
   }
-  at(4101).setScenarioEnded();
-  EXPECT_THAT(names(), ElementsAre("run", "after run", "baseline: after run", "baseline: run"));
+  at(4101).initDone();
+  EXPECT_THAT(names(), ElementsAre("run", "baseline: run"));
   const auto list = phases();
   EXPECT_FALSE(list[0].getBaseline());
-  EXPECT_TRUE(list[3].getBaseline());
+  EXPECT_TRUE(list[1].getBaseline());
+  EXPECT_EQ(list[1].getAll().getIterations(), 3500U);
+  EXPECT_EQ(list[1].getAll().getChangeIterations(), 0U);
+  EXPECT_STREQ(list[1].getChanges()[0].cStr(), "throughput +600 %");
 }
 
 TEST_F(TimelineTest, samplesNearABoundaryBelongToNobody) {

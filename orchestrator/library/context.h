@@ -12,6 +12,7 @@
 #include "guest/scenario/build.h"
 #include "guest/scenario/catalog.h"
 #include "orchestrator/library/declare.h"
+#include "orchestrator/library/phases.h"
 #include "protocol/record.capnp.h"
 
 namespace ktstr {
@@ -41,6 +42,10 @@ class RunResult {
   uint64_t runDelayNs(const Of& of) const;
   double iterationsPerSecond(const Of& of) const;  // of wall time, all workers together
   std::vector<rpc::WorkerReport::Reader> workers(const Of& of) const;
+
+  // From one change of the machine to the next (phases.h).
+  PhaseResult phase(std::string_view name) const { return phaseOf(record(), name); }
+  std::vector<PhaseResult> phases() const { return phasesOf(record()); }
 
  private:
   std::string stepOf(rpc::WorkerReport::Reader worker) const;
