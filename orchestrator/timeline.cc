@@ -106,7 +106,7 @@ class Builder {
       auto& list = stimulus.event.isOpApplied() ? operations : others;
       if (list.size() > namedStimuli) continue;
       const std::string kind = stimulusKind(stimulus.event);
-      list.push_back(stimulus.event.isOpApplied() ? detail : detail.empty() ? kind : kind + " " + detail);
+      list.push_back(stimulus.event.isOpApplied() ? detail : text(kind, detail.empty() ? "" : " ", detail));
     }
     if (!inStep_) return run + (step_.empty() ? "start" : "after " + step_);
     const auto& list = operations.empty() ? others : operations;

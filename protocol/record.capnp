@@ -156,7 +156,8 @@ struct PhaseFigures {
   cgroup @0 :Text;                    # that workers were made for, wherever they were moved; empty: all of them
   workers @1 :UInt32;                 # at its end
   iterationsPerSecond @2 :Float64 = nan;
-  cpuShare @3 :Float64 = nan;         # CPUs' worth: 2.0 is two CPUs all the time
+  cpuShare @3 :Float64 = nan;         # CPUs' worth: 2.0 is two CPUs all the time. It and the delay are absent while there
+                                      # are more workers than the agent reads the times of (guest/agent/progress.h)
   runDelayMs @4 :Float64 = nan;       # per second of the phase, all workers together
   iterations @5 :UInt64;              # in this phase; 0 also where iterationsPerSecond is absent
   changeIterations @6 :UInt64;        # before it, while its stimuli took effect
