@@ -3,6 +3,8 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include <algorithm>
+#include <cctype>
 #include <limits>
 #include <utility>
 
@@ -15,9 +17,17 @@ namespace {
 constexpr unsigned maxDepth = 16;         // of anonymous members in each other
 constexpr unsigned maxModifiers = 20;     // const, volatile, typedef, type tag in a row
 constexpr unsigned maxMembers = 100'000;  // looked at for one name
+constexpr unsigned maxListed = 1024;
+constexpr size_t maxNameBytes = 128;
 
 bool isModifier(const btf_type* type) {
   return btf_is_mod(type) || btf_is_typedef(type);
+}
+
+bool isIdentifier(std::string_view name) {
+  return !name.empty() && name.size() <= maxNameBytes &&
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return (c < 0x80 && std::isalnum(c)) || c == '_'; });
 }
 
 }  // namespace
@@ -111,6 +121,21 @@ MemberResult BtfTypes::member(const std::string& structName, std::string_view pa
     if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
     result = resolve(id, path);
     if (result.field) break;
+  }
+  return result;
+}
+
+std::vector<NamedField> BtfTypes::members(const std::string& structName) const {
+  std::vector<NamedField> result;
+  for (const uint32_t id : named(structName)) {
+    const btf_type* const type = btf__type_by_id(btf_, id);
+    if (!btf_is_composite(type)) continue;
+    for (uint32_t i = 0; i < std::min<uint32_t>(btf_vlen(type), maxListed); ++i) {
+      const char* const name = btf__name_by_offset(btf_, btf_members(type)[i].name_off);
+      if (!name || !isIdentifier(name)) continue;
+      if (const auto found = resolve(id, name).field) result.push_back({name, *found});
+    }
+    break;
   }
   return result;
 }

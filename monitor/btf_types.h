@@ -23,6 +23,11 @@ struct Field {
   bool operator==(const Field&) const = default;
 };
 
+struct NamedField {
+  std::string name;
+  Field field;
+};
+
 struct MemberResult {
   std::optional<Field> field;
   std::string problem;  // why there is none: "no such struct", "no member local_dsq", "bit field"
@@ -43,6 +48,10 @@ class BtfTypes {
   // `path` is "member" or "member.member...": through structs and unions, also anonymous ones, not through
   // pointers. Where several structs have the name, the first with that path counts. Bit fields are refused.
   MemberResult member(const std::string& structName, std::string_view path) const;
+
+  // The named members of the first struct of this name that are no bit fields, in its order; at most 1024,
+  // and none whose name is not a C identifier of at most 128 characters. Empty if there is no such struct.
+  std::vector<NamedField> members(const std::string& structName) const;
 
   // The enumerators of an enum; empty if there is none of this name.
   std::vector<Enumerator> enumerators(const std::string& enumName) const;

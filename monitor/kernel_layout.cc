@@ -9,9 +9,15 @@
 namespace ktstr {
 namespace {
 
+enum class Need {
+  always,  // its absence is worth a word with every attachment
+  asked    // only whoever asks for it says that it is absent: it has alternatives, or serves a tool alone
+};
+
 struct Wanted {
   const char* type;
-  const char* path;
+  const char* path;  // "*": all members
+  Need need = Need::always;
 };
 
 constexpr Wanted wantedMembers[] = {
@@ -25,7 +31,14 @@ constexpr Wanted wantedMembers[] = {
     {"task_struct", "pid"},
     {"task_struct", "comm"},
     {"scx_sched", "ops.name"},  // struct scx_sched since 48e126777386 (Linux 6.16)
+    // Event counters: one of three places, see scx_events.h.
+    {"scx_event_stats", "*", Need::asked},
+    {"scx_sched", "pcpu", Need::asked},
+    {"scx_sched_pcpu", "event_stats", Need::asked},
+    {"scx_sched", "event_stats_cpu", Need::asked},
 };
+
+constexpr std::string_view everyMember = "*";
 
 // Enumerators are known by the end of their name: SCX_ENABLED, before 6.16 SCX_OPS_ENABLED.
 constexpr const char* wantedEnum = "scx_enable_state";
@@ -59,6 +72,12 @@ std::optional<T> number(std::string_view digits) {
   return value;
 }
 
+bool onlyWhenAsked(std::string_view name) {
+  return std::any_of(std::begin(wantedMembers), std::end(wantedMembers), [&](const Wanted& wanted) {
+    return wanted.need == Need::asked && name == text(wanted.type, ".", wanted.path);
+  });
+}
+
 template <typename Map>
 auto findIn(const Map& map, std::string_view name) -> std::optional<typename Map::mapped_type> {
   const auto at = map.find(name);
@@ -71,6 +90,11 @@ KernelLayout KernelLayout::fromBtf(const BtfTypes& types) {
   KernelLayout layout;
   for (const auto& wanted : wantedMembers) {
     const auto name = text(wanted.type, ".", wanted.path);
+    if (wanted.path == everyMember) {
+      for (auto& [member, field] : types.members(wanted.type))
+        layout.members_[text(wanted.type, ".", member)] = field;
+      continue;
+    }
     const auto result = types.member(wanted.type, wanted.path);
     if (result.field) {
       layout.members_[name] = *result.field;
@@ -143,10 +167,26 @@ std::optional<int64_t> KernelLayout::constant(std::string_view name) const {
   return findIn(constants_, name);
 }
 
+std::vector<NamedField> KernelLayout::members(std::string_view structName) const {
+  const auto prefix = text(structName, ".");
+  std::vector<NamedField> list;
+  for (auto at = members_.lower_bound(prefix); at != members_.end() && at->first.starts_with(prefix); ++at)
+    list.push_back({at->first.substr(prefix.size()), at->second});
+  std::stable_sort(list.begin(), list.end(),
+                   [](auto& a, auto& b) { return a.field.offset < b.field.offset; });
+  return list;
+}
+
 std::vector<std::string> KernelLayout::absent() const {
   std::vector<std::string> list;
-  for (const auto& [name, why] : absent_) list.push_back(text(name, ": ", why));
+  for (const auto& [name, why] : absent_) {
+    if (!onlyWhenAsked(name)) list.push_back(text(name, ": ", why));
+  }
   return list;
+}
+
+std::string KernelLayout::whyAbsent(std::string_view name) const {
+  return text(name, ": ", findIn(absent_, name).value_or("not looked for"));
 }
 
 }  // namespace ktstr

@@ -29,8 +29,12 @@ class KernelLayout {
   std::optional<Field> member(std::string_view name) const;
   // "enum.name" with the name's common prefix removed, in lower case: "scx_enable_state.enabled".
   std::optional<int64_t> constant(std::string_view name) const;
-  // "rq.foo: no member foo", in order of name.
+  // All members of a struct that was asked for as a whole ("scx_event_stats"), in order of offset.
+  std::vector<NamedField> members(std::string_view structName) const;
+  // What every sample would have: "rq.foo: no member foo", in order of name.
   std::vector<std::string> absent() const;
+  // Why there is no such member or constant: "scx_sched.pcpu: no member pcpu".
+  std::string whyAbsent(std::string_view name) const;
 
  private:
   std::map<std::string, Field, std::less<>> members_;

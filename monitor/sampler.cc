@@ -23,7 +23,10 @@ void sanitise(char* text, size_t size) {
 }  // namespace
 
 Sampler::Sampler(const Attachment& attachment)
-    : kernel_(*attachment.kernel), layout_(attachment.analysis->layout()), absent_(layout_.absent()) {
+    : kernel_(*attachment.kernel),
+      layout_(attachment.analysis->layout()),
+      absent_(layout_.absent()),
+      events_(attachment) {
   pid_ = layout_.member("task_struct.pid");
   comm_ = layout_.member("task_struct.comm");
   opsName_ = layout_.member("scx_sched.ops.name");
@@ -37,6 +40,7 @@ Sampler::Sampler(const Attachment& attachment)
     const auto value = layout_.constant(text("scx_enable_state.", name));
     if (value) states_.emplace_back(*value, state);
   }
+  if (!events_.absent().empty()) absent_.push_back(events_.absent());
   for (const uint32_t cpu : kernel_.possibleCpus()) cpus_.emplace_back().cpu = cpu;
 }
 
@@ -70,6 +74,7 @@ void Sampler::sample(rpc::Sample::Builder out) {
   auto list = out.initCpus(static_cast<unsigned>(cpus_.size()));
   for (unsigned i = 0; i < cpus_.size(); ++i) sampleCpu(cpus_[i], list[i]);
   sampleScx(out.initScx());
+  if (out.getScx().getState() != rpc::ScxState::DISABLED) sampleEvents(out);
 }
 
 void Sampler::sampleCpu(Runqueue& rq, rpc::CpuSample::Builder out) const {
@@ -131,6 +136,19 @@ void Sampler::sampleScx(rpc::ScxSample::Builder out) const {
     if (number == value) out.setState(state);
   }
   if (scxRoot_ && opsName_) out.setOpsName(opsName());
+}
+
+void Sampler::sampleEvents(rpc::Sample::Builder out) const {
+  const auto place = events_.locate();
+  if (!place) return;
+  for (auto cpu : out.getCpus()) {
+    if (!cpu.getValid()) continue;
+    const auto values = events_.read(*place, cpu.getCpu());
+    auto list = cpu.initScxEvents(static_cast<unsigned>(values.size()));
+    for (unsigned i = 0; i < values.size(); ++i) list.set(i, values[i]);
+  }
+  if (events_.holds(*place)) return;
+  for (auto cpu : out.getCpus()) cpu.initScxEvents(0);
 }
 
 std::string Sampler::opsName() const {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "monitor/attach.h"
+#include "monitor/scx_events.h"
 #include "protocol/sample.capnp.h"
 
 namespace ktstr {
@@ -13,6 +13,9 @@ class Sampler {
  public:
   // Translates every address that stays the same, once. `attachment` must outlive the sampler.
   explicit Sampler(const Attachment& attachment);
+
+  // Of the counters in CpuSample.scxEvents.
+  const std::vector<std::string>& scxEventNames() const { return events_.names(); }
 
   // Fills a sample but for its sequence, atNs and costNs. A CPU that is not up yet, or whose runqueue does
   // not look like one, is not valid. The fields of a CPU are read between two reads of its clock and current
@@ -46,6 +49,7 @@ class Sampler {
   bool sampleOnce(const Runqueue& rq, rpc::CpuSample::Builder out) const;
   std::optional<Task> readTask(uint64_t va) const;
   void sampleScx(rpc::ScxSample::Builder out) const;
+  void sampleEvents(rpc::Sample::Builder out) const;
   std::string opsName() const;
   const std::byte* word(const char* symbol, uint64_t size);
 
@@ -53,6 +57,7 @@ class Sampler {
   const KernelLayout& layout_;
   std::vector<std::string> absent_;
   std::vector<Runqueue> cpus_;
+  ScxEvents events_;
   std::optional<Field> pid_, comm_, opsName_;
   const std::byte* jiffies_;
   const std::byte* scxState_;

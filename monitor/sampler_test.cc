@@ -10,6 +10,7 @@ namespace ktstr {
 namespace {
 
 using namespace test::offsets;
+using ::testing::ElementsAre;
 
 class SamplerTest : public ::testing::Test {
  protected:
@@ -26,11 +27,6 @@ class SamplerTest : public ::testing::Test {
     auto sample = message_->initRoot<rpc::Sample>();
     sampler_->sample(sample);
     return sample.asReader();
-  }
-  void attachScheduler(std::string_view name) {
-    guest_.put<uint32_t>(guest_.symbolGpa("scx_enable_state_var"), 1);
-    guest_.put<uint64_t>(guest_.symbolGpa("scx_root"), guest_.direct(guest_.schedulerGpa()));
-    guest_.putText(guest_.schedulerGpa() + scxSchedOps + opsName, name);
   }
   test::TestKernel guest_;
   RamFile ram_ = guest_.ram();
@@ -66,11 +62,24 @@ TEST_F(SamplerTest, SchedulerStateAndName) {
   EXPECT_TRUE(sample().getScx().getPresent());
   EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::DISABLED);
   EXPECT_EQ(sample().getScx().getOpsName(), "");
-  attachScheduler("simple");
+  guest_.attachScheduler("simple");
   EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::ENABLED);
   EXPECT_EQ(sample().getScx().getOpsName(), "simple");
   guest_.put<uint32_t>(guest_.symbolGpa("scx_enable_state_var"), 77);
   EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::UNKNOWN);
+}
+
+TEST_F(SamplerTest, EventCountersOfTheSchedulerThatIsAttached) {
+  EXPECT_THAT(sampler_->scxEventNames(), ElementsAre("SCX_EV_A", "SCX_EV_B"));
+  EXPECT_EQ(sample().getCpus()[0].getScxEvents().size(), 0u) << "none is attached";
+  guest_.attachScheduler("simple");
+  guest_.put<uint64_t>(guest_.eventsGpa(2) + eventB, 17);
+  const auto events = sample().getCpus()[2].getScxEvents();
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0], 0u);
+  EXPECT_EQ(events[1], 17u);
+  guest_.put<uint32_t>(guest_.symbolGpa("scx_enable_state_var"), 3);
+  EXPECT_EQ(sample().getCpus()[2].getScxEvents().size(), 0u) << "no longer attached";
 }
 
 TEST_F(SamplerTest, WildPointersMakeInvalidNotWrong) {
@@ -96,7 +105,7 @@ TEST_F(SamplerTest, ImplausibleCountsAreNotValid) {
 
 TEST_F(SamplerTest, TextIsMadeHarmless) {
   guest_.run(0, 10, 5, "a\x1b[31m\xff", 1, 1);
-  attachScheduler(std::string(128, 'x'));
+  guest_.attachScheduler(std::string(128, 'x'));
   const auto out = sample();
   EXPECT_EQ(out.getCpus()[0].getCurrComm(), "a?[31m?");
   EXPECT_EQ(out.getScx().getOpsName(), "") << "not terminated";

@@ -262,9 +262,13 @@ void MonitorService::writeAttached(const Attachment& attachment, const Sampler& 
   out.setSymbolsMicros(attachment.symbolsMicros);
   out.setBtfMicros(attachment.btfMicros);
   out.setTotalMicros(attachment.totalMicros);
+  const auto fill = [](auto list, const std::vector<std::string>& texts) {
+    for (unsigned i = 0; i < texts.size(); ++i) list.set(i, texts[i]);
+  };
+  const auto& names = sampler.scxEventNames();
+  fill(out.initScxEventNames(static_cast<unsigned>(names.size())), names);
   const auto absent = sampler.absent();
-  auto list = out.initAbsent(static_cast<unsigned>(absent.size()));
-  for (unsigned i = 0; i < absent.size(); ++i) list.set(i, absent[i]);
+  fill(out.initAbsent(static_cast<unsigned>(absent.size())), absent);
   put(message.getRoot<rpc::MonitorRecord>());
 }
 

@@ -78,6 +78,20 @@ int addStruct(btf* types, const char* name, uint32_t size, const std::vector<Mem
   return id;
 }
 
+// The types of the event counters; what points to them becomes a member of scx_sched.
+void addEvents(btf* types, int u64, EventPlace place, std::vector<Member>& scheduler) {
+  using namespace offsets;
+  if (place == EventPlace::nowhere) return;
+  const int stats =
+      addStruct(types, "scx_event_stats", 16, {{"SCX_EV_B", u64, eventB}, {"SCX_EV_A", u64, eventA}});
+  if (place == EventPlace::pointer) {
+    scheduler.push_back({"event_stats_cpu", must(btf__add_ptr(types, stats)), scxSchedPerCpu});
+  } else if (place == EventPlace::perCpuPart) {
+    const int part = addStruct(types, "scx_sched_pcpu", 64, {{"event_stats", stats, perCpuEvents}});
+    scheduler.push_back({"pcpu", must(btf__add_ptr(types, part)), scxSchedPerCpu});
+  }
+}
+
 }  // namespace
 
 EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t>>& symbols,
@@ -99,7 +113,7 @@ EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t
   return out;
 }
 
-std::vector<std::byte> makeBtf(bool withScx) {
+std::vector<std::byte> makeBtf(bool withScx, EventPlace events) {
   using namespace offsets;
   btf* const types = btf__new_empty();
   const int u32 = must(btf__add_int(types, "unsigned int", 4, 0));
@@ -120,7 +134,9 @@ std::vector<std::byte> makeBtf(bool withScx) {
                                {"flags", u32, scxFlags}});
     rq.push_back({"scx", scx, rqScx});
     const int ops = addStruct(types, "sched_ext_ops", 168, {{"name", name128, opsName}});
-    addStruct(types, "scx_sched", 256, {{"ops", ops, scxSchedOps}});
+    std::vector<Member> scheduler = {{"ops", ops, scxSchedOps}};
+    addEvents(types, u64, events, scheduler);
+    addStruct(types, "scx_sched", 256, scheduler);
     must(btf__add_enum(types, "scx_enable_state", 4));
     for (const auto& [name, value] :
          {std::pair{"SCX_ENABLING", 0}, {"SCX_ENABLED", 1}, {"SCX_DISABLING", 2}, {"SCX_DISABLED", 3}}) {
@@ -185,6 +201,7 @@ void TestKernel::placeSymbols() {
                                                         {"__start_BTF", 0x10'0000}};
   for (const auto& [name, offset] : variables) symbols_[name] = linkText_ + offset;
   if (options_.encoding == KallsymsEncoding::absolutePerCpu) symbols_["runqueues"] = 0x2'8000;
+  if (options_.events == EventPlace::variable) symbols_["event_stats_cpu"] = linkText_ + 0x9000;
   if (!options_.btf) symbols_.erase("__start_BTF");
   for (unsigned i = 0; i < 500; ++i) symbols_[text("filler_", i)] = linkText_ + 0x20'0000 + i * 16;
   symbols_[std::string(300, 'b')] = linkText_ + 0x30'0000;
@@ -241,9 +258,17 @@ void TestKernel::run(uint32_t cpu, uint32_t number, int32_t pid, std::string_vie
   put<uint64_t>(rqGpa(cpu) + offsets::rqClock, clock);
 }
 
+void TestKernel::attachScheduler(std::string_view name) {
+  put<uint32_t>(symbolGpa("scx_enable_state_var"), 1);
+  put<uint64_t>(symbolGpa("scx_root"), direct(schedulerGpa()));
+  putText(schedulerGpa() + offsets::scxSchedOps + offsets::opsName, name);
+  const uint64_t inPart = options_.events == EventPlace::perCpuPart ? offsets::perCpuEvents : 0;
+  put<uint64_t>(schedulerGpa() + offsets::scxSchedPerCpu, symbolVa("runqueues") + 0x1000 - inPart);
+}
+
 void TestKernel::writeKallsyms() {
   if (options_.btf) {
-    const auto btf = makeBtf();
+    const auto btf = makeBtf(true, options_.events);
     symbols_["__stop_BTF"] = symbols_["__start_BTF"] + btf.size();
     std::copy(btf.begin(), btf.end(), bytes().begin() + static_cast<ptrdiff_t>(symbolGpa("__start_BTF")));
   }

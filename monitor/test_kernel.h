@@ -11,6 +11,9 @@
 
 namespace ktstr::test {
 
+// Where the kernel keeps sched_ext's event counters.
+enum class EventPlace { perCpuPart, pointer, variable, nowhere };
+
 enum class KallsymsEncoding { placeRelative, baseRelative, absolutePerCpu };
 
 // The parts of an encoded symbol table, to be placed in memory.
@@ -25,12 +28,13 @@ EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t
                                KallsymsEncoding encoding, uint64_t offsetsAddress, uint64_t relativeBase);
 
 // BTF of the types that KernelLayout looks for, at the offsets below. `withScx`: also those of sched_ext.
-std::vector<std::byte> makeBtf(bool withScx = true);
+std::vector<std::byte> makeBtf(bool withScx = true, EventPlace events = EventPlace::perCpuPart);
 
 namespace offsets {
 inline constexpr uint32_t rqNrRunning = 0, rqCurr = 16, rqScx = 64, rqClock = 128, rqCpu = 136, rqBytes = 256;
 inline constexpr uint32_t scxLocalDsq = 0, scxNrRunning = 32, scxFlags = 40, dsqNr = 12;
 inline constexpr uint32_t taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
+inline constexpr uint32_t scxSchedPerCpu = 200, perCpuEvents = 24, eventA = 0, eventB = 8;
 }  // namespace offsets
 
 struct KernelOptions {
@@ -43,6 +47,7 @@ struct KernelOptions {
   std::string buildId = "1fe9968467f2755292a45806719b9bba136b0cc8";
   bool vmcoreinfo = true;
   bool btf = true;
+  EventPlace events = EventPlace::perCpuPart;
 };
 
 class TestKernel {
@@ -67,6 +72,8 @@ class TestKernel {
   uint64_t rqGpa(uint32_t cpu) const { return 0x40'0000 + uint64_t{cpu} * 0x1'0000; }
   uint64_t taskGpa(uint32_t number) const { return 0x80'0000 + uint64_t{number} * 0x1000; }
   uint64_t schedulerGpa() const { return 0x60'0000; }
+  // A CPU's event counters, wherever they are.
+  uint64_t eventsGpa(uint32_t cpu) const { return rqGpa(cpu) + 0x1000; }
   uint64_t direct(uint64_t gpa) const { return pageOffset_ + gpa; }  // address in the direct map
   uint64_t symbolGpa(const std::string& name) const;
   uint64_t symbolVa(const std::string& name) const;  // run-time
@@ -79,6 +86,8 @@ class TestKernel {
   // CPU `cpu` runs task `number`, which gets this pid and comm.
   void run(uint32_t cpu, uint32_t number, int32_t pid, std::string_view comm, uint32_t nrRunning,
            uint64_t clock);
+  // sched_ext is enabled with a scheduler of this name.
+  void attachScheduler(std::string_view name);
 
  private:
   void placeSymbols();

@@ -1,12 +1,12 @@
 # System tests: whole runs through the built executables. One binary each, in build/test/system; what needs a /dev/kvm
 # that boots Linux in build/test/kvm (tests/tools/kvm-tests.sh).
-system_tests := system/usage system/run system/ops system/work system/catalog system/timeline system/topology system/freeze system/standing system/failure system/fault system/library kvm/kvm
+system_tests := system/usage system/run system/ops system/work system/catalog system/timeline system/topology system/freeze system/standing system/failure system/fault system/library system/monitor kvm/kvm
 
 libraries += harness
 harness.sources := tests/system/harness.cc tests/system/topology_expectations.cc \
-  tests/system/frozen_linux.cc
+  tests/system/frozen_linux.cc tests/system/guest_shell.cc
 harness.packages := gtest
-harness.needs := library orchestrator boot image topology json protocol
+harness.needs := library orchestrator monitor boot image topology json protocol
 
 define system_test_rules
 $(1).needs := harness
