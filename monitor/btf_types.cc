@@ -111,7 +111,7 @@ MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path) const {
   }
   const int64_t size = btf__resolve_size(btf_, id);
   constexpr int64_t limit = 1 << 20;
-  if (size <= 0 || size > limit || bits / 8 > limit) return {std::nullopt, "implausible size or offset"};
+  if (size < 0 || size > limit || bits / 8 > limit) return {std::nullopt, "implausible size or offset"};
   return {Field{static_cast<uint32_t>(bits / 8), static_cast<uint32_t>(size)}, {}};
 }
 
@@ -121,6 +121,16 @@ MemberResult BtfTypes::member(const std::string& structName, std::string_view pa
     if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
     result = resolve(id, path);
     if (result.field) break;
+  }
+  return result;
+}
+
+MemberResult BtfTypes::sizeWith(const std::string& structName, std::string_view member) const {
+  MemberResult result{std::nullopt, text("no struct ", structName)};
+  for (const uint32_t id : named(structName)) {
+    if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
+    result = resolve(id, member);
+    if (result.field) return resolve(id, {});
   }
   return result;
 }

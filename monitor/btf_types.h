@@ -47,7 +47,11 @@ class BtfTypes {
 
   // `path` is "member" or "member.member...": through structs and unions, also anonymous ones, not through
   // pointers. Where several structs have the name, the first with that path counts. Bit fields are refused.
+  // The size of a flexible array is 0.
   MemberResult member(const std::string& structName, std::string_view path) const;
+
+  // The whole of the first struct of this name that has this member: offset 0 and its size.
+  MemberResult sizeWith(const std::string& structName, std::string_view member) const;
 
   // The named members of the first struct of this name that are no bit fields, in its order; at most 1024,
   // and none whose name is not a C identifier of at most 128 characters. Empty if there is no such struct.

@@ -16,7 +16,7 @@ enum class Need {
 
 struct Wanted {
   const char* type;
-  const char* path;  // "*": all members
+  const char* path;  // "*": all members; "#m": no member but the size of the struct, of those with a member m
   Need need = Need::always;
 };
 
@@ -36,6 +36,63 @@ constexpr Wanted wantedMembers[] = {
     {"scx_sched", "pcpu", Need::asked},
     {"scx_sched_pcpu", "event_stats", Need::asked},
     {"scx_sched", "event_stats_cpu", Need::asked},
+    // Data structures: guest_xarray.h, guest_rbtree.h.
+    {"idr", "idr_rt", Need::asked},
+    {"idr", "idr_base", Need::asked},
+    {"xarray", "xa_head", Need::asked},
+    {"xa_node", "shift", Need::asked},
+    {"xa_node", "slots", Need::asked},
+    {"rb_node", "rb_left", Need::asked},
+    {"rb_node", "rb_right", Need::asked},
+    // BPF maps and programs: bpf_objects.h, bpf_values.h.
+    {"bpf_map", "id", Need::asked},
+    {"bpf_map", "name", Need::asked},
+    {"bpf_map", "map_type", Need::asked},
+    {"bpf_map", "key_size", Need::asked},
+    {"bpf_map", "value_size", Need::asked},
+    {"bpf_map", "max_entries", Need::asked},
+    {"bpf_map", "map_flags", Need::asked},
+    {"bpf_map", "frozen", Need::asked},
+    {"bpf_map", "btf", Need::asked},
+    {"bpf_map", "btf_key_type_id", Need::asked},
+    {"bpf_map", "btf_value_type_id", Need::asked},
+    {"bpf_array", "value", Need::asked},
+    {"bpf_array", "pptrs", Need::asked},
+    {"bpf_array", "elem_size", Need::asked},
+    {"bpf_htab", "buckets", Need::asked},
+    {"bpf_htab", "n_buckets", Need::asked},
+    {"bucket", "head", Need::asked},
+    {"bucket", "#head", Need::asked},
+    {"htab_elem", "key", Need::asked},
+    {"bpf_prog", "type", Need::asked},
+    {"bpf_prog", "aux", Need::asked},
+    {"bpf_prog", "stats", Need::asked},
+    {"bpf_prog_aux", "id", Need::asked},
+    {"bpf_prog_aux", "name", Need::asked},
+    {"bpf_prog_aux", "verified_insns", Need::asked},
+    {"bpf_prog_aux", "btf", Need::asked},
+    {"bpf_prog_stats", "cnt", Need::asked},
+    {"bpf_prog_stats", "nsecs", Need::asked},
+    {"bpf_prog_stats", "misses", Need::asked},
+    {"btf", "data", Need::asked},
+    {"btf", "data_size", Need::asked},
+    {"btf", "base_btf", Need::asked},
+    // Tasks: task_list.h.
+    {"task_struct", "tasks", Need::asked},
+    {"task_struct", "thread_node", Need::asked},
+    {"task_struct", "signal", Need::asked},
+    {"task_struct", "tgid", Need::asked},
+    {"task_struct", "__state", Need::asked},
+    {"task_struct", "exit_state", Need::asked},
+    {"task_struct", "prio", Need::asked},
+    {"task_struct", "thread_info.cpu", Need::asked},
+    {"task_struct", "real_parent", Need::asked},
+    {"task_struct", "sched_class", Need::asked},
+    {"task_struct", "scx.weight", Need::asked},
+    {"task_struct", "scx.slice", Need::asked},
+    {"task_struct", "scx.dsq_vtime", Need::asked},
+    {"task_struct", "scx.flags", Need::asked},
+    {"signal_struct", "thread_head", Need::asked},
 };
 
 constexpr std::string_view everyMember = "*";
@@ -95,7 +152,8 @@ KernelLayout KernelLayout::fromBtf(const BtfTypes& types) {
         layout.members_[text(wanted.type, ".", member)] = field;
       continue;
     }
-    const auto result = types.member(wanted.type, wanted.path);
+    const auto result = *wanted.path == '#' ? types.sizeWith(wanted.type, wanted.path + 1)
+                                            : types.member(wanted.type, wanted.path);
     if (result.field) {
       layout.members_[name] = *result.field;
     } else {

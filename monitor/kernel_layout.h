@@ -25,7 +25,8 @@ class KernelLayout {
   // Changes whenever the list of what we look up does: a stored layout with another tag is of no use.
   static uint64_t tag();
 
-  // By "struct.path": "rq.scx.local_dsq.nr".
+  // By "struct.path": "rq.scx.local_dsq.nr". "bucket.#head" is the whole of the struct bucket that has a head:
+  // offset 0 and its size.
   std::optional<Field> member(std::string_view name) const;
   // "enum.name" with the name's common prefix removed, in lower case: "scx_enable_state.enabled".
   std::optional<int64_t> constant(std::string_view name) const;

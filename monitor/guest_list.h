@@ -1,0 +1,18 @@
+// Linked lists of the guest's kernel (include/linux/list.h, list_nulls.h). The link to the next node is the
+// first word of list_head, hlist_head, hlist_node and their nulls variants alike.
+#pragma once
+
+#include "monitor/kernel.h"
+#include "monitor/walk.h"
+
+namespace ktstr {
+
+// Addresses of the list_heads on the circular list that begins and ends at `head`, without it. At most
+// `limit`.
+Walk<uint64_t> walkList(const GuestKernel& kernel, uint64_t head, size_t limit);
+
+// Addresses of the nodes of the hlist or hlist_nulls whose head is at `head`: up to a null pointer or an odd
+// one. At most `limit`.
+Walk<uint64_t> walkHlist(const GuestKernel& kernel, uint64_t head, size_t limit);
+
+}  // namespace ktstr
