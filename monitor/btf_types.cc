@@ -58,7 +58,7 @@ std::vector<uint32_t> BtfTypes::named(const std::string& name) const {
   const uint32_t count = btf__type_cnt(btf_);
   for (uint32_t id = 1; id < count; ++id) {
     const btf_type* type = btf__type_by_id(btf_, id);
-    if (!btf_is_composite(type) && !btf_is_any_enum(type)) continue;
+    if (!btf_is_composite(type) && !btf_is_any_enum(type) && !btf_is_typedef(type)) continue;
     const char* const own = btf__name_by_offset(btf_, type->name_off);
     if (own && name == own) ids.push_back(id);
   }
@@ -82,7 +82,7 @@ std::optional<BtfTypes::Found> BtfTypes::find(uint32_t aggregateId, Search& sear
     if (search.budget-- == 0) return std::nullopt;
     const char* const name = btf__name_by_offset(btf_, members[i].name_off);
     const Found here{members[i].type, btf_member_bit_offset(aggregate, i),
-                     btf_member_bitfield_size(aggregate, i) != 0};
+                     btf_member_bitfield_size(aggregate, i)};
     if (name && *name != 0) {
       if (search.name == name) return here;
       continue;
@@ -96,16 +96,20 @@ std::optional<BtfTypes::Found> BtfTypes::find(uint32_t aggregateId, Search& sear
   return std::nullopt;
 }
 
+std::optional<BtfTypes::Found> BtfTypes::memberOf(uint32_t aggregateId, std::string_view name) const {
+  Search search{name, maxMembers};
+  return find(aggregateId, search, 0);
+}
+
 MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path) const {
   uint32_t id = structId;
   uint64_t bits = 0;
   while (!path.empty()) {
     const auto name = path.substr(0, path.find('.'));
     path.remove_prefix(std::min(path.size(), name.size() + 1));
-    Search search{name, maxMembers};
-    const auto found = find(id, search, 0);
+    const auto found = memberOf(id, name);
     if (!found) return {std::nullopt, text("no member ", name)};
-    if (found->bitField || found->bitOffset % 8 != 0) return {std::nullopt, text(name, " is a bit field")};
+    if (found->bits != 0 || found->bitOffset % 8 != 0) return {std::nullopt, text(name, " is a bit field")};
     bits += found->bitOffset;
     id = found->typeId;
   }

@@ -60,18 +60,27 @@ class BtfTypes {
   // The enumerators of an enum; empty if there is none of this name.
   std::vector<Enumerator> enumerators(const std::string& enumName) const;
 
- private:
+  // For whoever goes through the types itself. Everything in them is foreign: ids may lead nowhere or in a
+  // circle, sizes may lie.
+  const btf* raw() const { return btf_; }
+  // The type behind const, volatile, typedef and the like; nullptr if there is none.
+  const btf_type* strip(uint32_t id) const;
+  // Ids of the structs, unions, enums and typedefs of this name.
+  std::vector<uint32_t> named(const std::string& name) const;
+  // A member of a struct or union, also of its anonymous ones: its type, its place in bits, and how many bits
+  // it has if it is a bit field.
   struct Found {
     uint32_t typeId;
     uint64_t bitOffset;
-    bool bitField;
+    uint32_t bits;  // 0: no bit field
   };
+  std::optional<Found> memberOf(uint32_t aggregateId, std::string_view name) const;
+
+ private:
   struct Search {
     std::string_view name;
     unsigned budget;  // members still to be looked at
   };
-  std::vector<uint32_t> named(const std::string& name) const;
-  const btf_type* strip(uint32_t id) const;
   std::optional<Found> find(uint32_t aggregateId, Search& search, unsigned depth) const;
   MemberResult resolve(uint32_t structId, std::string_view path) const;
 

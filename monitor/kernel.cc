@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "protocol/text.h"
+
 namespace ktstr {
 namespace {
 
@@ -24,6 +26,13 @@ std::optional<uint64_t> GuestKernel::symbol(std::string_view name) const {
   const auto link = symbols_.find(name);
   if (!link) return std::nullopt;
   return *link >= kernelMapBase ? *link + place_.slide : *link;
+}
+
+std::optional<std::string> GuestKernel::symbolAt(uint64_t va) const {
+  if (!place_.imageGpa(va)) return std::nullopt;
+  const auto nearest = symbols_.nearest(va - place_.slide);
+  if (!nearest || nearest->name.empty()) return std::nullopt;
+  return nearest->offset == 0 ? std::string(nearest->name) : text(nearest->name, "+", hex(nearest->offset));
 }
 
 std::optional<uint64_t> GuestKernel::translate(uint64_t va) const {

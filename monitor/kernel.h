@@ -22,6 +22,9 @@ class GuestKernel {
   // Run-time address of a symbol.
   std::optional<uint64_t> symbol(std::string_view name) const;
 
+  // The symbol at or before a run-time address in the kernel image: "name+0x12", or "name".
+  std::optional<std::string> symbolAt(uint64_t va) const;
+
   // GPA of a kernel address: through the image map, the direct map, or else the page tables.
   std::optional<uint64_t> translate(uint64_t va) const;
 

@@ -1,0 +1,159 @@
+#include "monitor/bpf_objects.h"
+
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+
+#include "monitor/guest_xarray.h"
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr uint32_t arenaType = 33;  // BPF_MAP_TYPE_ARENA, since Linux 6.9
+constexpr size_t maxNameBytes = 32;
+
+std::string typeName(const char* known, uint32_t type) {
+  return known ? known : text("type ", type);
+}
+
+std::string listOf(const std::vector<BpfMap>& maps) {
+  std::string list;
+  for (const auto& map : maps) list += text(list.empty() ? "" : ", ", map.name, " (#", map.id, ")");
+  return list.empty() ? "none" : list;
+}
+
+template <typename Keep>
+std::vector<BpfMap> filter(const std::vector<BpfMap>& maps, Keep keep) {
+  std::vector<BpfMap> result;
+  std::copy_if(maps.begin(), maps.end(), std::back_inserter(result), keep);
+  return result;
+}
+
+}  // namespace
+
+std::string mapTypeName(uint32_t type) {
+  if (type == arenaType) return "arena";
+  return typeName(libbpf_bpf_map_type_str(static_cast<bpf_map_type>(type)), type);
+}
+
+std::string programTypeName(uint32_t type) {
+  return typeName(libbpf_bpf_prog_type_str(static_cast<bpf_prog_type>(type)), type);
+}
+
+template <typename T>
+std::optional<T> BpfObjects::field(uint64_t address, const char* name) const {
+  const auto member = layout_.member(name);
+  return member && member->size == sizeof(T) ? kernel_.read<T>(address + member->offset) : std::nullopt;
+}
+
+std::string BpfObjects::nameAt(uint64_t address, const char* member) const {
+  const auto place = layout_.member(member);
+  if (!place) return {};
+  auto name =
+      kernel_.string(address + place->offset, std::min<size_t>(place->size, maxNameBytes)).value_or("");
+  for (char& c : name) c = c < ' ' || c > '~' ? '?' : c;
+  return name;
+}
+
+Walk<uint64_t> BpfObjects::walk(const char* idr) const {
+  const auto address = kernel_.symbol(idr);
+  if (!address) return {{}, text("no symbol ", idr)};
+  auto entries = walkIdr(kernel_, layout_, *address, maxBpfObjects);
+  Walk<uint64_t> result{{}, std::move(entries.problem)};
+  for (const auto& entry : entries.found) result.found.push_back(entry.pointer);
+  return result;
+}
+
+std::optional<BpfMap> BpfObjects::readMap(uint64_t address) const {
+  BpfMap map;
+  map.address = address;
+  const auto id = field<uint32_t>(address, "bpf_map.id"), type = field<uint32_t>(address, "bpf_map.map_type"),
+             keySize = field<uint32_t>(address, "bpf_map.key_size"),
+             valueSize = field<uint32_t>(address, "bpf_map.value_size"),
+             maxEntries = field<uint32_t>(address, "bpf_map.max_entries");
+  if (!id || !type || !keySize || !valueSize || !maxEntries) return std::nullopt;
+  map.id = *id;
+  map.type = *type;
+  map.keySize = *keySize;
+  map.valueSize = *valueSize;
+  map.maxEntries = *maxEntries;
+  map.name = nameAt(address, "bpf_map.name");
+  map.flags = field<uint32_t>(address, "bpf_map.map_flags").value_or(0);
+  map.frozen = field<uint8_t>(address, "bpf_map.frozen").value_or(0) != 0;
+  map.btf = field<uint64_t>(address, "bpf_map.btf").value_or(0);
+  map.keyType = field<uint32_t>(address, "bpf_map.btf_key_type_id").value_or(0);
+  map.valueType = field<uint32_t>(address, "bpf_map.btf_value_type_id").value_or(0);
+  return map;
+}
+
+std::optional<BpfProgram> BpfObjects::readProgram(uint64_t address) const {
+  const auto type = field<uint32_t>(address, "bpf_prog.type");
+  const auto aux = field<uint64_t>(address, "bpf_prog.aux");
+  const auto id = aux ? field<uint32_t>(*aux, "bpf_prog_aux.id") : std::nullopt;
+  if (!type || !id) return std::nullopt;
+  BpfProgram program;
+  program.address = address;
+  program.id = *id;
+  program.type = *type;
+  program.name = nameAt(*aux, "bpf_prog_aux.name");
+  program.verifiedInstructions = field<uint32_t>(*aux, "bpf_prog_aux.verified_insns");
+  if (const auto stats = field<uint64_t>(address, "bpf_prog.stats").value_or(0)) addRunStats(stats, program);
+  return program;
+}
+
+void BpfObjects::addRunStats(uint64_t stats, BpfProgram& program) const {
+  const auto add = [&](std::optional<uint64_t>& sum, uint64_t address, const char* name) {
+    if (const auto value = field<uint64_t>(address, name)) sum = sum.value_or(0) + *value;
+  };
+  for (const uint32_t cpu : kernel_.possibleCpus()) {
+    const auto address = kernel_.perCpu(stats, cpu);
+    if (!address) continue;
+    add(program.runs, *address, "bpf_prog_stats.cnt");
+    add(program.runNanos, *address, "bpf_prog_stats.nsecs");
+    add(program.misses, *address, "bpf_prog_stats.misses");
+  }
+}
+
+Walk<BpfMap> BpfObjects::maps() const {
+  auto addresses = walk("map_idr");
+  Walk<BpfMap> maps{{}, std::move(addresses.problem)};
+  if (!layout_.member("bpf_map.id")) maps.problem = layout_.whyAbsent("bpf_map.id");
+  for (const uint64_t address : addresses.found) {
+    if (auto map = readMap(address)) maps.found.push_back(std::move(*map));
+  }
+  return maps;
+}
+
+Walk<BpfProgram> BpfObjects::programs() const {
+  auto addresses = walk("prog_idr");
+  Walk<BpfProgram> programs{{}, std::move(addresses.problem)};
+  if (!layout_.member("bpf_prog.aux")) programs.problem = layout_.whyAbsent("bpf_prog.aux");
+  for (const uint64_t address : addresses.found) {
+    if (auto program = readProgram(address)) programs.found.push_back(std::move(*program));
+  }
+  return programs;
+}
+
+std::vector<BpfMap> matchMaps(const std::vector<BpfMap>& maps, std::string_view wanted) {
+  if (wanted.starts_with('#'))
+    return filter(maps, [&](const BpfMap& map) { return text("#", map.id) == wanted; });
+  auto exact = filter(maps, [&](const BpfMap& map) { return map.name == wanted; });
+  if (!exact.empty() || wanted.empty()) return exact;
+  return filter(maps, [&](const BpfMap& map) { return map.name.ends_with(wanted); });
+}
+
+BpfMap findMap(const std::vector<BpfMap>& maps, std::string_view wanted) {
+  const auto found = matchMaps(maps, wanted);
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    throw Error(ExitCode::usage, "map-unknown", text("no BPF map is called ", wanted),
+                "there are: " + listOf(maps));
+  }
+  throw Error(ExitCode::usage, "map-ambiguous", text(found.size(), " BPF maps are called ", wanted),
+              "choose one by id: " + listOf(found));
+}
+
+}  // namespace ktstr

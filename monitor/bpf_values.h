@@ -1,0 +1,41 @@
+// What is in a BPF map. The guest changes it meanwhile: an entry may be half of one update and half of the
+// next, a hash chain may lead into another (kernel/bpf/hashtab.c, arraymap.c).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "monitor/bpf_objects.h"
+#include "monitor/btf_types.h"
+
+namespace ktstr {
+
+inline constexpr size_t maxMapBytes = size_t{32} << 20;  // of all keys and values that one call reads
+
+struct MapEntry {
+  struct Value {
+    std::optional<uint32_t> cpu;  // of a per-CPU map
+    uint64_t address;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<std::byte> key;  // an array's: its index, four bytes
+  std::vector<Value> values;   // one, or one for each CPU whose value can be read
+};
+
+// The entries of an array, per-CPU array, (LRU) hash or (LRU) per-CPU hash; at most `limit`. For other types
+// the problem says that they cannot be read.
+Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
+                              size_t limit);
+
+// Address of an array's element, if it has one of this index.
+std::optional<uint64_t> arrayElement(const KernelLayout& layout, const BpfMap& map, uint32_t index);
+
+// The types of the program that made a map, from the kernel's struct btf at `address`. Nothing, and why, if
+// there are none, or they depend on a module's.
+struct ProgramTypes {
+  std::unique_ptr<BtfTypes> types;
+  std::string problem;
+};
+ProgramTypes readProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address);
+
+}  // namespace ktstr

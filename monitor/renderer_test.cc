@@ -1,0 +1,180 @@
+#include "monitor/renderer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "monitor/crafted_kernel.h"
+#include "monitor/test_btf.h"
+#include "protocol/error.h"
+
+namespace ktstr {
+namespace {
+
+using test::CraftedKernel;
+using ::testing::HasSubstr;
+
+class RendererTest : public ::testing::Test {
+ protected:
+  struct Field {
+    const char* name;
+    int type;
+    uint32_t bit, bits = 0;
+  };
+  int addStruct(const char* name, uint32_t size, const std::vector<Field>& fields, bool isUnion = false) {
+    const int id = isUnion ? btf__add_union(made_, name, size) : btf__add_struct(made_, name, size);
+    for (const auto& [own, type, bit, bits] : fields)
+      made_.must(btf__add_field(made_, own, type, bit, static_cast<int>(bits)));
+    return id;
+  }
+  // struct whole { u32 a; short b; bool c; union { u64 x; u8 y[4]; }; u32 low:5, high:3; int neg:4;
+  //                struct { char name[8]; enum state state; } in[2]; double d; struct chain *next; };
+  // struct chain { u32 number; struct chain *next; };
+  RendererTest() {
+    const int u8 = btf__add_int(made_, "unsigned char", 1, 0),
+              s32 = btf__add_int(made_, "int", 4, BTF_INT_SIGNED);
+    const int letter = btf__add_int(made_, "char", 1, BTF_INT_CHAR), u32 = btf__add_int(made_, "u32", 4, 0);
+    const int s16 = btf__add_int(made_, "short", 2, BTF_INT_SIGNED), u64 = btf__add_int(made_, "u64", 8, 0);
+    const int boolean = btf__add_int(made_, "_Bool", 1, BTF_INT_BOOL),
+              real = btf__add_float(made_, "double", 8);
+    const int state = btf__add_enum(made_, "state", 4);
+    made_.must(btf__add_enum_value(made_, "IDLE", 0));
+    made_.must(btf__add_enum_value(made_, "BUSY", 7));
+    const int text8 = btf__add_array(made_, u32, letter, 8), bytes = btf__add_array(made_, u32, u8, 4);
+    const int inner = addStruct("inner", 12, {{"name", text8, 0}, {"state", state, 64}});
+    const int pair = btf__add_array(made_, u32, inner, 2);
+    const int either = addStruct("", 8, {{"x", u64, 0}, {"y", bytes, 0}}, true);
+    const int chain = btf__type_cnt(made_) + 1;
+    const int pointer = btf__add_ptr(made_, chain);
+    EXPECT_EQ(addStruct("chain", 16, {{"number", u32, 0}, {"next", pointer, 64}}), chain);
+    addStruct("whole", 72,
+              {{"a", u32, 0},
+               {"b", s16, 32},
+               {"c", boolean, 48},
+               {"", either, 64},
+               {"low", u32, 128, 5},
+               {"high", u32, 133, 3},
+               {"neg", s32, 136, 4},
+               {"in", pair, 192},
+               {"d", real, 384},
+               {"next", pointer, 448},
+               {"late", u64, 8 * 70}});
+    const int variable = btf__add_var(made_, "counter", BTF_VAR_GLOBAL_ALLOCATED, u64);
+    made_.must(btf__add_datasec(made_, ".bss", 16));
+    made_.must(btf__add_datasec_var_info(made_, variable, 8, 8));
+    types_.emplace(made_.types());
+  }
+  Value render(std::string_view type, std::string_view path = "", RenderLimits limits = {}) {
+    const auto place = resolvePath(*types_, findType(*types_, type), path);
+    return Renderer(*types_, guest_.kernel(), limits).render(place, bytes_);
+  }
+  std::string json(std::string_view type, std::string_view path = "", RenderLimits limits = {}) {
+    return valueAsJson(render(type, path, limits));
+  }
+  template <typename T>
+  void set(size_t offset, T value) {
+    std::memcpy(bytes_.data() + offset, &value, sizeof value);
+  }
+
+  test::MadeTypes made_;
+  std::optional<BtfTypes> types_;
+  CraftedKernel guest_{0x1'0000, {{"variable", 0x500}}};
+  std::vector<std::byte> bytes_ = std::vector<std::byte>(72);
+};
+
+TEST_F(RendererTest, EveryKindOfMember) {
+  set<uint32_t>(0, 4'000'000'000);
+  set<int16_t>(4, -5);
+  set<uint8_t>(6, 1);
+  set<uint64_t>(8, 0x0000'0001'0403'0201);
+  set<uint8_t>(16, 9 | 6 << 5);
+  set<uint8_t>(17, 0xd);
+  std::memcpy(bytes_.data() + 24, "scx\0old", 7);
+  set<uint32_t>(32, 7);
+  std::memcpy(bytes_.data() + 36, "\x80", 1);
+  set<uint32_t>(44, 3);
+  set<double>(48, 0.5);
+  EXPECT_EQ(
+      json("struct whole"),
+      R"({"a":4000000000,"b":-5,"c":true,"x":4362273281,"y":[1,2,3,4],"low":9,"high":6,"neg":-3,)"
+      R"("in":[{"name":"scx","state":"BUSY"},{"name":[128,0,0,0,0,0,0,0],"state":3}],"d":0.5,"next":null,)"
+      R"("late":{"absent":"beyond the end of the value"}})");
+}
+
+TEST_F(RendererTest, PathsLeadToParts) {
+  set<uint8_t>(16, 9 | 6 << 5);
+  set<uint32_t>(44, 7);
+  EXPECT_EQ(json("whole", "high"), "6");
+  EXPECT_EQ(json("whole", "in[1].state"), "\"BUSY\"");
+  EXPECT_EQ(json("whole", "y[3]"), "0");
+  set<uint64_t>(8, 77);
+  EXPECT_EQ(json(".bss"), R"({"counter":77})");
+  EXPECT_EQ(json(".bss", "counter"), "77");
+}
+
+TEST_F(RendererTest, WrongPathsSayWhatThereIs) {
+  const auto refusal = [&](std::string_view path) -> std::string {
+    try {
+      return json("whole", path);
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_THAT(refusal("nothing"), HasSubstr("struct whole has no member nothing"));
+  EXPECT_THAT(refusal("nothing"), HasSubstr("it has a, b, c, low"));
+  EXPECT_THAT(refusal("in[2]"), HasSubstr("there is no element 2"));
+  EXPECT_THAT(refusal("in[x]"), HasSubstr("[x] is no index"));
+  EXPECT_THAT(refusal("a[0]"), HasSubstr("u32 is no array"));
+  EXPECT_THAT(refusal("in[0"), HasSubstr("a [ without ]"));
+  EXPECT_THAT(refusal("in..a"), HasSubstr("an empty name"));
+  EXPECT_THAT(refusal("in[0].state.x"), HasSubstr("enum state has no member x"));
+  EXPECT_THROW(render("no_such_type"), Error);
+}
+
+TEST_F(RendererTest, PointersAreShownOrFollowed) {
+  set<uint64_t>(56, kernelMapBase + 0x504);
+  EXPECT_EQ(json("whole", "next"), "\"0xffffffff80000504 variable+0x4\"");
+  set<uint64_t>(56, CraftedKernel::va(0x1000));
+  guest_.put<uint32_t>(0x1000, 1);
+  guest_.point(0x1008, 0x2000);
+  guest_.put<uint32_t>(0x2000, 2);
+  guest_.point(0x2008, 0x1000);
+  EXPECT_EQ(json("whole", "next"), "\"0xffff888000001000\"");
+  EXPECT_EQ(json("whole", "next", {.hops = 1}),
+            R"({"@":"0xffff888000001000","number":1,"next":"0xffff888000002000"})");
+  EXPECT_THAT(json("whole", "next", {.hops = 9}), HasSubstr("\"next\":\"0xffff888000001000 (above)\"}}"));
+  set<uint64_t>(56, 0x1234);
+  EXPECT_EQ(json("whole", "next", {.hops = 9}), "\"0x1234 (not in memory)\"");
+}
+
+TEST_F(RendererTest, LimitsEndWithAWord) {
+  EXPECT_EQ(json("whole", "y", {.elements = 2}), R"([0,0,{"absent":"2 more elements"}])");
+  EXPECT_THAT(json("whole", "", {.values = 6}), HasSubstr("absent"));
+  EXPECT_THAT(json("whole", "", {.depth = 1}), HasSubstr("too deep"));
+  set<uint64_t>(56, CraftedKernel::va(0x1000));
+  EXPECT_THAT(json("whole", "next", {.hops = 1, .followedBytes = 15}), HasSubstr("too much to follow"));
+}
+
+TEST_F(RendererTest, TextIsIndented) {
+  std::memcpy(bytes_.data() + 24, "scx", 3);
+  EXPECT_EQ(valueAsText(render("whole", "in")),
+            "[0]:\n  name: scx\n  state: IDLE\n[1]:\n  name: \n  state: IDLE");
+  EXPECT_EQ(valueAsText(render("whole", "y")), "0 0 0 0");
+}
+
+TEST_F(RendererTest, NamesOfTypes) {
+  EXPECT_EQ(typeName(*types_, findType(*types_, "whole")), "struct whole");
+  EXPECT_EQ(typeName(*types_, resolvePath(*types_, findType(*types_, "whole"), "in").typeId),
+            "struct inner[2]");
+  EXPECT_EQ(typeName(*types_, resolvePath(*types_, findType(*types_, "whole"), "next").typeId),
+            "struct chain *");
+  EXPECT_EQ(typeName(*types_, 99999), "void");
+}
+
+TEST(Value, JsonIsEscaped) {
+  Value value = Value::object();
+  value.add("a\"b", Value::named("x\\\n\x1b\xff")).add("l", Value::list()).add("n", {Value::Kind::null});
+  EXPECT_EQ(valueAsJson(value), R"({"a\"b":"x\\\u000a\u001b\u00ff","l":[],"n":null})");
+}
+
+}  // namespace
+}  // namespace ktstr

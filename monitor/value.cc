@@ -1,0 +1,117 @@
+#include "monitor/value.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace ktstr {
+namespace {
+
+std::string quoted(std::string_view text) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (byte < ' ' || byte > '~') {
+      out += {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15]};
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string shortest(double value) {
+  if (!std::isfinite(value)) return "null";
+  std::array<char, 64> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+
+// Of what has no members.
+std::string scalar(const Value& value, bool json) {
+  switch (value.kind) {
+    case Value::Kind::null:
+      return "null";
+    case Value::Kind::boolean:
+      return value.number ? "true" : "false";
+    case Value::Kind::signedNumber:
+      return std::to_string(static_cast<int64_t>(value.number));
+    case Value::Kind::unsignedNumber:
+      return std::to_string(value.number);
+    case Value::Kind::real:
+      return shortest(value.fraction);
+    case Value::Kind::name:
+      return json ? quoted(value.text) : value.text;
+    default:
+      return json ? "{\"absent\":" + quoted(value.text) + "}" : "(" + value.text + ")";
+  }
+}
+
+bool isScalar(const Value& value) {
+  return value.kind != Value::Kind::list && value.kind != Value::Kind::object;
+}
+
+void appendJson(const Value& value, std::string& out) {
+  if (isScalar(value)) {
+    out += scalar(value, true);
+    return;
+  }
+  const bool named = value.kind == Value::Kind::object;
+  out += named ? '{' : '[';
+  const char* separator = "";
+  for (const auto& [name, member] : value.members) {
+    out += separator;
+    separator = ",";
+    if (named) out += quoted(name) + ':';
+    appendJson(member, out);
+  }
+  out += named ? '}' : ']';
+}
+
+bool isShortList(const Value& value) {
+  if (value.kind != Value::Kind::list) return false;
+  for (const auto& member : value.members) {
+    if (!isScalar(member.second)) return false;
+  }
+  return true;
+}
+
+void appendText(const Value& value, const std::string& indent, std::string& out) {
+  if (isScalar(value)) {
+    out += scalar(value, false);
+    return;
+  }
+  if (isShortList(value)) {
+    for (const auto& [name, member] : value.members)
+      out += (&name == &value.members[0].first ? "" : " ") + scalar(member, false);
+    return;
+  }
+  size_t index = 0;
+  for (const auto& [name, member] : value.members) {
+    if (index > 0) out += '\n' + indent;
+    out += (value.kind == Value::Kind::list ? '[' + std::to_string(index) + ']' : name) + ':';
+    ++index;
+    const bool inLine = isScalar(member) || isShortList(member) || member.members.empty();
+    out += inLine ? " " : '\n' + indent + "  ";
+    appendText(member, indent + "  ", out);
+  }
+}
+
+}  // namespace
+
+std::string valueAsJson(const Value& value) {
+  std::string out;
+  appendJson(value, out);
+  return out;
+}
+
+std::string valueAsText(const Value& value) {
+  std::string out;
+  appendText(value, "", out);
+  return out;
+}
+
+}  // namespace ktstr
