@@ -86,6 +86,10 @@ Analysis analyse(const RamFile& ram, const Vmcoreinfo& info, const KernelPlace& 
   return Analysis(std::move(storage), std::move(facts));
 }
 
+BtfTypes readKernelTypes(const GuestMem& memory, const GuestKernel& kernel) {
+  return BtfTypes(btfBytes(memory, kernel));
+}
+
 bool schedulerIsUp(const GuestKernel& kernel, const KernelLayout& layout) {
   const auto curr = layout.member("rq.curr"), cpuField = layout.member("rq.cpu");
   const auto runqueues = kernel.symbol("runqueues");

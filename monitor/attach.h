@@ -53,6 +53,9 @@ class Attacher {
 // "banner-mismatch". Micros of both parts are added up in `timings`.
 Analysis analyse(const RamFile& ram, const Vmcoreinfo& info, const KernelPlace& place, Attachment& timings);
 
+// All types of the kernel. Throws Error "btf-missing", "btf-invalid".
+BtfTypes readKernelTypes(const GuestMem& memory, const GuestKernel& kernel);
+
 // True once sched_init() has set up the runqueue of the first possible CPU; per-CPU areas and the direct map
 // are final then.
 bool schedulerIsUp(const GuestKernel& kernel, const KernelLayout& layout);

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 #include "monitor/service.h"
 #include "protocol/error.h"
@@ -17,16 +18,92 @@ namespace {
 
 struct CommandLine {
   MonitorOptions options;
+  std::optional<Inspection> inspection;  // one look instead of samples
+  std::optional<MapWrite> write;
   bool printSeccomp = false;
 };
+
+struct Tool {
+  const char* name;
+  const char* help;
+  std::vector<std::string> required, optional;  // arguments
+};
+
+const Tool tools[] = {
+    {"maps", "List the BPF maps", {}, {}},
+    {"map", "Show what is in a BPF map", {"NAME"}, {"PATH"}},
+    {"progs", "List the BPF programs, with their runs", {}, {}},
+    {"tasks", "List the tasks, with what sched_ext keeps of them", {}, {}},
+    {"events", "Show the event counters of the attached scheduler", {}, {}},
+    {"symbol", "Show the address of a symbol, or what is at an address", {"SYMBOL"}, {}},
+    {"type", "Show the members of a kernel type", {"TYPE"}, {"PATH"}},
+    {"read", "Show a value of a kernel type", {"ADDRESS", "TYPE"}, {"PATH"}},
+};
+
+constexpr const char* footer = R"(
+A look at a guest (maps ... read) prints one JSON line for each record, or a table with --format text. NAME of a
+map is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol, or one of
+these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
+VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes.
+
+Examples:
+  ktstr-monitor --vm observe.sock --format text
+  ktstr-monitor maps --vm observe.sock --format text
+  ktstr-monitor map .bss nr_queued --vm observe.sock | jq .value
+  ktstr-monitor read '*scx_root' scx_sched ops.name --vm observe.sock
+  ktstr-monitor write .data slice_ns 5000000 --vm observe.sock --gate gate.sock
+  ktstr-monitor read init_task task_struct scx --ram ram.bin --format text
+
+Exit codes: 0 done, 2 wrong usage, 3 something could not be seen, 4 the VM or the host failed.)";
+
+void addTools(CLI::App& app, CommandLine& line, Inspection& inspection) {
+  app.require_subcommand(0, 1);
+  for (const Tool& tool : tools) {
+    auto* const command = app.add_subcommand(tool.name, tool.help)->fallthrough();
+    auto& arguments = inspection.arguments;
+    const auto least = static_cast<int>(tool.required.size());
+    const auto most = least + static_cast<int>(tool.optional.size());
+    std::string names;
+    for (const auto& name : tool.required) names += (names.empty() ? "" : " ") + name;
+    for (const auto& name : tool.optional) names += " [" + name + "]";
+    if (most > 0) {
+      auto* const option = command->add_option("arguments", arguments, names)->expected(least, most);
+      option->option_text(names)->required();
+    }
+    command->add_option("--limit", inspection.limit, "Records to show at most")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1'000'000));
+    if (most > 0)
+      command->add_option("--hops", inspection.hops, "Pointers to follow")->check(CLI::Range(0, 16));
+    command->add_flag("--freeze", line.options.freeze, "Let the guest stand still meanwhile");
+    command->callback([&line, &inspection, name = tool.name] {
+      inspection.command = name;
+      line.inspection = inspection;
+    });
+  }
+}
+
+void addWrite(CLI::App& app, CommandLine& line, MapWrite& write) {
+  auto* const command = app.add_subcommand("write", "Write a number into a BPF map")->fallthrough();
+  command->add_option("MAP", write.map, "Name of the map, the end of it, or #ID")->required();
+  command->add_option("PLACE", write.place, "Path in the value, or +OFFSET")->required();
+  command->add_option("VALUE", write.value, "Number, true, false or an enumerator")->required();
+  command->add_option("--gate", line.options.gatePath, "Gate socket of the VMM")->required();
+  command->callback([&line, &write] { line.write = write; });
+}
 
 CommandLine parse(int argc, char** argv) {
   CommandLine line;
   MonitorOptions& options = line.options;
   std::string format = "jsonl";
+  Inspection inspection;
   CLI::App app(
       "Finds the Linux kernel in a guest's memory and samples its runqueues. Records go to standard output.",
       "ktstr-monitor");
+  app.footer(footer);
+  addTools(app, line, inspection);
+  MapWrite write;
+  addWrite(app, line, write);
   auto* source = app.add_option_group("source")->require_option(1);
   source->add_option("--vm", options.vmPath, "Observe socket of a VMM");
   source->add_option("--vm-fd", options.vmFd, "Connected observe socket")->check(CLI::Range(3, 1 << 20));
@@ -76,7 +153,8 @@ ExitCode monitor(int argc, char** argv) {
   MonitorService service(io, line.options);
   service.open();
   monitorSandbox().lockDown();
-  return service.run();
+  if (line.write) return service.writeMap(*line.write);
+  return line.inspection ? service.inspect(*line.inspection) : service.run();
 }
 
 }  // namespace

@@ -130,6 +130,10 @@ bool MonitorService::open() {
   } else if (!openVm()) {
     return false;
   }
+  if (!options_.gatePath.empty()) {
+    gate_ = std::make_unique<Connection>(*io_.lowLevelProvider, connectUnix(options_.gatePath),
+                                         kj::heap<NothingServer>());
+  }
   if (options_.analysisFd >= 0) {
     cache_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.analysisFd),
                                           kj::heap<NothingServer>());
@@ -211,12 +215,12 @@ void MonitorService::store(const Attachment& attachment) {
       });
 }
 
-std::optional<Attachment> MonitorService::attach() {
+std::optional<Attachment> MonitorService::attach(std::string& reason, uint64_t deadline) {
   Attacher attacher(*ram_, std::move(known_), [this](const std::string& buildId) { return lookup(buildId); });
   const uint64_t begin = monotonicNs();
   uint64_t nextRecord = begin;
-  std::string reason = "not looked yet";
-  while (!end_) {
+  reason = "not looked yet";
+  while (!end_ && (deadline == 0 || monotonicNs() < deadline)) {
     const uint64_t tryBegin = monotonicNs();
     if (auto attachment = attacher.attempt()) {
       const bool loadedBefore = attachment->cached && attachment->symbolsMicros == 0;
@@ -225,13 +229,13 @@ std::optional<Attachment> MonitorService::attach() {
     }
     const uint64_t now = monotonicNs();
     reason = attacher.reason();
-    if (now >= nextRecord) {
+    if (deadline == 0 && now >= nextRecord) {
       writeWaiting(reason, (now - begin) / millisecond);
       nextRecord = now + waitingRecordMs * millisecond;
     }
     if (!end_) pauseUntil(now + std::max(retryMs * millisecond, (now - tryBegin) * idleShare));
   }
-  end_->detail += "; last: " + reason;
+  if (end_) end_->detail += "; last: " + reason;
   return std::nullopt;
 }
 
@@ -328,8 +332,52 @@ void MonitorService::finish(rpc::EndKind kind, std::string detail) {
   put(message.getRoot<rpc::MonitorRecord>());
 }
 
+Attachment MonitorService::attachNow() {
+  std::string reason;
+  auto attachment = ram_ ? attach(reason, monotonicNs() + options_.attachMs * millisecond) : std::nullopt;
+  if (!attachment) {
+    throw Error(ExitCode::inconclusive, "kernel-not-found", end_ ? end_->detail : reason,
+                "the guest's kernel may not be up yet");
+  }
+  return std::move(*attachment);
+}
+
+ExitCode MonitorService::writeMap(const MapWrite& write) {
+  const Attachment attachment = attachNow();
+  const auto plan = planMapWrites(*attachment.kernel, attachment.analysis->layout(), std::span(&write, 1));
+  writeMaps(io_.waitScope, gate_->bootstrap().castAs<rpc::WriteGate>(), plan);
+  const auto& done = plan.front();
+  const auto after = readBack(*attachment.kernel, done);
+  Value record = Value::object();
+  record.add("map", Value::named(done.map))
+      .add("address", Value::named(hex(done.address)))
+      .add("before", Value::ofBytes(done.before))
+      .add("wrote", Value::ofBytes(done.bytes))
+      .add("after", Value::ofBytes(after));
+  writeAll(STDOUT_FILENO, options_.format == RecordFormat::text ? asTable({record}) : asJsonLines({record}));
+  return after == done.bytes ? ExitCode::pass : ExitCode::inconclusive;
+}
+
+ExitCode MonitorService::inspect(const Inspection& what) {
+  const Attachment attachment = attachNow();
+  kj::Maybe<rpc::FreezeLease::Client> lease;
+  if (options_.freeze && vm_) {
+    auto frozen = waitFor<rpc::FreezeLease::Client>(
+        vm_->bootstrap().castAs<rpc::Observer>().freezeLeaseRequest().send().then(
+            [](auto&& response) { return response.getLease(); }));
+    if (frozen) lease = kj::mv(*frozen);
+  }
+  const auto findings = ktstr::inspect(*ram_, attachment, what);
+  lease = nullptr;
+  writeAll(STDOUT_FILENO,
+           options_.format == RecordFormat::text ? asTable(findings.records) : asJsonLines(findings.records));
+  for (const auto& problem : findings.problems) log::warn(problem);
+  return findings.problems.empty() ? ExitCode::pass : ExitCode::inconclusive;
+}
+
 ExitCode MonitorService::run() {
-  const auto attachment = ram_ ? attach() : std::nullopt;
+  std::string reason;
+  const auto attachment = ram_ ? attach(reason, 0) : std::nullopt;
   if (attachment) sampleLoop(*attachment);
   KJ_IF_MAYBE (storing, storing_) {
     auto timeout = io_.provider->getTimer().afterDelay(storeTimeoutMs * kj::MILLISECONDS);

@@ -9,6 +9,8 @@
 #include <string>
 
 #include "monitor/attach.h"
+#include "monitor/inspect.h"
+#include "monitor/map_write_gate.h"
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
@@ -30,6 +32,9 @@ struct MonitorOptions {
   uint32_t periodMs = 100;
   uint64_t count = 0;  // samples; 0 = no limit
   RecordFormat format = RecordFormat::jsonl;
+  std::string gatePath;        // gate socket for writeMap(); empty: none
+  bool freeze = false;         // inspect() looks at a guest that stands still; not of a raw file
+  uint32_t attachMs = 10'000;  // inspect() gives up after that
 };
 
 // What the process may do once everything is open: at most 18 syscalls, among them no open, socket, ioctl or
@@ -49,6 +54,15 @@ class MonitorService {
   // Attaches, samples until the end, writes the last record.
   ExitCode run();
 
+  // Instead of run(): attaches, looks once, writes the records. What could not be seen goes to standard error
+  // and makes the exit code inconclusive. Throws Error "kernel-not-found" and what inspect() throws.
+  ExitCode inspect(const Inspection& what);
+
+  // Writes through the gate, reads back, writes one record: map, address, and the bytes before, wrote and
+  // after. Inconclusive if the guest has something else there already. Throws what planMapWrites() and
+  // writeMaps() throw.
+  ExitCode writeMap(const MapWrite& write);
+
  private:
   struct End {
     rpc::EndKind kind;
@@ -62,7 +76,9 @@ class MonitorService {
   std::optional<T> waitFor(kj::Promise<T> promise);  // nothing: the end came first
   std::optional<Analysis> lookup(const std::string& buildId);
   void store(const Attachment& attachment);
-  std::optional<Attachment> attach();
+  Attachment attachNow();
+  // Tries until `deadline` (CLOCK_MONOTONIC, 0: until the end); `reason` tells why there is nothing.
+  std::optional<Attachment> attach(std::string& reason, uint64_t deadline);
   void writeWaiting(const std::string& reason, uint64_t elapsedMs);
   void writeAttached(const Attachment& attachment, const Sampler& sampler);
   void sampleLoop(const Attachment& attachment);
@@ -76,7 +92,7 @@ class MonitorService {
   RecordWriter writer_;
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
-  std::unique_ptr<Connection> vm_, cache_;
+  std::unique_ptr<Connection> vm_, cache_, gate_;
   std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;
   std::optional<Analysis> known_;

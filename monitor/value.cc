@@ -7,8 +7,9 @@
 namespace ktstr {
 namespace {
 
+constexpr char digits[] = "0123456789abcdef";
+
 std::string quoted(std::string_view text) {
-  constexpr char digits[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -101,6 +102,13 @@ void appendText(const Value& value, const std::string& indent, std::string& out)
 }
 
 }  // namespace
+
+Value Value::ofBytes(std::span<const std::byte> bytes) {
+  std::string out;
+  for (const std::byte byte : bytes)
+    out += {digits[static_cast<unsigned>(byte) >> 4], digits[static_cast<unsigned>(byte) & 15]};
+  return named(out);
+}
 
 std::string valueAsJson(const Value& value) {
   std::string out;

@@ -2,7 +2,9 @@
 // write them by hand; what could not be read is {"absent": "why"}. As text: indented lines.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +33,8 @@ struct Value {
   static Value named(std::string text) { return {Kind::name, std::move(text)}; }
   static Value of(uint64_t number) { return {Kind::unsignedNumber, {}, number}; }
   static Value of(bool value) { return {Kind::boolean, {}, value}; }
+  // Hex digits, in the order of memory.
+  static Value ofBytes(std::span<const std::byte> bytes);
   static Value object() { return {Kind::object}; }
   static Value list() { return {Kind::list}; }
   Value& add(std::string name, Value value) {

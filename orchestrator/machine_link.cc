@@ -86,6 +86,16 @@ kj::Promise<Fd> MachineLink::console() {
   });
 }
 
+kj::Promise<rpc::WriteGate::Client> MachineLink::writeGate(const std::vector<WriteRange>& ranges) {
+  auto request = machine_.writeGateRequest();
+  auto list = request.initRanges(static_cast<unsigned>(ranges.size()));
+  for (unsigned i = 0; i < ranges.size(); ++i) {
+    list[i].setGpa(ranges[i].gpa);
+    list[i].setSize(ranges[i].size);
+  }
+  return request.send().then([](auto&& response) { return response.getGate(); });
+}
+
 kj::Promise<Fd> MachineLink::doorbell() {
   return machine_.doorbellRequest().send().then(
       [](capnp::Response<rpc::Machine::DoorbellResults>&& response) {

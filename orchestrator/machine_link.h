@@ -4,6 +4,7 @@
 #include <kj/async-io.h>
 
 #include <functional>
+#include <vector>
 
 #include "guest/boot/machine.h"
 #include "protocol/machine.capnp.h"
@@ -14,6 +15,11 @@ namespace ktstr {
 
 // What a guest may be told, in the preparer's terms.
 std::vector<CpuidLeaf> offeredCpuid(rpc::VmmInfo::Reader info);
+
+// Guest-physical, in bytes.
+struct WriteRange {
+  uint64_t gpa, size;
+};
 
 // A VMM and the control connection to it. Destruction ends the VM: the connection goes away and the VMM, if
 // it is our child, is killed.
@@ -35,6 +41,8 @@ class MachineLink {
                          const std::function<void(rpc::Placement::Builder)>& place = {});
   kj::Promise<Fd> console();
   kj::Promise<Fd> doorbell();
+  // A gate that may write inside these ranges of RAM.
+  kj::Promise<rpc::WriteGate::Client> writeGate(const std::vector<WriteRange>& ranges);
   kj::Promise<void> start();
   kj::Promise<void> stop();
   // The machine's end, however it came about; also resolves (engineKilled) when the VMM itself is gone.

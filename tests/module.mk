@@ -6,7 +6,7 @@ libraries += harness
 harness.sources := tests/system/harness.cc tests/system/topology_expectations.cc \
   tests/system/frozen_linux.cc tests/system/guest_shell.cc
 harness.packages := gtest
-harness.needs := library orchestrator monitor boot image topology json protocol
+harness.needs := library orchestrator monitor_service boot image topology json protocol
 
 define system_test_rules
 $(1).needs := harness

@@ -1,0 +1,277 @@
+#include "monitor/inspect.h"
+
+#include <bpf/btf.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "monitor/bpf_values.h"
+#include "monitor/scx_events.h"
+#include "monitor/task_list.h"
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr size_t maxReadBytes = 1 << 20;
+
+template <typename T>
+Value maybe(const std::optional<T>& value) {
+  if (!value) return Value{Value::Kind::null};
+  return Value{std::is_signed_v<T> ? Value::Kind::signedNumber : Value::Kind::unsignedNumber,
+               {},
+               static_cast<uint64_t>(*value)};
+}
+
+class Inspector {
+ public:
+  Inspector(const RamFile& ram, const Attachment& attachment, const Inspection& what)
+      : ram_(ram),
+        attachment_(attachment),
+        kernel_(*attachment.kernel),
+        layout_(attachment.analysis->layout()),
+        what_(what) {}
+
+  Findings run() {
+    static const std::map<std::string, void (Inspector::*)()> commands = {
+        {"maps", &Inspector::maps},     {"map", &Inspector::map},       {"progs", &Inspector::programs},
+        {"tasks", &Inspector::tasks},   {"events", &Inspector::events}, {"symbol", &Inspector::symbol},
+        {"type", &Inspector::describe}, {"read", &Inspector::read}};
+    (this->*commands.at(what_.command))();
+    return std::move(findings_);
+  }
+
+ private:
+  std::string argument(size_t index) const {
+    return index < what_.arguments.size() ? what_.arguments[index] : "";
+  }
+  Value& record() { return findings_.records.emplace_back(Value::object()); }
+  void note(const std::string& problem) {
+    if (!problem.empty()) findings_.problems.push_back(problem);
+  }
+
+  void maps() {
+    const auto walk = BpfObjects(kernel_, layout_).maps();
+    note(walk.problem);
+    for (const auto& map : walk.found) {
+      record()
+          .add("id", Value::of(uint64_t{map.id}))
+          .add("name", Value::named(map.name))
+          .add("type", Value::named(mapTypeName(map.type)))
+          .add("keySize", Value::of(uint64_t{map.keySize}))
+          .add("valueSize", Value::of(uint64_t{map.valueSize}))
+          .add("maxEntries", Value::of(uint64_t{map.maxEntries}))
+          .add("flags", Value::named(hex(map.flags)))
+          .add("frozen", Value::of(map.frozen))
+          .add("address", Value::named(hex(map.address)));
+    }
+  }
+
+  void programs() {
+    const auto walk = BpfObjects(kernel_, layout_).programs();
+    note(walk.problem);
+    for (const auto& program : walk.found) {
+      record()
+          .add("id", Value::of(uint64_t{program.id}))
+          .add("name", Value::named(program.name))
+          .add("type", Value::named(programTypeName(program.type)))
+          .add("verifiedInstructions", maybe(program.verifiedInstructions))
+          .add("runs", maybe(program.runs))
+          .add("runNanos", maybe(program.runNanos))
+          .add("misses", maybe(program.misses));
+    }
+  }
+
+  void map() {
+    const auto map = findMap(BpfObjects(kernel_, layout_).maps().found, argument(0));
+    const auto entries = readMapEntries(kernel_, layout_, map, what_.limit);
+    const auto types = readProgramTypes(kernel_, layout_, map.btf);
+    note(entries.problem);
+    note(types.problem);
+    TypePlace place{map.valueType, 0, 0, 0};
+    if (types.types && map.valueType) place = resolvePath(*types.types, map.valueType, argument(1));
+    const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
+      if (!types.types || at.typeId == 0) return Value::ofBytes(bytes);
+      return Renderer(*types.types, kernel_, {.hops = what_.hops}).render(at, bytes);
+    };
+    for (const auto& entry : entries.found) {
+      const Value key = map.keyType || map.keySize != 4
+                            ? shown({map.keyType, 0, 0, 0}, entry.key)
+                            : Value::of(uint64_t{loadGuest<uint32_t>(entry.key.data())});
+      for (const auto& value : entry.values) {
+        auto& out = record().add("key", key);
+        if (value.cpu) out.add("cpu", Value::of(uint64_t{*value.cpu}));
+        out.add("value", shown(place, value.bytes));
+      }
+    }
+  }
+
+  void tasks() {
+    const auto walk = listTasks(kernel_, layout_, what_.limit);
+    note(walk.problem);
+    for (const auto& task : walk.found) {
+      record()
+          .add("pid", maybe(std::optional(task.pid)))
+          .add("tgid", maybe(std::optional(task.tgid)))
+          .add("parent", maybe(task.parent))
+          .add("comm", Value::named(task.comm))
+          .add("state", Value::named(task.state))
+          .add("cpu", maybe(task.cpu))
+          .add("prio", maybe(task.priority))
+          .add("class", Value::named(task.schedClass))
+          .add("scxWeight", maybe(task.scxWeight))
+          .add("scxSlice", maybe(task.scxSlice))
+          .add("scxVtime", maybe(task.scxVtime))
+          .add("address", Value::named(hex(task.address)));
+    }
+  }
+
+  void events() {
+    const ScxEvents events(attachment_);
+    note(events.absent());
+    const auto place = events.locate();
+    if (!place) return note("no sched_ext scheduler is attached");
+    std::vector<std::vector<uint64_t>> all;
+    for (const uint32_t cpu : kernel_.possibleCpus()) all.push_back(events.read(*place, cpu));
+    if (!events.holds(*place)) return note("the scheduler was replaced meanwhile");
+    for (size_t i = 0; i < events.names().size(); ++i) {
+      Value cpus = Value::list();
+      uint64_t total = 0;
+      for (const auto& own : all) {
+        cpus.add({}, own.empty() ? Value{Value::Kind::null} : Value::of(own[i]));
+        total += own.empty() ? 0 : own[i];
+      }
+      record().add("name", Value::named(events.names()[i])).add("total", Value::of(total)).add("cpus", cpus);
+    }
+  }
+
+  // An address as it is written, or a symbol's.
+  uint64_t addressOf(const std::string& words) const {
+    if (words.starts_with("0x")) {
+      uint64_t value = 0;
+      const auto end = words.data() + words.size();
+      if (const auto [at, error] = std::from_chars(words.data() + 2, end, value, 16);
+          error == std::errc() && at == end)
+        return value;
+      throw Error(ExitCode::usage, "address-invalid", text(words, " is no address"),
+                  "write 0x and hex digits");
+    }
+    if (words.starts_with('*')) {
+      const uint64_t pointer = addressOf(words.substr(1));
+      if (const auto target = kernel_.read<uint64_t>(pointer)) return *target;
+      throw Error(ExitCode::inconclusive, "not-in-memory", text(hex(pointer), " is not in guest memory"));
+    }
+    const auto address = kernel_.symbol(words);
+    if (!address)
+      throw Error(ExitCode::usage, "symbol-unknown", text("the kernel has no symbol ", words),
+                  "its static functions and variables are known, too");
+    return *address;
+  }
+
+  void symbol() {
+    const uint64_t address = addressOf(argument(0));
+    record()
+        .add("address", Value::named(hex(address)))
+        .add("symbol", Value::named(kernel_.symbolAt(address).value_or("")));
+  }
+
+  void describe() {
+    const BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    const auto place = resolvePath(types, findType(types, argument(0)), argument(1));
+    const btf_type* const type = types.strip(place.typeId);
+    if (!type || !btf_is_composite(type)) {
+      const auto size = typeSize(types, place.typeId);
+      record().add("type", Value::named(typeName(types, place.typeId))).add("size", maybe(size));
+      return;
+    }
+    for (uint32_t i = 0; i < std::min<size_t>(btf_vlen(type), what_.limit); ++i) {
+      const auto& member = btf_members(type)[i];
+      const char* const name = btf__name_by_offset(types.raw(), member.name_off);
+      const uint32_t bits = btf_member_bitfield_size(type, i), bitOffset = btf_member_bit_offset(type, i);
+      record()
+          .add("offset", Value::of(uint64_t{bitOffset / 8}))
+          .add("size", maybe(typeSize(types, member.type)))
+          .add("bits", bits ? Value::of(uint64_t{bits}) : Value{Value::Kind::null})
+          .add("type", Value::named(typeName(types, member.type)))
+          .add("name", Value::named(name ? name : ""));
+    }
+  }
+
+  void read() {
+    const uint64_t address = addressOf(argument(0));
+    const BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    const uint32_t type = findType(types, argument(1));
+    const auto place = resolvePath(types, type, argument(2));
+    const auto size = typeSize(types, type);
+    if (!size || *size == 0 || *size > maxReadBytes)
+      throw Error(ExitCode::usage, "type-unknown", text(argument(1), " has no size"),
+                  "name a type with values");
+    std::vector<std::byte> bytes(*size);
+    if (!kernel_.copy(address, bytes))
+      throw Error(ExitCode::inconclusive, "not-in-memory",
+                  text(hex(address), " is not mapped to guest memory"),
+                  "per-CPU variables need a CPU's offset added");
+    record()
+        .add("address", Value::named(hex(address)))
+        .add("value", Renderer(types, kernel_, {.hops = what_.hops}).render(place, bytes));
+  }
+
+  const RamFile& ram_;
+  const Attachment& attachment_;
+  const GuestKernel& kernel_;
+  const KernelLayout& layout_;
+  const Inspection& what_;
+  Findings findings_;
+};
+
+bool isFlat(const Value& record) {
+  return std::none_of(record.members.begin(), record.members.end(), [](const auto& member) {
+    return member.second.kind == Value::Kind::object || member.second.text.find('\n') != std::string::npos;
+  });
+}
+
+std::string cell(const Value& value) {
+  const std::string text = valueAsText(value);
+  return text.empty() || value.kind == Value::Kind::null ? "-" : text;
+}
+
+}  // namespace
+
+Findings inspect(const RamFile& ram, const Attachment& attachment, const Inspection& what) {
+  return Inspector(ram, attachment, what).run();
+}
+
+std::string asJsonLines(const std::vector<Value>& records) {
+  std::string out;
+  for (const auto& record : records) out += valueAsJson(record) + '\n';
+  return out;
+}
+
+std::string asTable(const std::vector<Value>& records) {
+  std::string out;
+  if (!std::all_of(records.begin(), records.end(), isFlat)) {
+    for (const auto& record : records) out += valueAsText(record) + '\n';
+    return out;
+  }
+  std::vector<std::vector<std::string>> rows;
+  std::vector<size_t> widths;
+  if (records.empty()) return out;
+  for (const auto& member : records.front().members) rows.resize(1), rows[0].push_back(member.first);
+  for (const auto& record : records) {
+    auto& row = rows.emplace_back();
+    for (size_t i = 0; i < record.members.size(); ++i) {
+      row.push_back(cell(record.members[i].second));
+      widths.resize(std::max(widths.size(), i + 1));
+      widths[i] = std::max({widths[i], record.members[i].first.size(), row.back().size()});
+    }
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i)
+      out += row[i] + (i + 1 < row.size() ? std::string(widths[i] + 2 - row[i].size(), ' ') : "\n");
+  }
+  return out;
+}
+
+}  // namespace ktstr
