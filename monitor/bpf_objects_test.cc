@@ -4,8 +4,7 @@
 #include <linux/bpf.h>
 
 #include "monitor/bpf_values.h"
-#include "monitor/crafted_kernel.h"
-#include "monitor/map_write.h"
+#include "monitor/crafted_bpf.h"
 #include "monitor/test_btf.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -14,63 +13,12 @@ namespace ktstr {
 namespace {
 
 using test::CraftedKernel;
+using test::progIdr;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr uint64_t mapIdr = 0x100, progIdr = 0x140, offsets = 0x200, possible = 0x300, cpuCount = 0x308;
-constexpr const char* layoutText =
-    "member bpf_map.id 0 4\nmember bpf_map.map_type 4 4\nmember bpf_map.key_size 8 4\n"
-    "member bpf_map.value_size 12 4\nmember bpf_map.max_entries 16 4\nmember bpf_map.map_flags 20 4\n"
-    "member bpf_map.name 24 16\nmember bpf_map.btf 40 8\nmember bpf_map.btf_key_type_id 48 4\n"
-    "member bpf_map.btf_value_type_id 52 4\nmember bpf_map.frozen 56 1\nmember bpf_array.value 64 0\n"
-    "member bpf_array.pptrs 64 0\nmember bpf_htab.buckets 64 8\nmember bpf_htab.n_buckets 72 4\n"
-    "member bucket.head 0 8\nmember bucket.#head 0 16\nmember htab_elem.key 48 0\n"
-    "member bpf_prog.type 0 4\nmember bpf_prog.aux 8 8\nmember bpf_prog.stats 16 8\nmember bpf_prog_aux.id 0 "
-    "4\n"
-    "member bpf_prog_aux.name 8 16\nmember bpf_prog_aux.verified_insns 4 4\nmember bpf_prog_stats.cnt 0 8\n"
-    "member bpf_prog_stats.nsecs 8 8\nmember bpf_prog_stats.misses 16 8\nmember btf.data 0 8\n"
-    "member btf.data_size 8 4\nmember btf.base_btf 16 8\n";
-
-class BpfObjectsTest : public ::testing::Test {
- protected:
-  // One chunk of slots behind each IDR; two CPUs whose per-CPU data is 0x8000 apart.
-  BpfObjectsTest() {
-    for (const uint64_t idr : {mapIdr, progIdr}) {
-      guest_.put<uint64_t>(idr + 8, CraftedKernel::va(node(idr)) + 2);
-      guest_.put<uint8_t>(node(idr), 0);
-    }
-    guest_.put<uint64_t>(possible, 3);
-    guest_.put<uint32_t>(cpuCount, 2);
-    guest_.put<uint64_t>(offsets, CraftedKernel::va(0x8000));
-    guest_.put<uint64_t>(offsets + 8, CraftedKernel::va(0x1'0000));
-  }
-  static uint64_t node(uint64_t idr) { return idr == mapIdr ? 0x1000 : 0x2000; }
-  void map(uint32_t id, uint64_t gpa, std::string_view name, uint32_t type, uint32_t keySize,
-           uint32_t valueSize, uint32_t entries) {
-    guest_.point(node(mapIdr) + 40 + 8 * id, gpa);
-    const uint32_t words[] = {id, type, keySize, valueSize, entries, 0};
-    for (size_t i = 0; i < 6; ++i) guest_.put<uint32_t>(gpa + 4 * i, words[i]);
-    guest_.putBytes(gpa + 24, name);
-  }
-  BpfObjects objects() const { return BpfObjects(guest_.kernel(), layout_); }
-  Walk<MapEntry> entries(std::string_view name, size_t limit = 100) const {
-    return readMapEntries(guest_.kernel(), layout_, findMap(objects().maps().found, name), limit);
-  }
-  static uint32_t word(const std::vector<std::byte>& bytes) {
-    uint32_t value = 0;
-    std::memcpy(&value, bytes.data(), sizeof value);
-    return value;
-  }
-
-  CraftedKernel guest_{0x4'0000,
-                       {{"map_idr", mapIdr},
-                        {"prog_idr", progIdr},
-                        {"__per_cpu_offset", offsets},
-                        {"__cpu_possible_mask", possible},
-                        {"nr_cpu_ids", cpuCount}}};
-  KernelLayout layout_ = KernelLayout::fromText(text(test::walkLayout, layoutText)).value();
-};
+class BpfObjectsTest : public ::testing::Test, protected test::CraftedBpf {};
 
 TEST_F(BpfObjectsTest, MapsByIdNameAndSuffix) {
   map(3, 0x3000, "simple.bss", BPF_MAP_TYPE_ARRAY, 4, 8, 1);
@@ -205,117 +153,6 @@ TEST_F(BpfObjectsTest, TypesOfTheProgram) {
   guest_.put<uint64_t>(0x4010, 8);
   EXPECT_EQ(read().problem, "its types are a module's");
   EXPECT_EQ(readProgramTypes(guest_.kernel(), layout_, 0).problem, "the map has no types (BTF)");
-}
-
-// A map .data whose value is: int level; enum mode mode; bool on; u8 tiny; u32 three:3; struct { u64 big; }
-// in;
-class MapWriteTest : public BpfObjectsTest {
- protected:
-  MapWriteTest() {
-    test::MadeTypes made;
-    const int s32 = btf__add_int(made, "int", 4, BTF_INT_SIGNED), u64 = btf__add_int(made, "u64", 8, 0);
-    const int boolean = btf__add_int(made, "_Bool", 1, BTF_INT_BOOL), u8 = btf__add_int(made, "u8", 1, 0);
-    const int mode = btf__add_enum(made, "mode", 4);
-    btf__add_enum_value(made, "FAST", 5);
-    const int inner = btf__add_struct(made, "inner", 8);
-    btf__add_field(made, "big", u64, 0, 0);
-    const auto value = static_cast<uint32_t>(btf__add_struct(made, "value", 24));
-    for (const auto& [name, type, bit, bits] : {std::tuple{"level", s32, 0, 0},
-                                                {"mode", mode, 32, 0},
-                                                {"on", boolean, 64, 0},
-                                                {"tiny", u8, 72, 0},
-                                                {"three", s32, 96, 3},
-                                                {"in", inner, 128, 0}}) {
-      made.must(btf__add_field(made, name, type, static_cast<uint32_t>(bit), bits));
-    }
-    map(1, 0x3fa8, "x.data", BPF_MAP_TYPE_ARRAY, 4, 24, 1);  // its value, 64 bytes on, crosses no page
-    guest_.point(0x3fa8 + 40, 0x5000);
-    guest_.put<uint32_t>(0x3fa8 + 52, value);
-    const auto bytes = made.bytes();
-    guest_.point(0x5000, 0x5100);
-    guest_.put<uint32_t>(0x5008, static_cast<uint32_t>(bytes.size()));
-    guest_.putBytes(0x5100, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  }
-  PlannedMapWrite plan(const std::string& place, const std::string& value,
-                       const std::string& name = ".data") const {
-    return planMapWrites(guest_.kernel(), layout_, std::vector{MapWrite{name, place, value}}).at(0);
-  }
-  std::string refusal(const std::string& place, const std::string& value,
-                      const std::string& name = ".data") const {
-    try {
-      plan(place, value, name);
-      return "planned";
-    } catch (const Error& error) {
-      return error.name();
-    }
-  }
-  static std::string hexOf(const std::vector<std::byte>& bytes) {
-    std::string out;
-    for (const std::byte byte : bytes) out += text(std::hex, static_cast<unsigned>(byte), " ");
-    return out;
-  }
-};
-
-TEST_F(MapWriteTest, ValuesByTheirType) {
-  EXPECT_EQ(hexOf(plan("level", "-2").bytes), "fe ff ff ff ");
-  EXPECT_EQ(hexOf(plan("mode", "FAST").bytes), "5 0 0 0 ");
-  EXPECT_EQ(hexOf(plan("on", "true").bytes), "1 ");
-  EXPECT_EQ(hexOf(plan("tiny", "0xff").bytes), "ff ");
-  EXPECT_EQ(hexOf(plan("in.big", "18446744073709551615").bytes), "ff ff ff ff ff ff ff ff ");
-  EXPECT_EQ(hexOf(plan("+20", "258").bytes), "2 1 0 0 ");
-  for (const auto& [place, value] : {std::pair{"level", "2147483648"},
-                                     {"level", "-2147483649"},
-                                     {"level", "x"},
-                                     {"level", ""},
-                                     {"tiny", "256"},
-                                     {"tiny", "-1"},
-                                     {"on", "2"},
-                                     {"mode", "SLOW"},
-                                     {"in.big", "18446744073709551616"},
-                                     {"+20", "4294967296"}}) {
-    EXPECT_EQ(refusal(place, value), "value-invalid") << place << " = " << value;
-  }
-}
-
-TEST_F(MapWriteTest, PlacesInMemory) {
-  guest_.put<uint32_t>(0x3fa8 + 64 + 4, 9);
-  const auto planned = plan("mode", "1");
-  EXPECT_EQ(planned.map, "x.data");
-  EXPECT_EQ(planned.address, CraftedKernel::va(0x3fa8 + 64 + 4));
-  EXPECT_EQ(hexOf(planned.before), "9 0 0 0 ");
-  ASSERT_EQ(planned.pieces.size(), 1u);
-  EXPECT_EQ(planned.pieces[0].gpa, 0x3fa8u + 64 + 4);
-  EXPECT_EQ(plan("in.big", "1").pieces.size(), 1u) << "it ends with the page";
-  map(2, 0x6f9c, "y.data", BPF_MAP_TYPE_ARRAY, 4, 64, 1);
-  const auto two = plan("+34", "1", "y.data").pieces;  // two bytes before the end of the page
-  ASSERT_EQ(two.size(), 2u);
-  EXPECT_EQ(two[0].size, 2u);
-  EXPECT_EQ(two[1].gpa, 0x7000u);
-  EXPECT_EQ(two[1].offset, 2u);
-}
-
-TEST_F(MapWriteTest, WhatCannotBeWrittenIsNamed) {
-  EXPECT_EQ(refusal("three", "1"), "map-not-writable");
-  EXPECT_EQ(refusal("in", "1"), "map-not-writable");
-  EXPECT_EQ(refusal("nothing", "1"), "path-invalid");
-  EXPECT_EQ(refusal("+x", "1"), "path-invalid");
-  EXPECT_EQ(refusal("+21", "1"), "path-invalid");
-  EXPECT_EQ(refusal("+18446744073709551615", "1"), "path-invalid");
-  EXPECT_EQ(refusal("level", "1", ".bss"), "map-unknown");
-  guest_.put<uint8_t>(0x3fa8 + 56, 1);
-  EXPECT_EQ(refusal("level", "1"), "map-not-writable") << "frozen";
-  guest_.put<uint8_t>(0x3fa8 + 56, 0);
-  guest_.put<uint32_t>(0x3fa8 + 4, BPF_MAP_TYPE_HASH);
-  EXPECT_EQ(refusal("level", "1"), "map-not-writable");
-  guest_.put<uint32_t>(0x3fa8 + 4, BPF_MAP_TYPE_ARRAY);
-  guest_.put<uint64_t>(0x3fa8 + 40, 0);
-  EXPECT_EQ(refusal("level", "1"), "types-missing");
-  EXPECT_EQ(refusal("+0", "1"), "planned");
-}
-
-TEST_F(MapWriteTest, OneBadWriteSpoilsThePlan) {
-  const std::vector writes{MapWrite{".data", "level", "1"}, MapWrite{".data", "level", "x"}};
-  EXPECT_THROW(planMapWrites(guest_.kernel(), layout_, writes), Error);
 }
 
 TEST_F(BpfObjectsTest, AKernelWithoutTheSymbolsSaysSo) {

@@ -42,6 +42,15 @@ class CraftedKernel {
   }
   // Writes pointers to other places of the direct map.
   void point(uint64_t gpa, uint64_t to) { put<uint64_t>(gpa, va(to)); }
+  // For fuzzers: all RAM from at least two bytes of input. Two of them make a word, an address in the direct
+  // map or a small number.
+  void fill(std::span<const uint8_t> input) {
+    for (size_t word = 0; word < ram_.size() / 8; ++word) {
+      const size_t at = word * 2 % (input.size() - 1);
+      const uint64_t value = input[at] | uint64_t{input[at + 1]} << 8;
+      put<uint64_t>(word * 8, input[at] & 4 ? value : va(value));
+    }
+  }
   static uint64_t va(uint64_t gpa) { return directMap + gpa; }
 
   const GuestKernel& kernel() const { return *kernel_; }

@@ -12,12 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t bytes = 64 << 10, limit = 500;
   static test::CraftedKernel guest(bytes);
   static const KernelLayout layout = KernelLayout::fromText(test::walkLayout).value();
-  // Two bytes of input make a word: an address in the direct map, or a small number.
-  for (size_t word = 0; word < bytes / 8; ++word) {
-    const size_t at = word * 2 % (size - 1);
-    const uint64_t value = data[at] | uint64_t{data[at + 1]} << 8;
-    guest.put<uint64_t>(word * 8, data[at] & 4 ? value : guest.va(value));
-  }
+  guest.fill({data, size});
   for (uint64_t at = 0; at < bytes; at += 4096) {
     for (const auto& walk :
          {walkList(guest.kernel(), guest.va(at), limit), walkHlist(guest.kernel(), guest.va(at), limit),

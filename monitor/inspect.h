@@ -12,7 +12,7 @@ namespace ktstr {
 
 struct Inspection {
   std::string command;                 // "maps", "map", "progs", "tasks", "events", "symbol", "type", "read"
-  std::vector<std::string> arguments;  // as on the command line
+  std::vector<std::string> arguments;  // as on the command line; an empty one is not given
   size_t limit = 4096;                 // records
   unsigned hops = 0;                   // pointers followed
 };

@@ -29,6 +29,7 @@ struct Tool {
   std::vector<std::string> required, optional;  // arguments
 };
 
+constexpr size_t maxArguments = 3;
 const Tool tools[] = {
     {"maps", "List the BPF maps", {}, {}},
     {"map", "Show what is in a BPF map", {"NAME"}, {"PATH"}},
@@ -58,22 +59,17 @@ Exit codes: 0 done, 2 wrong usage, 3 something could not be seen, 4 the VM or th
 
 void addTools(CLI::App& app, CommandLine& line, Inspection& inspection) {
   app.require_subcommand(0, 1);
+  inspection.arguments.resize(maxArguments);
   for (const Tool& tool : tools) {
     auto* const command = app.add_subcommand(tool.name, tool.help)->fallthrough();
-    auto& arguments = inspection.arguments;
-    const auto least = static_cast<int>(tool.required.size());
-    const auto most = least + static_cast<int>(tool.optional.size());
-    std::string names;
-    for (const auto& name : tool.required) names += (names.empty() ? "" : " ") + name;
-    for (const auto& name : tool.optional) names += " [" + name + "]";
-    if (most > 0) {
-      auto* const option = command->add_option("arguments", arguments, names)->expected(least, most);
-      option->option_text(names)->required();
-    }
+    size_t index = 0;
+    for (const auto& name : tool.required)
+      command->add_option(name, inspection.arguments.at(index++))->required();
+    for (const auto& name : tool.optional) command->add_option(name, inspection.arguments.at(index++));
     command->add_option("--limit", inspection.limit, "Records to show at most")
         ->capture_default_str()
         ->check(CLI::Range(1, 1'000'000));
-    if (most > 0)
+    if (index > 0)
       command->add_option("--hops", inspection.hops, "Pointers to follow")->check(CLI::Range(0, 16));
     command->add_flag("--freeze", line.options.freeze, "Let the guest stand still meanwhile");
     command->callback([&line, &inspection, name = tool.name] {

@@ -96,20 +96,6 @@ void MonitorService::watchForEnd() {
   ended_ = signalled.fork();
 }
 
-template <typename T>
-std::optional<T> MonitorService::waitFor(kj::Promise<T> promise) {
-  std::optional<T> result;
-  try {
-    promise.then([&](T value) { result = std::move(value); })
-        .exclusiveJoin(ended_.addBranch())
-        .wait(io_.waitScope);
-  } catch (const kj::Exception& exception) {
-    io_.waitScope.poll();  // a lost connection also fails the calls on it
-    if (!end_) rethrowAsError(exception);
-  }
-  return result;
-}
-
 bool MonitorService::pauseUntil(uint64_t nanos, kj::Promise<void> orUntil) {
   const uint64_t now = monotonicNs();
   const auto delay = static_cast<int64_t>(nanos > now ? nanos - now : 0) * kj::NANOSECONDS;
@@ -330,49 +316,6 @@ void MonitorService::finish(rpc::EndKind kind, std::string detail) {
   out.setMeanCostNs(samples_ ? static_cast<uint32_t>(costSum_ / samples_) : 0);
   out.setDetail(detail);
   put(message.getRoot<rpc::MonitorRecord>());
-}
-
-Attachment MonitorService::attachNow() {
-  std::string reason;
-  auto attachment = ram_ ? attach(reason, monotonicNs() + options_.attachMs * millisecond) : std::nullopt;
-  if (!attachment) {
-    throw Error(ExitCode::inconclusive, "kernel-not-found", end_ ? end_->detail : reason,
-                "the guest's kernel may not be up yet");
-  }
-  return std::move(*attachment);
-}
-
-ExitCode MonitorService::writeMap(const MapWrite& write) {
-  const Attachment attachment = attachNow();
-  const auto plan = planMapWrites(*attachment.kernel, attachment.analysis->layout(), std::span(&write, 1));
-  writeMaps(io_.waitScope, gate_->bootstrap().castAs<rpc::WriteGate>(), plan);
-  const auto& done = plan.front();
-  const auto after = readBack(*attachment.kernel, done);
-  Value record = Value::object();
-  record.add("map", Value::named(done.map))
-      .add("address", Value::named(hex(done.address)))
-      .add("before", Value::ofBytes(done.before))
-      .add("wrote", Value::ofBytes(done.bytes))
-      .add("after", Value::ofBytes(after));
-  writeAll(STDOUT_FILENO, options_.format == RecordFormat::text ? asTable({record}) : asJsonLines({record}));
-  return after == done.bytes ? ExitCode::pass : ExitCode::inconclusive;
-}
-
-ExitCode MonitorService::inspect(const Inspection& what) {
-  const Attachment attachment = attachNow();
-  kj::Maybe<rpc::FreezeLease::Client> lease;
-  if (options_.freeze && vm_) {
-    auto frozen = waitFor<rpc::FreezeLease::Client>(
-        vm_->bootstrap().castAs<rpc::Observer>().freezeLeaseRequest().send().then(
-            [](auto&& response) { return response.getLease(); }));
-    if (frozen) lease = kj::mv(*frozen);
-  }
-  const auto findings = ktstr::inspect(*ram_, attachment, what);
-  lease = nullptr;
-  writeAll(STDOUT_FILENO,
-           options_.format == RecordFormat::text ? asTable(findings.records) : asJsonLines(findings.records));
-  for (const auto& problem : findings.problems) log::warn(problem);
-  return findings.problems.empty() ? ExitCode::pass : ExitCode::inconclusive;
 }
 
 ExitCode MonitorService::run() {

@@ -15,6 +15,7 @@
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
 #include "protocol/cache.capnp.h"
+#include "protocol/call_error.h"
 #include "protocol/error.h"
 #include "protocol/machine.capnp.h"
 #include "protocol/sandbox.h"
@@ -104,5 +105,19 @@ class MonitorService {
   uint64_t samples_ = 0, tornSamples_ = 0, costSum_ = 0;
   uint32_t maxCost_ = 0;
 };
+
+template <typename T>
+std::optional<T> MonitorService::waitFor(kj::Promise<T> promise) {
+  std::optional<T> result;
+  try {
+    promise.then([&](T value) { result = std::move(value); })
+        .exclusiveJoin(ended_.addBranch())
+        .wait(io_.waitScope);
+  } catch (const kj::Exception& exception) {
+    io_.waitScope.poll();  // a lost connection also fails the calls on it
+    if (!end_) rethrowAsError(exception);
+  }
+  return result;
+}
 
 }  // namespace ktstr

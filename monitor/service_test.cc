@@ -457,6 +457,39 @@ TEST(MonitorCommandLine, NamesMistakes) {
   EXPECT_THAT(outcomeOf({"--ram", "/dev/null", "--format", "xml"}), ::testing::HasSubstr("format-invalid"));
   EXPECT_THAT(outcomeOf({"--ram", "/no/such/file"}), ::testing::HasSubstr("open-failed"));
   EXPECT_THAT(outcomeOf({"--vm", "/no/such/socket"}), ::testing::HasSubstr("connect-failed"));
+  EXPECT_THAT(outcomeOf({"map", "--ram", "/dev/null"}), ::testing::HasSubstr("NAME"));
+  EXPECT_THAT(outcomeOf({"map", "a", "b", "c", "--ram", "/dev/null"}), ::testing::StartsWith("exit code 2"));
+  EXPECT_THAT(outcomeOf({"write", ".bss", "x", "1", "--ram", "/dev/null"}), ::testing::HasSubstr("--gate"));
+}
+
+// In its sandbox, from a memory that a VMM gave.
+TEST(MonitorTools, OneLookAtAKernel) {
+  test::TestKernel guest;
+  guest.attachScheduler("simple");
+  const Fd ram = guest.file();
+  const auto look = [&](std::vector<std::string> arguments) {
+    int output[2];
+    EXPECT_EQ(pipe2(output, O_CLOEXEC), 0);
+    const Fd readEnd(output[0]);
+    Fd writeEnd(output[1]);
+    SpawnOptions options;
+    options.executable = toolPath("ktstr-monitor");
+    options.arguments = std::move(arguments);
+    options.arguments.insert(options.arguments.end(), {"--ram", text("/proc/", getpid(), "/fd/", ram.get())});
+    options.standardOutput = options.standardError = writeEnd.get();
+    auto child = spawn(options);
+    writeEnd.reset();
+    const auto status = describeWaitStatus(child.wait());
+    return status + ": " + readAll(readEnd.get());
+  };
+  EXPECT_THAT(
+      look({"read", "*scx_root", "scx_sched", "ops.name"}),
+      ::testing::AllOf(::testing::StartsWith("exit code 0: {"), ::testing::HasSubstr(R"("value":"simple")")));
+  EXPECT_THAT(look({"events", "--format", "text"}), ::testing::HasSubstr("SCX_EV_A  0      0 0 0 0"));
+  EXPECT_THAT(look({"symbol", "nothing"}),
+              ::testing::StartsWith("exit code 2: ktstr-monitor: symbol-unknown"));
+  EXPECT_THAT(look({"maps"}), ::testing::AllOf(::testing::StartsWith("exit code 3: "),
+                                               ::testing::HasSubstr("bpf_map.id: no struct bpf_map")));
 }
 
 }  // namespace
