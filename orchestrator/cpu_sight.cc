@@ -24,7 +24,8 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now) {
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now) {
   if (before.hostTimeAtNs == 0 || now.hostTimeAtNs <= before.hostTimeAtNs) return std::nullopt;
   if (now.hostTimeNs < before.hostTimeNs) return std::nullopt;
-  if (!busyBetween(before, now) || ((before.idle || now.idle) && !before.starved)) return false;
+  const bool wentIdle = before.starved && !before.idle;
+  if (!busyBetween(before, now) || ((before.idle || now.idle) && !wentIdle)) return false;
   const auto wall = static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs);
   return static_cast<double>(now.hostTimeNs - before.hostTimeNs) < starvedBelowShare * wall;
 }

@@ -54,10 +54,13 @@ TEST(CpuSight, anIdleVcpuIsNotStarved) {
   EXPECT_TRUE(stalledBetween(pair.before, pair.now));
 }
 
-TEST(CpuSight, aStarvedVcpuThatIsIdleIsStarvedUntilItIsFed) {
+TEST(CpuSight, aStarvedVcpuThatGoesIdleCountsOnceMore) {
   Pair pair = pairOf(0, 100);
   pair.before.starved = pair.now.idle = true;
   EXPECT_EQ(starvedBetween(pair.before, pair.now), true);
+  pair.before.idle = true;  // tasks on its runqueue and no wake-up: for ever, if need be
+  EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
+  pair.before.idle = false;
   pair.now.nrRunning = 0;
   EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
   pair = pairOf(20, 100);
