@@ -23,7 +23,7 @@ constexpr const char* bash = R"sh(_ktstr() {
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
-        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --keep --vmm --samples
+        run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --beside-eevdf --keep --vmm --samples
                     --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
@@ -57,6 +57,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l scheduler -r
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l memory -x -a '512M 1G 2G'
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l accel -x -a 'auto kvm tcg'
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l beside-eevdf
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type' -xa list

@@ -5,13 +5,24 @@
 #include <cstdio>
 
 #include "orchestrator/judge_parts.h"
+#include "protocol/text.h"
 
 namespace ktstr {
 
 const char* phaseName(RunPhase phase) {
-  constexpr std::array<const char*, 8> names = {"resolve",   "image",    "prepare", "boot",
-                                                "scheduler", "scenario", "collect", "judge"};
+  constexpr std::array<const char*, 9> names = {"resolve",  "image",   "prepare",  "boot", "scheduler",
+                                                "scenario", "collect", "baseline", "judge"};
   return names.at(static_cast<size_t>(phase));
+}
+
+Finding notJudged(const Limits& limits, Limit Limits::*which, const std::string& why) {
+  Finding finding{
+      "limit-not-judged", Outcome::INCONCLUSIVE,
+      text(assertionOf(which).name, " (", describeLimit(limits, which), ") was not judged: ", why),
+      "let the step hold longer, choose work that measures it (`ktstr work-type list`), or leave the "
+      "assertion out"};
+  finding.limit = (limits.*which).value();
+  return finding;
 }
 
 void blameHost(Finding& finding, const HostLack& lack) {
@@ -72,7 +83,10 @@ Judgement judge(const Evidence& evidence) {
   const bool explained = findings.any();
   judgeWorkers(evidence, story, explained, findings);
   judgeMonitor(evidence, story, explained, findings);
-  if (!explained) judgeCpus(evidence, story, findings);
+  if (!explained) {
+    judgeCpus(evidence, story, findings);
+    judgeRelative(evidence, story, findings);
+  }
 
   Judgement judgement;
   judgement.outcome = findings.outcome();

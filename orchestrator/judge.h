@@ -14,17 +14,19 @@
 //                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
 //                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
-//                    worker-stuck, affinity-changed, wake-latency, iteration-rate, migration-ratio, imbalance: fail;
+//                    worker-stuck, affinity-changed, wake-latency, wake-latency-variation, iteration-rate,
+//                    work-rate, throughput-variation, migration-ratio, page-locality, slow-tier,
+//                    cross-node-migration, imbalance, fallback-rate, keep-last-rate, relative-*: fail;
 //                    worker-setup-failed: infrastructure
 //   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
-//                    worker-report-missing, wake-latency-missing, mailbox-full, guest-corrupt, host-starved,
-//                    timer-lost, stale-breakpoint: inconclusive
+//                    worker-report-missing, limit-not-judged, baseline-failed, mailbox-full, guest-corrupt,
+//                    host-starved, timer-lost, stale-breakpoint: inconclusive
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
 //                    infrastructure
-//   timeout-PHASE    scheduler, scenario, collect: fail; others: infrastructure
+//   timeout-PHASE    scheduler, scenario, collect: fail; baseline: inconclusive; others: infrastructure
 #pragma once
 
 #include <optional>
@@ -44,7 +46,8 @@
 
 namespace ktstr {
 
-enum class RunPhase { resolve, image, prepare, boot, scheduler, scenario, collect, judge };
+// baseline: the second pass, under EEVDF, of a scenario that is compared with it.
+enum class RunPhase { resolve, image, prepare, boot, scheduler, scenario, collect, baseline, judge };
 const char* phaseName(RunPhase phase);
 
 // What happened around the guest, as the orchestrator saw it.
@@ -66,11 +69,13 @@ struct Evidence {
   rpc::Scenario::Reader scenario;
   Limits limits;
   std::string scheduler;  // the binary's name; empty: none was asked for, the kernel's own (EEVDF) runs
-  std::span<const rpc::GuestEvent::Reader> events;  // in order
+  std::span<const rpc::GuestEvent::Reader> events;  // in order; those of Passes::scheduler (relative.h)
   MonitorEvidence monitor;
   ConsoleReport console;
   Lifecycle lifecycle;
-  bool emulated = false;  // by TCG
+  bool emulated = false;                                   // by TCG
+  bool besideEevdf = false;                                // a second pass was asked for
+  std::span<const rpc::GuestEvent::Reader> baseline = {};  // what it told; empty: it never began
 };
 
 Judgement judge(const Evidence& evidence);

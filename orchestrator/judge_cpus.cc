@@ -2,24 +2,17 @@
 #include <set>
 
 #include "guest/topology.h"
-#include "orchestrator/judge_parts.h"
+#include "orchestrator/judge_group.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 
 namespace {
 
-// The monitor's time of an event is before the guest's by what the news of the scenario's start takes.
-constexpr double clockSlackMs = 500;
-
 // While a step's workers ran, in ms since the start of the scenario.
 struct StepTime {
   double fromMs = 0, toMs = 0;
 };
-
-double milliseconds(uint64_t nanoseconds) {
-  return static_cast<double>(nanoseconds) / 1e6;
-}
 
 std::optional<StepTime> timeOf(const Evidence& evidence, const GuestStory& story, uint32_t step) {
   std::optional<StepTime> time;
@@ -119,14 +112,14 @@ Finding starvedCpu(const Evidence& evidence, const Sustained& run, const Claim& 
       "select_cpu, at scx_bpf_kick_cpu() and at what dispatch consumes"};
   finding.cpu = run.cpu;
   finding.value = run.run;
-  finding.limit = evidence.limits.sustainedSamples;
+  finding.limit = evidence.limits.sustainedSamples.value();
   return finding;
 }
 
 }  // namespace
 
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings) {
-  if (!evidence.limits.notStarved) return;
+  if (!evidence.limits.notStarved.yes()) return;
   const auto steps = evidence.scenario.getSteps();
   if (evidence.scenario.getBackdrop().getOps().size() > 0) return;
   std::set<int32_t> named;
@@ -134,7 +127,8 @@ void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& find
     const auto time = timeOf(evidence, story, step);
     if (!time || steps[step].getOps().size() > 0) continue;
     for (const Sustained& run : evidence.monitor.unused) {
-      if (named.count(run.cpu) > 0 || samplesWithin(run, *time) < evidence.limits.sustainedSamples) continue;
+      if (named.count(run.cpu) > 0 || samplesWithin(run, *time) < evidence.limits.sustainedSamples.value())
+        continue;
       const Claim claim = claimOn(evidence, step, static_cast<uint32_t>(run.cpu));
       if (claim.workers == 0 || claim.workers < claim.cpus.size()) continue;
       named.insert(run.cpu);

@@ -43,29 +43,58 @@ Finding stallFinding(const Evidence& evidence, const Sustained& run) {
           : "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it "
             "ran");
   finding.value = run.run;
-  finding.limit = evidence.limits.sustainedSamples;
+  finding.limit = evidence.limits.sustainedSamples.value();
   return finding;
 }
 
 Finding dsqFinding(const Limits& limits, const Sustained& run) {
   Finding finding = sustainedFinding(
       "local-dsq-depth", run,
-      text("up to ", formatNumber(run.value), " tasks waited in the local DSQ of CPU ", run.cpu, ", limit ",
-           formatNumber(limits.maxLocalDsqDepth), ","),
+      text("up to ", formatNumber(run.value), " tasks waited in the local DSQ of CPU ", run.cpu, ", ",
+           describeLimit(limits, &Limits::maxLocalDsqDepth), ","),
       "tasks in a local DSQ cannot run elsewhere: dispatch fewer at once, or through a shared DSQ");
   finding.value = run.value;
-  finding.limit = limits.maxLocalDsqDepth;
+  finding.limit = limits.maxLocalDsqDepth.value();
   return finding;
 }
 
-Finding imbalanceFinding(double limit, const Sustained& run) {
+Finding imbalanceFinding(const Limits& limits, const Sustained& run) {
   Finding finding = sustainedFinding(
       "imbalance", run,
-      text("the fullest CPU had up to ", formatNumber(run.value), " times the tasks of the emptiest, limit ",
-           formatNumber(limit), ","),
+      text("the fullest CPU had up to ", formatNumber(run.value), " times the tasks of the emptiest, ",
+           describeLimit(limits, &Limits::maxImbalanceRatio), ","),
       "the scheduler leaves CPUs idle beside full ones; cpusets that force this need a higher limit");
   finding.value = run.value;
-  finding.limit = limit;
+  finding.limit = limits.maxImbalanceRatio.value();
+  return finding;
+}
+
+// The limits on sched_ext's event counters.
+struct RateLimit {
+  Limit Limits::*limit;
+  RateEvidence MonitorEvidence::*seen;
+  const char* finding;
+  const char* event;
+  const char* what;
+  const char* hint;
+};
+constexpr RateLimit rateLimits[] = {
+    {&Limits::maxFallbackRate, &MonitorEvidence::fallback, "fallback-rate", "SCX_EV_SELECT_CPU_FALLBACK",
+     "times a second select_cpu chose a CPU that the task may not use",
+     "select_cpu must return a CPU of p->cpus_ptr: look at how it picks one"},
+    {&Limits::maxKeepLastRate, &MonitorEvidence::keepLast, "keep-last-rate", "SCX_EV_DISPATCH_KEEP_LAST",
+     "times a second a task ran on because dispatch gave its CPU nothing else",
+     "dispatch finds nothing although a slice has ended: look at what it consumes, or set "
+     "SCX_OPS_ENQ_LAST"},
+};
+
+Finding rateFinding(const Limits& limits, const RateLimit& kind, const Sustained& run) {
+  Finding finding = sustainedFinding(kind.finding, run,
+                                     text("up to ", formatNumber(run.value), ' ', kind.what, " (", kind.event,
+                                          "), ", describeLimit(limits, kind.limit), ","),
+                                     kind.hint);
+  finding.value = run.value;
+  finding.limit = (limits.*kind.limit).value();
   return finding;
 }
 
@@ -74,7 +103,7 @@ void judgeConditions(const Evidence& evidence, Findings& findings) {
   const Limits& limits = evidence.limits;
   // That tasks lie about on idle CPUs is what the watchdog has ended the scheduler for.
   const bool told = findings.has("scheduler-stalled") && seen.stall && seen.stall->idle;
-  if (limits.failOnStall && !told) {
+  if (limits.failOnStall.yes() && !told) {
     addCondition(
         seen, seen.stall, seen.starvedStall,
         [&](const Sustained& run) { return stallFinding(evidence, run); }, findings);
@@ -84,10 +113,16 @@ void judgeConditions(const Evidence& evidence, Findings& findings) {
         seen, seen.dsqDepth, seen.starvedDsqDepth,
         [&](const Sustained& run) { return dsqFinding(limits, run); }, findings);
   }
-  if (limits.maxImbalanceRatio) {
+  if (limits.maxImbalanceRatio.set) {
     addCondition(
         seen, seen.imbalance, seen.starvedImbalance,
-        [&](const Sustained& run) { return imbalanceFinding(*limits.maxImbalanceRatio, run); }, findings);
+        [&](const Sustained& run) { return imbalanceFinding(limits, run); }, findings);
+  }
+  for (const RateLimit& kind : rateLimits) {
+    const RateEvidence& rate = seen.*kind.seen;
+    addCondition(
+        seen, rate.over, rate.starved, [&](const Sustained& run) { return rateFinding(limits, kind, run); },
+        findings);
   }
 }
 
@@ -139,9 +174,9 @@ bool judgeEnough(const Evidence& evidence, Findings& findings) {
         "the kernel needs CONFIG_VMCORE_INFO, CONFIG_KALLSYMS and CONFIG_DEBUG_INFO_BTF", seen.endedDetail);
     return false;
   }
-  const bool judged =
-      evidence.limits.failOnStall || evidence.limits.maxImbalanceRatio || !evidence.scheduler.empty();
-  const uint64_t needed = judged ? evidence.limits.sustainedSamples : 1;
+  const bool judged = evidence.limits.failOnStall.yes() || evidence.limits.maxImbalanceRatio.set ||
+                      !evidence.scheduler.empty();
+  const auto needed = judged ? static_cast<uint64_t>(evidence.limits.sustainedSamples.value()) : 1;
   if (seen.validSamples < needed) {
     const HostLack lack = hostLack(seen.starved);
     addMissing(findings,
@@ -161,6 +196,23 @@ bool judgeEnough(const Evidence& evidence, Findings& findings) {
     return false;
   }
   return true;
+}
+
+// What was asked for and only a sched_ext scheduler has.
+void judgeScxKnown(const Evidence& evidence, const GuestStory& story, Findings& findings) {
+  const Limits& limits = evidence.limits;
+  const bool never = evidence.scheduler.empty() && story.attached.empty();
+  if (never && limits.maxLocalDsqDepth.asked())
+    findings.add(notJudged(limits, &Limits::maxLocalDsqDepth, "no sched_ext scheduler ran"));
+  for (const RateLimit& kind : rateLimits) {
+    const uint64_t known = (evidence.monitor.*kind.seen).intervals;
+    if (!(limits.*kind.limit).set || known >= static_cast<uint64_t>(limits.sustainedSamples.value())) continue;
+    const std::string why = text("the monitor could read ", kind.event, " over ", known, " of ",
+                                 evidence.monitor.samples, " samples");
+    Finding finding = notJudged(limits, kind.limit, never ? "no sched_ext scheduler ran" : why);
+    finding.evidence = joinLines(evidence.monitor.absent);
+    findings.add(std::move(finding));
+  }
 }
 
 void addContradiction(Findings& findings, std::string message) {
@@ -216,7 +268,7 @@ void judgeAgreement(const Evidence& evidence, const GuestStory& story, Findings&
   } else if (const AttachedTime* unseen = unseenBy(names, story); unseen != nullptr && !names.empty()) {
     addContradiction(findings, text("the guest says that \"", unseen->opsName,
                                     "\" was attached, but the monitor saw \"", names.front(), "\""));
-  } else if (allTheTime(story) && seen.scxLostRun >= evidence.limits.sustainedSamples) {
+  } else if (allTheTime(story) && seen.scxLostRun >= evidence.limits.sustainedSamples.value()) {
     addContradiction(findings, text("the guest says that ", evidence.scheduler,
                                     " ran all the time, but the monitor saw sched_ext off in ",
                                     seen.scxLostRun, " consecutive samples"));
@@ -229,6 +281,7 @@ void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explai
   if (evidence.monitor.samples > 0 && judgePlausible(evidence.monitor, findings)) return;
   judgeConditions(evidence, findings);
   if (explained || !judgeEnough(evidence, findings)) return;
+  judgeScxKnown(evidence, story, findings);
   judgeAgreement(evidence, story, findings);
 }
 

@@ -91,6 +91,63 @@ TEST(JudgeMonitor, judgesImbalanceOnlyWhenAsked) {
   expectOnly(run.judge(), "imbalance", Outcome::FAIL);
 }
 
+// The two rates of sched_ext's events: their limit, evidence and finding.
+struct RateCase {
+  void (*limit)(rpc::Assertions::Builder, double);
+  RateEvidence MonitorEvidence::*seen;
+  const char* finding;
+  const char* name;
+};
+const RateCase rateCases[] = {
+    {[](auto to, double value) { to.setMaxFallbackRate(value); }, &MonitorEvidence::fallback, "fallback-rate",
+     "maxFallbackRate"},
+    {[](auto to, double value) { to.setMaxKeepLastRate(value); }, &MonitorEvidence::keepLast,
+     "keep-last-rate", "maxKeepLastRate"},
+};
+
+TEST(JudgeMonitor, judgesRatesOfEventsOnlyWhenAsked) {
+  for (const RateCase& rate : rateCases) {
+    GoodRun run;
+    expectPass(run.judge());
+    rate.limit(run.scenario().getSchedulerAssertions(), 200);
+    (run.monitor.*rate.seen).intervals = 5;
+    expectPass(run.judge());
+    (run.monitor.*rate.seen).over = sustained(-1, 250);
+    const Finding finding = expectOnly(run.judge(), rate.finding, Outcome::FAIL);
+    EXPECT_EQ(finding.value, 250);
+    EXPECT_EQ(finding.limit, 200);
+    EXPECT_THAT(finding.message, HasSubstr("limit 200 /s set by the scheduler, in 6 consecutive samples"));
+    (run.monitor.*rate.seen).starved = (run.monitor.*rate.seen).over;
+    (run.monitor.*rate.seen).over.reset();
+    run.monitor.starved = {{1, 0, 2000, 3}};
+    expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+  }
+}
+
+TEST(JudgeMonitor, doesNotTakeUnknownRatesForLowOnes) {
+  for (const RateCase& rate : rateCases) {
+    GoodRun run;
+    rate.limit(run.scenario().getAssertions(), 200);
+    (run.monitor.*rate.seen).intervals = 4;
+    run.monitor.absent = {"scx event_stats_cpu: no such member"};
+    const Finding finding = expectOnly(run.judge(), "limit-not-judged", Outcome::INCONCLUSIVE);
+    EXPECT_THAT(finding.message, HasSubstr(std::string(rate.name) + " (limit 200 /s set by the test)"));
+    EXPECT_THAT(finding.message, HasSubstr("over 4 of 20 samples"));
+    EXPECT_EQ(finding.evidence, "scx event_stats_cpu: no such member");
+    GoodRun eevdf("");
+    rate.limit(eevdf.scenario().getAssertions(), 200);
+    EXPECT_THAT(expectOnly(eevdf.judge(), "limit-not-judged", Outcome::INCONCLUSIVE).message,
+                HasSubstr("no sched_ext scheduler ran"));
+  }
+}
+
+TEST(JudgeMonitor, doesNotTakeADepthThatWasAskedForUnderEevdfForNone) {
+  GoodRun run("");
+  run.scenario().getAssertions().setMaxLocalDsqDepth(10);
+  EXPECT_THAT(expectOnly(run.judge(), "limit-not-judged", Outcome::INCONCLUSIVE).message,
+              HasSubstr("maxLocalDsqDepth (limit 10 tasks set by the test)"));
+}
+
 TEST(JudgeMonitor, missesAMonitorThatFoundNothing) {
   GoodRun run;
   run.monitor = {};

@@ -41,6 +41,12 @@ void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explai
 // holds back.
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
+// The second pass against the first.
+void judgeRelative(const Evidence& evidence, const GuestStory& story, Findings& findings);
+
+// "limit-not-judged": inconclusive, because `why`.
+Finding notJudged(const Limits& limits, Limit Limits::*which, const std::string& why);
+
 // Turns a failure that the host explains into "host-starved": inconclusive, with what was lost.
 void blameHost(Finding& finding, const HostLack& lack);
 

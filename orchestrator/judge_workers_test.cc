@@ -57,8 +57,9 @@ TEST(JudgeWorkers, comparesTheGapStrictly) {
   const Finding finding = expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
   EXPECT_EQ(finding.cpu, 2);
   EXPECT_EQ(finding.worker, "bursty[1]");
-  EXPECT_THAT(finding.message,
-              HasSubstr("2000.5 ms (limit 2000 ms), until it ran on CPU 2 2500 ms into the scenario"));
+  EXPECT_THAT(
+      finding.message,
+      HasSubstr("2000.5 ms (limit 2000 ms by default), until it ran on CPU 2 2500 ms into the scenario"));
 }
 
 TEST(JudgeWorkers, blamesTheHostForAGapItExplains) {
@@ -170,49 +171,6 @@ TEST(JudgeWorkers, believesNoReportThatNobodyAskedFor) {
   GoodRun unknown;
   unknown.event().initWorker().setWork("other");
   expectOnly(unknown.judge(), "guest-corrupt", Outcome::INCONCLUSIVE);
-}
-
-TEST(JudgeWorkers, comparesWakeLatencyStrictly) {
-  GoodRun run;
-  run.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
-  expectPass(run.judge());
-  run.scenario().getAssertions().setMaxP99WakeLatencyUs(99.9);
-  const Finding finding = expectOnly(run.judge(), "wake-latency", Outcome::FAIL);
-  EXPECT_EQ(finding.value, 100);
-  EXPECT_EQ(finding.cgroup, "b");
-}
-
-TEST(JudgeWorkers, missesWakeLatencyThatWasAskedFor) {
-  GoodRun none;
-  none.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
-  for (size_t i = 2; i < 4; ++i) none.report(i).initWakeLatency(0);
-  expectOnly(none.judge(), "wake-latency-missing", Outcome::INCONCLUSIVE);
-  GoodRun nobody;
-  nobody.scenario().getAssertions().setMaxP99WakeLatencyUs(100);
-  nobody.scenario().getSteps()[0].getCgroups()[1].getWork()[0].setName("bursty");
-  nobody.scenario().getSteps()[0].getCgroups()[1].getWork()[0].initType().setYieldHeavy();
-  expectOnly(nobody.judge(), "wake-latency-missing", Outcome::INCONCLUSIVE);
-}
-
-TEST(JudgeWorkers, comparesIterationRateStrictly) {
-  GoodRun run;
-  run.scenario().getAssertions().setMinIterationsPerSecond(500);
-  expectPass(run.judge());
-  run.report(0).setIterations(999);
-  EXPECT_EQ(expectOnly(run.judge(), "iteration-rate", Outcome::FAIL).value, 499.5);
-}
-
-TEST(JudgeWorkers, comparesMigrationRatioStrictly) {
-  GoodRun run;
-  run.scenario().getAssertions().setMaxMigrationRatio(0.01);
-  expectPass(run.judge());
-  run.report(0).setMigrations(11);
-  EXPECT_NEAR(expectOnly(run.judge(), "migration-ratio", Outcome::FAIL).value, 0.0105, 1e-9);
-  GoodRun idle;
-  idle.scenario().getAssertions().setMaxMigrationRatio(0.01);
-  idle.scenario().getAssertions().setNotStarved(rpc::Choice::NO);
-  for (size_t i = 0; i < 2; ++i) idle.report(i).setIterations(0);
-  expectOnly(idle.judge(), "migration-ratio", Outcome::INCONCLUSIVE);
 }
 
 TEST(JudgeWorkers, judgesReportsOfARunThatBrokeOff) {

@@ -143,6 +143,9 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
       ->needs(vmm);
   app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
   app.add_option("--format", options.format, "human, jsonl or capnp")->transform(formatNames());
+  app.add_flag(
+      "--beside-eevdf", options.besideEevdf,
+      "run the scenario a second time in the same machine, without the scheduler, and show both figures");
   app.add_flag("--keep", options.keep,
                "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
   app.add_flag("--through-bzimage", options.throughBzImage,
@@ -172,6 +175,7 @@ int dispatch(int argc, char** argv) {
       "examples:\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple --beside-eevdf\n"
       "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
       "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
       "  ktstr-monitor --vm $DIR/observe.sock --format capnp | ktstr run demo.json --vmm $DIR --samples -\n"

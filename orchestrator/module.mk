@@ -1,17 +1,20 @@
 libraries += judge
 judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/cpu_sight.cc orchestrator/starvation.cc \
-  orchestrator/monitor_summary.cc \
+  orchestrator/monitor_summary.cc orchestrator/monitor_host.cc orchestrator/scx_rate.cc \
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
-  orchestrator/judge_workers.cc orchestrator/judge_monitor.cc orchestrator/judge_cpus.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
+  orchestrator/guest_story.cc orchestrator/failure_kinds.cc orchestrator/judge_console.cc orchestrator/judge_scheduler.cc \
+  orchestrator/judge_workers.cc orchestrator/judge_worker.cc orchestrator/judge_group.cc orchestrator/judge_pages.cc \
+  orchestrator/judge_monitor.cc orchestrator/judge_cpus.cc orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
   orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/render.cc \
-  orchestrator/render_comparison.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
+  orchestrator/render_comparison.cc orchestrator/render_baseline.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
   orchestrator/guest_clock.cc orchestrator/timeline.cc orchestrator/timeline_changes.cc \
   orchestrator/timeline_figures.cc orchestrator/timeline_samples.cc orchestrator/render_timeline.cc
 judge.needs := scenario topology json protocol
 judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
-  orchestrator/monitor_summary_test.cc \
+  orchestrator/monitor_summary_test.cc orchestrator/scx_rate_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
-  orchestrator/judge_workers_test.cc orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
+  orchestrator/judge_workers_test.cc orchestrator/judge_figures_test.cc orchestrator/judge_relative_test.cc \
+  orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
   orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc \
   orchestrator/guest_clock_test.cc orchestrator/timeline_test.cc orchestrator/timeline_limits_test.cc \
   orchestrator/timeline_samples_test.cc

@@ -1,7 +1,6 @@
 #include "orchestrator/monitor_summary.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "orchestrator/console.h"
 #include "protocol/text.h"
@@ -11,7 +10,6 @@ namespace ktstr {
 namespace {
 
 constexpr size_t maxOpsNames = 16;
-constexpr uint64_t lateFactor = 3;
 
 // Tasks that wait for a CPU that runs another one.
 uint64_t waitingTasks(rpc::Sample::Reader sample) {
@@ -49,10 +47,17 @@ void MonitorAnalysis::endScenario() {
   counting_ = false;
 }
 
+void MonitorAnalysis::beginBaseline() {
+  inBaseline_ = true;
+  originNs_ = 0;
+}
+
 void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
   switch (record.which()) {
     case rpc::MonitorRecord::ATTACHED:
       evidence_.attached = true;
+      fallback_.find(record.getAttached());
+      keepLast_.find(record.getAttached());
       for (const auto text : record.getAttached().getAbsent())
         evidence_.absent.push_back(cleanText(text.cStr()));
       break;
@@ -74,6 +79,9 @@ MonitorEvidence MonitorAnalysis::evidence() const {
   if (evidence.stall) evidence.starvedStall.reset();
   if (evidence.dsqDepth) evidence.starvedDsqDepth.reset();
   if (evidence.imbalance) evidence.starvedImbalance.reset();
+  for (RateEvidence* rate : {&evidence.fallback, &evidence.keepLast}) {
+    if (rate->over) rate->starved.reset();
+  }
   return evidence;
 }
 
@@ -90,70 +98,6 @@ void MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
     countSample(sample, host.anyStarved());
   }
   remember(sample, host);
-}
-
-bool MonitorAnalysis::HostSight::anyStarved() const {
-  return machineStarved || std::any_of(starved.begin(), starved.end(), [](auto& cpu) { return cpu.second; });
-}
-
-MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sample) {
-  const bool first = evidence_.allSamples == 0;
-  const uint64_t atNs = sample.getAtNs(), jiffies = sample.getJiffies();
-  const bool late = !first && atNs > lastAtNs_ + lateFactor * periodNs_;
-  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyBusySince(sample);
-  HostSight host;
-  bool anyFed = false;  // and busy
-  for (const auto cpu : sample.getCpus()) {
-    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
-    const auto starved = starvedBetween(before, now);
-    if (!starved) continue;
-    host.starved[cpu.getCpu()] = *starved;
-    anyFed = anyFed || (!*starved && busyBetween(before, now));
-  }
-  host.machineStarved = host.starved.empty() && (late || stoodStill);
-  const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
-  evidence_.standstillSamples = hangs ? evidence_.standstillSamples + 1 : 0;
-  return host;
-}
-
-void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host) {
-  const double fromMs = sinceOriginMs(lastAtNs_), toMs = sinceOriginMs(sample.getAtNs());
-  if (host.machineStarved) addStarvation(evidence_.starved, {-1, fromMs, toMs, 0});
-  for (const auto cpu : sample.getCpus()) {
-    const auto known = host.starved.find(cpu.getCpu());
-    if (known == host.starved.end()) continue;
-    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
-    const double hostMs = static_cast<double>(now.hostTimeNs - before.hostTimeNs) / 1e6;
-    if (known->second)
-      addStarvation(evidence_.starved, {static_cast<int32_t>(cpu.getCpu()), fromMs, toMs, hostMs});
-    if (!counting_) continue;
-    HostShare& share = evidence_.hostShares[cpu.getCpu()];
-    share.hostMs += hostMs;
-    share.wallMs += static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs) / 1e6;
-  }
-}
-
-bool MonitorAnalysis::anyBusySince(rpc::Sample::Reader sample) const {
-  for (const auto cpu : sample.getCpus()) {
-    const auto before = last_.find(cpu.getCpu());
-    if (before != last_.end() && busyBetween(before->second, sightOf(sample, cpu))) return true;
-  }
-  return false;
-}
-
-void MonitorAnalysis::remember(rpc::Sample::Reader sample, const HostSight& host) {
-  lastAtNs_ = sample.getAtNs();
-  lastJiffies_ = sample.getJiffies();
-  last_.clear();
-  for (const auto cpu : sample.getCpus()) {
-    const auto starved = host.starved.find(cpu.getCpu());
-    CpuSight& sight = last_[cpu.getCpu()] = sightOf(sample, cpu);
-    sight.starved = starved != host.starved.end() && starved->second;
-  }
-}
-
-double MonitorAnalysis::sinceOriginMs(uint64_t atNs) const {
-  return static_cast<double>(static_cast<int64_t>(atNs - originNs_)) / 1e6;
 }
 
 std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader sample) {
@@ -182,19 +126,23 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
   evidence_.maxCostNs = std::max(evidence_.maxCostNs, sample.getCostNs());
   evidence_.meanCostNs = static_cast<uint32_t>(costSum_ / evidence_.samples);
 
+  const auto fallback = fallback_.next(sample), keepLast = keepLast_.next(sample);
   if (const auto why = findImplausible(sample)) {
     ++evidence_.implausible[*why];
     if (evidence_.implausibleExample.empty()) {
       evidence_.implausibleExample = text("sample ", sample.getSequence(), ": ", implausibleText_);
     }
     runs_.clear();
-    imbalanceRun_ = {};
+    imbalanceRun_ = fallbackRun_ = keepLastRun_ = {};
     return;
   }
   ++evidence_.validSamples;
   Sustained here{-1, 0, sample.getSequence(), sinceOriginMs(sample.getAtNs()), 0, sinceOriginMs(lastAtNs_)};
   countScx(sample.getScx());
   if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, starved, here);
+
+  countRate(fallback, limits_.maxFallbackRate, evidence_.fallback, fallbackRun_, starved, here);
+  countRate(keepLast, limits_.maxKeepLastRate, evidence_.keepLast, keepLastRun_, starved, here);
 
   const uint64_t waiting = waitingTasks(sample);
   bool anyStalled = false, anyDsq = false;
@@ -281,7 +229,7 @@ void MonitorAnalysis::countDsq(rpc::CpuSample::Reader now, Run& run, bool starve
   here.value = now.getLocalDsqDepth();
   if (now.getScxValid())
     evidence_.maxLocalDsqDepth = std::max(evidence_.maxLocalDsqDepth.value_or(0), here.value);
-  if (!now.getScxValid() || here.value <= limits_.maxLocalDsqDepth) {
+  if (!now.getScxValid() || here.value <= limits_.maxLocalDsqDepth.value()) {
     run = {};
     return;
   }
@@ -290,12 +238,26 @@ void MonitorAnalysis::countDsq(rpc::CpuSample::Reader now, Run& run, bool starve
 
 void MonitorAnalysis::countImbalance(double ratio, bool starved, Sustained here) {
   evidence_.maxImbalanceRatio = std::max(evidence_.maxImbalanceRatio.value_or(0), ratio);
-  if (!limits_.maxImbalanceRatio || ratio <= *limits_.maxImbalanceRatio) {
+  if (!limits_.maxImbalanceRatio.set || ratio <= limits_.maxImbalanceRatio.value()) {
     imbalanceRun_ = {};
     return;
   }
   here.value = ratio;
   count(imbalanceRun_, starved, here, evidence_.imbalance, evidence_.starvedImbalance);
+}
+
+void MonitorAnalysis::countRate(std::optional<double> rate, const Limit& limit, RateEvidence& seen, Run& run,
+                                bool starved, Sustained here) {
+  if (rate) {
+    ++seen.intervals;
+    seen.highest = std::max(seen.highest.value_or(0), *rate);
+  }
+  if (!rate || !limit.set || *rate <= limit.value()) {
+    run = {};
+    return;
+  }
+  here.value = *rate;
+  count(run, starved, here, seen.over, seen.starved);
 }
 
 void MonitorAnalysis::count(Run& run, bool starved, Sustained here, std::optional<Sustained>& fed,
@@ -313,31 +275,8 @@ void MonitorAnalysis::count(Run& run, bool starved, Sustained here, std::optiona
 }
 
 void MonitorAnalysis::keepLongest(std::optional<Sustained>& longest, const Sustained& candidate) const {
-  if (candidate.run < limits_.sustainedSamples) return;
+  if (candidate.run < limits_.sustainedSamples.value()) return;
   if (!longest || candidate.run > longest->run) longest = candidate;
-}
-
-void writeMonitorSummary(const MonitorEvidence& evidence, rpc::MonitorSummary::Builder out) {
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  out.setSamples(evidence.samples);
-  out.setValidSamples(evidence.validSamples);
-  out.setMaxImbalanceRatio(evidence.maxImbalanceRatio.value_or(nan));
-  out.setMaxLocalDsqDepth(evidence.maxLocalDsqDepth.value_or(nan));
-  out.setMeanNrRunning(evidence.meanNrRunning.value_or(nan));
-  out.setStalledSamples(evidence.stalledSamples);
-  out.setScxEnabledSamples(evidence.scxEnabledSamples);
-  auto names = out.initOpsNames(static_cast<unsigned>(evidence.opsNames.size()));
-  for (unsigned i = 0; i < names.size(); ++i) names.set(i, evidence.opsNames[i]);
-  out.setMaxCostNs(evidence.maxCostNs);
-  out.setMeanCostNs(evidence.meanCostNs);
-  auto vcpus = out.initVcpus(static_cast<unsigned>(evidence.hostShares.size()));
-  unsigned at = 0;
-  for (const auto& [cpu, share] : evidence.hostShares) {
-    auto vcpu = vcpus[at++];
-    vcpu.setCpu(cpu);
-    vcpu.setHostShare(share.hostMs / share.wallMs);
-    vcpu.setStarvedMs(hostLackOf(evidence.starved, static_cast<int32_t>(cpu)).lostMs);
-  }
 }
 
 }  // namespace ktstr

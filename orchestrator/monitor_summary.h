@@ -15,6 +15,7 @@
 
 #include "orchestrator/assertions.h"
 #include "orchestrator/cpu_sight.h"
+#include "orchestrator/scx_rate.h"
 #include "orchestrator/starvation.h"
 #include "protocol/record.capnp.h"
 #include "protocol/sample.capnp.h"
@@ -31,6 +32,14 @@ struct Sustained {
   double fromMs = 0;                // the last sample before the run, like afterMs
   bool idle = false;                // of a stall: the idle task was on the CPU all the time
   std::vector<uint32_t> also = {};  // of a stall: other CPUs that stood still as long and until then
+};
+
+// Of one event counter of sched_ext.
+struct RateEvidence {
+  uint64_t intervals = 0;            // between two samples, in which the rate is known
+  std::optional<double> highest;     // 1/s
+  std::optional<Sustained> over;     // its limit
+  std::optional<Sustained> starved;  // only if samples are counted in before which the host starved a vCPU
 };
 
 // How much of a host CPU a vCPU had.
@@ -67,6 +76,7 @@ struct MonitorEvidence {
   // VMM does not tell the vCPUs' times, the machine as a whole is taken to be starved when samples are more
   // than 3 periods apart, or when guest jiffies stand still with a busy CPU.
   std::vector<Starvation> starved;
+  std::vector<Starvation> baselineStarved;   // the same, of the second pass, from its own beginning on
   std::map<uint32_t, HostShare> hostShares;  // by vCPU, while the scenario ran; empty: not known
   // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time,
   // and the host is not known to have starved all of the busy ones.
@@ -75,6 +85,7 @@ struct MonitorEvidence {
   std::optional<Sustained> stall;      // sustained, and the host is not to blame
   std::optional<Sustained> dsqDepth;   // over Limits::maxLocalDsqDepth
   std::optional<Sustained> imbalance;  // over Limits::maxImbalanceRatio
+  RateEvidence fallback, keepLast;     // SCX_EV_SELECT_CPU_FALLBACK, SCX_EV_DISPATCH_KEEP_LAST
   // Every such run of a CPU that had nothing to run, not even the idle CPU's own queue, while another had two
   // tasks or more; `value` is the most tasks that waited anywhere. Whether they may run on that CPU is not
   // known here (judgeCpus()).
@@ -97,6 +108,8 @@ class MonitorAnalysis {
   void add(rpc::MonitorRecord::Reader record);
   void beginScenario();  // with the guest's scenarioStarted
   void endScenario();    // with the guest's scenarioEnded
+  void
+  beginBaseline();  // with the guest's baselineStarted: no more samples count, but what the host does then
   MonitorEvidence evidence() const;
 
  private:
@@ -129,6 +142,8 @@ class MonitorAnalysis {
   void countUnused(const CpuSight& now, uint64_t waiting, Run& run, bool starved, Sustained here);
   void countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here);
   void countImbalance(double ratio, bool starved, Sustained here);
+  void countRate(std::optional<double> rate, const Limit& limit, RateEvidence& seen, Run& run, bool starved,
+                 Sustained here);
   // One sample more in which a condition holds with this value.
   void count(Run& run, bool starved, Sustained here, std::optional<Sustained>& fed,
              std::optional<Sustained>& all) const;
@@ -137,12 +152,15 @@ class MonitorAnalysis {
   Limits limits_;
   uint64_t periodNs_;
   bool counting_ = false;
+  bool inBaseline_ = false;
   MonitorEvidence evidence_;
   std::map<uint32_t, CpuSight> last_;  // of the sample before
   std::map<uint32_t, CpuRuns> runs_;   // runs in progress
   uint64_t lastAtNs_ = 0, lastJiffies_ = 0;
   uint64_t originNs_ = 0;  // of times in ms; 0: no sample yet
   Run imbalanceRun_;
+  ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};
+  Run fallbackRun_, keepLastRun_;
   uint32_t scxLostRun_ = 0;
   std::string implausibleText_;  // of the last one found
   uint64_t nrRunningSum_ = 0, nrRunningCount_ = 0, costSum_ = 0;

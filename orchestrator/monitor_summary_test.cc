@@ -277,7 +277,7 @@ TEST(MonitorSummary, aGuestThatHangsOnFedVcpusIsNotTheHosts) {
 
 TEST(MonitorSummary, depthAndImbalanceOfStarvedVcpusAreTheHosts) {
   Limits limits;
-  limits.maxImbalanceRatio = 4;
+  limits.maxImbalanceRatio = {4};
   Machine machine(limits);
   machine.feed(95, 1);
   for (int i = 0; i < 8; ++i) {
@@ -356,7 +356,7 @@ TEST(MonitorSummary, dsqDepthMustBeSustainedOnOneCpu) {
 
 TEST(MonitorSummary, imbalanceIsJudgedByTheLimit) {
   Limits limits;
-  limits.maxImbalanceRatio = 4;
+  limits.maxImbalanceRatio = {4};
   Machine machine(limits);
   const auto uneven = [&](uint32_t tasks) {
     machine.sample([&](rpc::Sample::Builder s) {
@@ -449,6 +449,82 @@ TEST(MonitorSummary, keepsReasonsOfAMonitorThatSawNothing) {
   EXPECT_TRUE(std::isnan(out.getMaxImbalanceRatio()));
   EXPECT_TRUE(std::isnan(out.getMaxLocalDsqDepth()));
   EXPECT_TRUE(std::isnan(out.getMeanNrRunning()));
+}
+
+// A counter on CPU 1 that goes up by so many from sample to sample, 100 ms apart.
+class Counting {
+ public:
+  explicit Counting(const char* event) : machine_(limitsOf()) {
+    capnp::MallocMessageBuilder message;
+    message.initRoot<rpc::MonitorRecord>().initAttached().initScxEventNames(2).set(1, event);
+    machine_.analysis().add(message.getRoot<rpc::MonitorRecord>().asReader());
+  }
+  void samples(int count, uint64_t more) {
+    for (int i = 0; i < count; ++i) {
+      machine_.sample([&](rpc::Sample::Builder sample) {
+        sample.getCpus()[0].initScxEvents(2);
+        sample.getCpus()[1].initScxEvents(2).set(1, total_ += more);
+      });
+    }
+  }
+  void unreadable() { machine_.samples(1); }
+  void feed(uint64_t cpu0, uint64_t cpu1) { machine_.feed(cpu0, cpu1); }
+  MonitorEvidence evidence() const { return machine_.evidence(); }
+
+ private:
+  static Limits limitsOf() {
+    Limits limits;
+    limits.maxFallbackRate = limits.maxKeepLastRate = {100};
+    return limits;
+  }
+  Machine machine_;
+  uint64_t total_ = 0;
+};
+
+TEST(MonitorSummary, aRateMustBeSustainedToCount) {
+  for (const bool fallback : {true, false}) {
+    Counting run(fallback ? "SCX_EV_SELECT_CPU_FALLBACK" : "SCX_EV_DISPATCH_KEEP_LAST");
+    const auto seen = fallback ? &MonitorEvidence::fallback : &MonitorEvidence::keepLast;
+    const auto other = fallback ? &MonitorEvidence::keepLast : &MonitorEvidence::fallback;
+    run.samples(11, 10);  // 100 a second: the limit
+    EXPECT_EQ((run.evidence().*seen).intervals, 10u);
+    EXPECT_FALSE((run.evidence().*seen).over);
+    run.samples(4, 11);
+    run.unreadable();
+    run.samples(5, 11);
+    EXPECT_FALSE((run.evidence().*seen).over) << "four and four";
+    run.samples(1, 12);
+    const auto over = (run.evidence().*seen).over;
+    ASSERT_TRUE(over);
+    EXPECT_EQ(over->run, 5u);
+    EXPECT_NEAR(over->value, 120, 1e-6);
+    EXPECT_EQ((run.evidence().*other).intervals, 0u);
+  }
+}
+
+TEST(MonitorSummary, aRateOfAStarvedVcpuIsTheHosts) {
+  Counting run("SCX_EV_SELECT_CPU_FALLBACK");
+  run.feed(100, 2);
+  run.samples(8, 50);
+  EXPECT_FALSE(run.evidence().fallback.over);
+  EXPECT_TRUE(run.evidence().fallback.starved);
+}
+
+TEST(MonitorSummary, theHostIsKeptForEachPass) {
+  Machine machine;
+  machine.feed(100, 2);
+  machine.samples(3);
+  const auto first = machine.evidence().starved;
+  ASSERT_FALSE(first.empty());
+  machine.analysis().endScenario();
+  machine.analysis().beginBaseline();
+  machine.samples(4);
+  const MonitorEvidence seen = machine.evidence();
+  EXPECT_EQ(seen.starved.back().toMs, first.back().toMs);
+  EXPECT_EQ(seen.samples, 3u);
+  ASSERT_EQ(seen.baselineStarved.size(), 1u);
+  EXPECT_EQ(seen.baselineStarved[0].cpu, 1);
+  EXPECT_EQ(seen.baselineStarved[0].toMs, 300);
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ struct RunOptions {
   std::string vmm;  // directory of a VMM that stands by (`ktstr serve`); empty: one of our own
   std::string
       samples;  // where a monitor's records come from, a path or "-", with `vmm`; empty: a monitor of our own
+  bool besideEevdf = false;        // the scenario again without the scheduler, in the same machine
   bool keep = false;               // keep the guest's RAM as ram.bin in the run's directory
   bool throughBzImage = false;     // let the kernel's own decompressor place it (full KASLR)
   std::string commandLine;         // appended to the kernel command line

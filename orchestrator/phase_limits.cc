@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "orchestrator/resolve.h"
+
 namespace ktstr {
 namespace {
 
@@ -45,6 +47,8 @@ PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenari
   limits.scheduler = options.attachTimeoutMs + 5'000;
   limits.scenario += static_cast<uint32_t>(std::min<uint64_t>(
       totalHoldMs(options, scenario) + 5'000 * scenario.getSteps().size(), 24 * 3'600'000));
+  if (wantsBaseline(options, scenario))
+    limits.collect += 10'000;  // the scheduler ends and leaves, 9 s at most
   return limits;
 }
 

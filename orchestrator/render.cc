@@ -145,6 +145,7 @@ std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
   std::string out = headline(record, colour);
   for (const auto one : record.getVerdict().getFindings()) out += finding(one, colour);
   out += groupTable(record);
+  out += baselineTable(record);
   const std::string timeline = renderTimeline(record, TimelineView::brief, colour);
   if (!timeline.empty()) out += "\n" + timeline;
   out += "\n" + monitorLine(record.getMonitor()) + phaseLine(record.getPhases());

@@ -43,6 +43,9 @@ std::string ratio(double value);                  // "2.5"
 std::string count(uint64_t value);                // "12345"
 std::string cpus(capnp::List<uint32_t>::Reader);  // "0-3,8"
 
+// Each work group's figures under EEVDF, and what the scheduler's are of them; empty without a second pass.
+std::string baselineTable(rpc::RunRecord::Reader record);
+
 std::string outcomeWord(rpc::Outcome outcome);  // "PASS"
 std::string paint(std::string_view text, rpc::Outcome outcome, bool colour);
 std::string bold(std::string_view text, bool colour);

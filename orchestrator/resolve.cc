@@ -5,6 +5,7 @@
 
 #include "guest/scenario/catalog.h"
 #include "guest/scenario/validate.h"
+#include "orchestrator/assertions.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -18,6 +19,11 @@ namespace {
 
 constexpr size_t scenarioLimit = size_t{16} << 20;
 
+void check(const RunOptions& options, rpc::Scenario::Reader scenario, std::optional<bool> underScheduler) {
+  validateScenario(scenario, options.topology, underScheduler);
+  checkAssertions(scenario, underScheduler, options.besideEevdf);
+}
+
 }  // namespace
 
 void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
@@ -28,7 +34,7 @@ void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
     Shape shape{.topology = options.topology};
     if (options.durationMs) shape.durationMs = *options.durationMs;
     writeCanned(*canned, shape, scenario);
-    return validateScenario(scenario.asReader(), options.topology, underScheduler);
+    return check(options, scenario.asReader(), underScheduler);
   }
   std::string json;
   try {
@@ -40,7 +46,11 @@ void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
   }
   fromJson(json, scenario);
   if (options.durationMs) scenario.setDurationMs(*options.durationMs);
-  validateScenario(scenario.asReader(), options.topology, underScheduler);
+  check(options, scenario.asReader(), underScheduler);
+}
+
+bool wantsBaseline(const RunOptions& options, rpc::Scenario::Reader scenario) {
+  return options.besideEevdf || hasRelative(scenario);
 }
 
 cache::Entry resolveKernel(const cache::Store& store, const std::string& spec) {
@@ -95,6 +105,7 @@ kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Read
   resolvePlacement(scenario, options.topology, orders);
   orders.setTopology(options.topology.toString());
   orders.setRunId(runId);
+  orders.setBaseline(wantsBaseline(options, scenario));
   fillSchedulers(options, scenario, programs, orders);
   return capnp::messageToFlatArray(message);
 }

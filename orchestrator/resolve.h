@@ -19,10 +19,13 @@ namespace ktstr {
 
 // Reads the scenario (a file or "-"), applies the command line's duration and checks it against the topology.
 // `underScheduler` as of validateScenario(). Throws Error "scenario-unreadable", "json-invalid",
-// "scenario-invalid".
+// "scenario-invalid", "baseline-impossible".
 // A file, - for standard input, or the name of a canned scenario, in that order.
 void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
                   std::optional<bool> underScheduler = std::nullopt);
+
+// Whether the scenario runs a second time, under EEVDF.
+bool wantsBaseline(const RunOptions& options, rpc::Scenario::Reader scenario);
 
 // The kernel's cache entry; runs `ktstr-cache get` if it is not there, with its progress on our stderr.
 // Throws what that tool said as Error "kernel-unavailable".

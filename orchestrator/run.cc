@@ -17,6 +17,7 @@
 #include "orchestrator/performance.h"
 #include "orchestrator/phase_limits.h"
 #include "orchestrator/record_store.h"
+#include "orchestrator/relative.h"
 #include "orchestrator/resolve.h"
 #include "orchestrator/session.h"
 #include "orchestrator/timeline.h"
@@ -46,9 +47,10 @@ uint32_t memoryMib(const RunOptions& options) {
 // A vCPU of an overcommitted machine is off the host's CPUs for several samples in a row without anybody's
 // fault, so the default window grows with the overcommitment. What the scenario itself says is kept.
 Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint32_t hostCpus) {
-  Limits limits = mergeAssertions(scenario.getAssertions());
-  if (scenario.getAssertions().getSustainedSamples() == 0 && hostCpus > 0) {
-    limits.sustainedSamples *= (options.topology.vcpus() + hostCpus - 1) / hostCpus;
+  Limits limits = mergeAssertions(scenario);
+  if (!limits.sustainedSamples.asked() && hostCpus > 0) {
+    const uint32_t vcpusPerCpu = (options.topology.vcpus() + hostCpus - 1) / hostCpus;
+    limits.sustainedSamples = {limits.sustainedSamples.value() * vcpusPerCpu};
   }
   return limits;
 }
@@ -149,9 +151,10 @@ void describeRun(const RunOptions& options, const Plan& plan, const PendingRecor
   for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
 }
 
-void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
+void judgeRun(const RunOptions& options, const Session& session, const Plan& plan, const Limits& limits,
               rpc::RunRecord::Builder record) {
-  const auto events = session.events();
+  const Passes passes = splitPasses(session.events());
+  const auto& events = passes.scheduler;
   fillGuest(events, plan.programs.underTest.name, record);
   const auto groups = groupReports(plan.scenario, workerReports(events));
   auto written = record.initGroups(static_cast<uint>(groups.size()));
@@ -166,8 +169,15 @@ void judgeRun(const Session& session, const Plan& plan, const Limits& limits,
                              session.monitor(),
                              classifyConsole(session.console()),
                              session.lifecycle(),
-                             record.asReader().getAccelerator() == "tcg"};
+                             record.asReader().getAccelerator() == "tcg",
+                             wantsBaseline(options, plan.scenario),
+                             passes.baseline};
   writeVerdict(judge(evidence), record.initVerdict());
+  writeLimits(limits, record);
+  if (!passes.baseline.empty()) {
+    const auto again = groupReports(plan.scenario, workerReports(passes.baseline));
+    writeBaseline(relativeFigures(groups, again), record);
+  }
   writeMonitorSummary(evidence.monitor, record.initMonitor());
   if (const auto attached = session.attached()) record.setMonitorAttach(*attached);
   if (evidence.lifecycle.exit) {
@@ -308,7 +318,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   if (!session.lifecycle().error) writePerformance(options, plan.performance, record.initPerformance());
 
   phases.begin("judge");
-  judgeRun(session, plan, limits, record);
+  judgeRun(options, session, plan, limits, record);
   phases.end();
   writePhases(phases, record);
   phases.clearLine();

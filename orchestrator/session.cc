@@ -144,7 +144,10 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
       return enter(RunPhase::scenario, "scenario", limits_.scenario);
     case rpc::GuestEvent::SCENARIO_ENDED:
       analysis_.endScenario();
-      return enter(RunPhase::collect, "collect", limits_.shutdown);
+      return enter(RunPhase::collect, "collect", limits_.collect);
+    case rpc::GuestEvent::BASELINE_STARTED:
+      analysis_.beginBaseline();
+      return enter(RunPhase::baseline, "baseline", limits_.scenario);
     case rpc::GuestEvent::DONE:
       return enter(RunPhase::collect, "shutdown", limits_.shutdown);
     default:

@@ -47,6 +47,8 @@ class Declared {
     group.type = work.getType().which();
     group.isCpuBound = cpuBound(work.getType());
     group.hasWakeLatency = measuresWakeLatency(work.getType());
+    group.hasPages = workTypeInfo(work.getType().which()).memory;
+    group.memory = work.getMemory();
     group.declared = work.getWorkers();
     groups.push_back(std::move(group));
   }
@@ -71,7 +73,9 @@ GroupFigures& groupOf(std::vector<GroupFigures>& groups, rpc::Scenario::Reader s
 void computeShares(GroupFigures& group) {
   double smallest = 0, largest = 0, rate = 0;
   uint32_t shares = 0;
+  std::vector<double> workRates;
   for (const auto& report : group.reports) {
+    if (const auto one = workRate(report)) workRates.push_back(*one);
     const auto share = cpuSharePct(report);
     if (!share) continue;
     smallest = shares == 0 ? *share : std::min(smallest, *share);
@@ -81,6 +85,7 @@ void computeShares(GroupFigures& group) {
   }
   if (shares >= 1) group.iterationsPerSecond = rate;
   if (shares >= 2) group.spreadPct = largest - smallest;
+  group.throughputCv = variation(workRates);
 }
 
 void computeLatencies(GroupFigures& group) {
@@ -101,6 +106,7 @@ void computeLatencies(GroupFigures& group) {
   }
   if (const auto p50 = percentileNs(pooled, 0.5)) group.p50WakeLatencyUs = static_cast<double>(*p50) / 1e3;
   if (const auto p99 = percentileNs(pooled, 0.99)) group.p99WakeLatencyUs = static_cast<double>(*p99) / 1e3;
+  group.wakeLatencyCv = variation(pooled);
   if (timeslices > 0) {
     group.meanRunDelayUs = static_cast<double>(runDelayNs) / static_cast<double>(timeslices) / 1e3;
   }
@@ -114,10 +120,26 @@ void compute(GroupFigures& group) {
     for (const uint32_t cpu : report.getCpusSeen()) seen.insert(cpu);
     for (const uint32_t cpu : report.getCpuset()) allowed.insert(cpu);
   }
+  if (group.iterations > 0) {
+    group.migrationRatio = static_cast<double>(group.migrations) / static_cast<double>(group.iterations);
+  }
   group.cpusSeen.assign(seen.begin(), seen.end());
   group.cpuset.assign(allowed.begin(), allowed.end());
   computeShares(group);
   computeLatencies(group);
+}
+
+// Of values that each come so many times.
+std::optional<double> variationOf(const std::vector<std::pair<double, double>>& counted) {
+  double count = 0, sum = 0, squares = 0;
+  for (const auto& [value, times] : counted) {
+    count += times;
+    sum += times * value;
+  }
+  const double mean = count > 0 ? sum / count : 0;
+  if (count < 2 || mean <= 0) return std::nullopt;
+  for (const auto& [value, times] : counted) squares += times * (value - mean) * (value - mean);
+  return std::sqrt(squares / count) / mean;
 }
 
 double orNan(const std::optional<double>& value) {
@@ -130,6 +152,24 @@ std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report) {
   if (report.getWallNs() == 0) return std::nullopt;
   return std::min(100.0,
                   100.0 * static_cast<double>(report.getCpuNs()) / static_cast<double>(report.getWallNs()));
+}
+
+std::optional<double> workRate(rpc::WorkerReport::Reader report) {
+  if (report.getCpuNs() == 0) return std::nullopt;
+  return static_cast<double>(report.getWorkUnits()) / (static_cast<double>(report.getCpuNs()) / 1e9);
+}
+
+std::optional<double> variation(const std::vector<double>& values) {
+  std::vector<std::pair<double, double>> counted;
+  for (const double value : values) counted.emplace_back(value, 1);
+  return variationOf(counted);
+}
+
+std::optional<double> variation(const WakeHistogram& histogram) {
+  std::vector<std::pair<double, double>> counted;
+  for (const auto& [upper, count] : histogram)
+    counted.emplace_back(static_cast<double>(upper), static_cast<double>(count));
+  return variationOf(counted);
 }
 
 std::optional<uint64_t> percentileNs(const WakeHistogram& histogram, double fraction) {

@@ -26,6 +26,8 @@ struct GroupFigures {
   std::optional<rpc::WorkType::Which> type;  // absent: the scenario declares no such group
   bool isCpuBound = false;
   bool hasWakeLatency = false;
+  bool hasPages = false;  // its type reports where its memory is
+  rpc::MemPolicy::Reader memory;
   bool hasCpuset = false;  // its cgroup has one of its own
   uint32_t declared = 0;   // workers the scenario declares
   std::vector<rpc::WorkerReport::Reader> reports;
@@ -37,14 +39,26 @@ struct GroupFigures {
   std::optional<double> spreadPct;            // needs two workers with wall time
   std::optional<double> maxGapMs;
   std::optional<double> p50WakeLatencyUs, p99WakeLatencyUs;  // pooled over all workers
+  std::optional<double> wakeLatencyCv;                       // needs two samples, and a mean above 0
   std::optional<double> meanRunDelayUs;                      // run delay / timeslices, pooled
-  std::vector<uint32_t> cpusSeen, cpuset;                    // unions, sorted
+  std::optional<double> throughputCv;    // of workRate(); needs two workers that have one, and a mean above 0
+  std::optional<double> migrationRatio;  // migrations / iterations; needs an iteration
+  std::vector<uint32_t> cpusSeen, cpuset;  // unions, sorted
 };
 
 // Share of wall time on CPU, 0..100, or nothing without wall time. Two clocks measure the two: of a worker
 // that never leaves its CPU the kernel's may say a little more than its own, and more than all of a CPU
 // nobody gets.
 std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report);
+
+// Work units per second of CPU time, or nothing without CPU time.
+std::optional<double> workRate(rpc::WorkerReport::Reader report);
+
+// Coefficient of variation: population standard deviation over mean. Nothing of fewer than two values, or of
+// a mean that is not above 0.
+std::optional<double> variation(const std::vector<double>& values);
+// The same of samples, each taken for its bucket's bound.
+std::optional<double> variation(const WakeHistogram& histogram);
 
 // Nearest rank: the smallest bucket bound that at least ceil(count * fraction) samples do not exceed. Nothing
 // if the histogram is empty.

@@ -13,8 +13,10 @@ namespace {
 
 // The host checked all this as well; orders that this agent understands in another way must not run.
 void checkOrders(rpc::GuestOrders::Reader orders) {
+  const bool underScheduler = orders.getScheduler().getPath().size() > 0;
+  if (orders.getBaseline() && !underScheduler)
+    throw Failure(FailureName::ORDERS_INVALID, "there is no scheduler to be compared with EEVDF");
   try {
-    const bool underScheduler = orders.getScheduler().getPath().size() > 0;
     validateScenario(orders.getScenario(), parseTopology(orders.getTopology().cStr()), underScheduler);
   } catch (const Error& error) {
     throw Failure(FailureName::ORDERS_INVALID, error.what());
@@ -31,7 +33,7 @@ void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& e
   const auto hook = [&](const std::vector<pid_t>& workers) { inject(environment.inject, channel, workers); };
   try {
     if (orders.getScheduler().getPath().size() > 0) supervisor.startScheduler(orders.getScheduler());
-    if (!supervisor.cutShort()) Runner(orders, channel, supervisor, cgroups, hook).run();
+    if (!supervisor.cutShort()) runPasses(orders, channel, supervisor, cgroups, hook);
   } catch (const Failure& failure) {
     channel.failure(failure);
   }

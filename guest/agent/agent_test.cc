@@ -403,6 +403,30 @@ TEST_F(AgentTest, DetachesAndAttachesSchedulers) {
   EXPECT_EQ(std::count(seen.begin(), seen.end(), "schedulerExited"), 3);
 }
 
+TEST_F(AgentTest, RunsTheScenarioAgainWithoutItsScheduler) {
+  orders().setBaseline(true);
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"ordersInvalid")")) << "nothing to compare";
+  events_.clear();
+  setScheduler(attach + serve);
+  run();
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+  const std::vector<std::string> seen = kinds();
+  const auto second = std::find(seen.begin(), seen.end(), "baselineStarted");
+  ASSERT_NE(second, seen.end());
+  for (const char* kind : {"stepStarted", "opApplied", "worker", "stepEnded"}) {
+    const auto first = std::count(seen.begin(), second, kind);
+    EXPECT_GT(first, 0) << kind;
+    EXPECT_EQ(std::count(second, seen.end(), kind), first) << kind;
+  }
+  for (const char* before : {"scenarioEnded", "schedulerExited", "schedulerDetached"})
+    EXPECT_EQ(std::count(seen.begin(), second, before), 1) << before;
+  for (size_t i = 0; i < seen.size(); i++) {
+    const bool again = events_[i].find("\"baseline\":true") != std::string::npos;
+    EXPECT_EQ(again, seen[i] == "worker" && seen.begin() + static_cast<long>(i) > second) << events_[i];
+  }
+}
+
 TEST_F(AgentTest, NamesASchedulerThatDoesNotLeave) {
   setScenario(
       R"({"name":"x","durationMs":100,"steps":[{"cgroups":[{"name":"a","work":[{"type":{"spinWait":{}}}]}],

@@ -14,16 +14,19 @@ constexpr uint64_t clockBoundMs = 20;
 }  // namespace
 
 Runner::Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
-               Hook hook)
+               Pass pass, Hook hook)
     : orders_(orders),
       channel_(channel),
       supervisor_(supervisor),
-      stage_(orders, channel, supervisor, cgroups),
+      pass_(pass),
+      stage_(orders, channel, supervisor, cgroups, pass == Pass::baseline),
       operations_(orders, channel, supervisor, stage_),
       hook_(std::move(hook)) {}
 
-void Runner::run() {
-  channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioStarted(); });
+bool Runner::run() {
+  channel_.post([&](rpc::GuestEvent::Builder event) {
+    pass_ == Pass::scenario ? event.setScenarioStarted() : event.setBaselineStarted();
+  });
   channel_.awaitHost(clockBoundMs);
   const auto scenario = orders_.getScenario();
   const auto backdrop = scenario.getBackdrop();
@@ -38,8 +41,10 @@ void Runner::run() {
     runStep(index, scenario.getSteps()[index]);
   }
   if (hasBackdrop) end(rpc::BACKDROP_STEP);
-  channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioEnded(); });
+  if (pass_ == Pass::scenario)
+    channel_.post([](rpc::GuestEvent::Builder event) { event.setScenarioEnded(); });
   channel_.awaitHost(clockBoundMs);
+  return !cut();
 }
 
 void Runner::attempt(uint32_t step, const std::function<void()>& part) {
@@ -120,6 +125,14 @@ void Runner::hold(uint64_t milliseconds) {
 
 uint64_t Runner::share(double fraction) const {
   return static_cast<uint64_t>(std::floor(fraction * orders_.getScenario().getDurationMs()));
+}
+
+void runPasses(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
+               Runner::Hook hook) {
+  const bool whole = Runner(orders, channel, supervisor, cgroups, Pass::scenario, std::move(hook)).run();
+  if (!orders.getBaseline() || !whole) return;
+  supervisor.detachScheduler();
+  Runner(orders, channel, supervisor, cgroups, Pass::baseline).run();
 }
 
 }  // namespace ktstr::agent

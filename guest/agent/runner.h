@@ -1,4 +1,4 @@
-// Runs a scenario: its backdrop and its steps.
+// Runs a scenario: its backdrop and its steps; if it is to be compared with EEVDF, twice.
 #pragma once
 
 #include <sys/types.h>
@@ -15,18 +15,21 @@
 
 namespace ktstr::agent {
 
+enum class Pass { scenario, baseline };
+
 class Runner {
  public:
   // Called once, when the workers of the first step that has any have been started.
   using Hook = std::function<void(const std::vector<pid_t>& workers)>;
 
   Runner(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
-         Hook hook = {});
+         Pass pass, Hook hook = {});
 
-  // Posts scenarioStarted, the events of the backdrop and of each step, scenarioEnded. Ends early, but with
-  // every worker's report, when the supervisor wants it cut short. What goes wrong is posted as a failure and
-  // ends the scenario.
-  void run();
+  // Posts scenarioStarted, the events of the backdrop and of each step, scenarioEnded; the baseline's begin
+  // with baselineStarted, and nothing ends them. Ends early, but with every worker's report, when the
+  // supervisor wants it cut short. What goes wrong is posted as a failure and ends the scenario. Whether it
+  // came to its end.
+  bool run();
 
  private:
   // Posts what is thrown, and remembers it: no further step.
@@ -43,10 +46,16 @@ class Runner {
   rpc::GuestOrders::Reader orders_;
   Channel& channel_;
   Supervisor& supervisor_;
+  Pass pass_;
   Stage stage_;
   Operations operations_;
   Hook hook_;
   bool failed_ = false;  // a step could not be carried out
 };
+
+// The scenario under what runs now, and with orders.baseline once more after the scheduler was detached.
+// Throws Failure schedulerNotDetached.
+void runPasses(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
+               Runner::Hook hook);
 
 }  // namespace ktstr::agent

@@ -17,9 +17,10 @@ constexpr const char* churnInfix = "-churn-";
 
 }  // namespace
 
-Stage::Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& allCgroups)
+Stage::Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& allCgroups,
+             bool baseline)
     : cgroups(allCgroups),
-      workers(channel, allCgroups),
+      workers(channel, allCgroups, baseline),
       payloads(channel, allCgroups),
       orders_(orders),
       channel_(channel),

@@ -18,7 +18,9 @@ namespace ktstr::agent {
 
 class Stage {
  public:
-  Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups);
+  // `baseline`: as its workers' reports have it.
+  Stage(rpc::GuestOrders::Reader orders, Channel& channel, Supervisor& supervisor, Cgroups& cgroups,
+        bool baseline);
   ~Stage();
 
   // A cgroup of `step` with its settings and workers, which wait for workers.go(). Throws Failure.

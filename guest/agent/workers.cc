@@ -127,8 +127,8 @@ std::string Worker::name() const {
               shared ? text("tid ", tid(), " of process ", pid) : text("pid ", pid), ')');
 }
 
-Workers::Workers(Channel& channel, Cgroups& cgroups)
-    : channel_(channel), cgroups_(cgroups), start_(makeStart()) {}
+Workers::Workers(Channel& channel, Cgroups& cgroups, bool baseline)
+    : channel_(channel), cgroups_(cgroups), baseline_(baseline), start_(makeStart()) {}
 
 Workers::~Workers() {
   for (const Worker& worker : workers_) {
@@ -393,8 +393,10 @@ void Workers::killStuck(const Choice& choice) {
 void Workers::report(const Choice& choice) {
   for (const Worker& worker : workers_) {
     if (!choice(worker)) continue;
-    channel_.post(
-        [&](rpc::GuestEvent::Builder event) { fillReport(worker, worker.step, event.initWorker()); });
+    channel_.post([&](rpc::GuestEvent::Builder event) {
+      fillReport(worker, worker.step, event.initWorker());
+      event.getWorker().setBaseline(baseline_);
+    });
   }
   std::erase_if(workers_, choice);
 }

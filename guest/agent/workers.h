@@ -69,7 +69,8 @@ class Workers {
  public:
   using Choice = std::function<bool(const Worker&)>;
 
-  Workers(Channel& channel, Cgroups& cgroups);
+  // `baseline`: as their reports have it.
+  Workers(Channel& channel, Cgroups& cgroups, bool baseline);
   ~Workers();  // kills what is left
 
   // Starts the workers, which wait for go(), and puts them in place: into `cgroup` unless it is empty, with
@@ -117,6 +118,7 @@ class Workers {
 
   Channel& channel_;
   Cgroups& cgroups_;
+  bool baseline_;
   Fd start_;
   bool broken_ = false;
   std::vector<Worker> workers_;

@@ -1,7 +1,6 @@
 #include "guest/scenario/validate.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -23,21 +22,6 @@ void checkScenarioName(std::string_view name) {
   refuse("name", text(shown, " is not 1-64 of the characters a-z 0-9 _ -"));
 }
 
-void checkAssertions(rpc::Assertions::Reader limits) {
-  const auto check = [](const char* name, double value) {
-    if (!std::isnan(value) && !(std::isfinite(value) && value >= 0)) {
-      refuse(text("assertions.", name), text(value, " is not a finite number from 0"));
-    }
-  };
-  check("maxSpreadPct", limits.getMaxSpreadPct());
-  check("maxGapMs", limits.getMaxGapMs());
-  check("maxP99WakeLatencyUs", limits.getMaxP99WakeLatencyUs());
-  check("minIterationsPerSecond", limits.getMinIterationsPerSecond());
-  check("maxMigrationRatio", limits.getMaxMigrationRatio());
-  check("maxImbalanceRatio", limits.getMaxImbalanceRatio());
-  check("maxLocalDsqDepth", limits.getMaxLocalDsqDepth());
-}
-
 // As the kernel writes it; empty stays empty.
 void copyCpus(const std::vector<Cpus>& from, capnp::List<capnp::Text>::Builder to) {
   for (unsigned i = 0; i < to.size(); i++) to.set(i, cpuList(from[i]));
@@ -51,7 +35,6 @@ void validateScenario(rpc::Scenario::Reader scenario, const Topology& topology,
   checkMilliseconds("durationMs", scenario.getDurationMs());
   if (scenario.getSteps().size() == 0) refuse("steps", "no step; at least one");
   ScenarioWalk(scenario, topology, underScheduler).run();
-  checkAssertions(scenario.getAssertions());
 }
 
 void resolvePlacement(rpc::Scenario::Reader scenario, const Topology& topology,

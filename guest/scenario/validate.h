@@ -28,6 +28,7 @@ inline constexpr uint32_t maxMilliseconds = 3600000;  // of a duration, a hold, 
 //   - a deadline task that may not run on every CPU
 //   - a loop whose second round would fail, or differ from the first
 //   - a scenario without any worker: it could not show anything
+// Assertions are the judge's business (orchestrator/assertions.h), not checked here.
 // `underScheduler`: whether a scheduler under test is attached when the scenario starts; nothing: not known
 // yet.
 void validateScenario(rpc::Scenario::Reader scenario, const Topology& topology,

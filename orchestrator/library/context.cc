@@ -119,7 +119,7 @@ void Context::run(const say::Scenario& scenario) {
   auto root = message.initRoot<rpc::Scenario>();
   root.setDurationMs(spec_.durationMs);
   const Scheduler* scheduler = spec_.scheduler.get();
-  if (scheduler != nullptr && scheduler->assertions) scheduler->assertions(root.initAssertions());
+  if (scheduler != nullptr && scheduler->assertions) scheduler->assertions(root.initSchedulerAssertions());
   scenario.write(root);
   if (spec_.assertions) spec_.assertions(root.getAssertions());
   std::vector<std::string> steps;

@@ -1,0 +1,158 @@
+#include <algorithm>
+
+#include "guest/scenario/validate.h"
+#include "guest/topology.h"
+#include "orchestrator/judge_group.h"
+#include "orchestrator/judge_guest.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+namespace {
+
+using Report = rpc::WorkerReport::Reader;
+
+// When the worker's longest gap ended, since the start of the scenario; nothing where the guest does not
+// tell.
+std::optional<double> gapEndMs(const GroupCase& it, Report report) {
+  if (!it.story.scenarioStarted || report.getMaxGapAtNs() < it.story.scenarioStartNs) return std::nullopt;
+  return milliseconds(report.getMaxGapAtNs() - it.story.scenarioStartNs);
+}
+
+HostLack lackInGap(const GroupCase& it, Report report) {
+  Window window;
+  if (const auto end = gapEndMs(it, report)) {
+    window = {*end - milliseconds(report.getMaxGapNs()) - clockSlackMs, *end + clockSlackMs};
+  }
+  return hostLack(it.evidence.monitor.starved, window);
+}
+
+HostLack lackInWork(const GroupCase& it, Report report) {
+  return densestLack(it.evidence.monitor.starved, milliseconds(report.getWallNs()));
+}
+
+void judgeExit(const GroupCase& it, Report report) {
+  const auto exited = report.getExited();
+  const bool stuck = exited.isStuck();
+  const std::string how = stuck ? std::string("did not stop when it was told to, and was killed")
+                          : exited.isSignal()
+                              ? text("was killed by ", signalName(static_cast<int>(exited.getSignal())))
+                              : text("ended with exit code ", exited.getCode());
+  Finding finding =
+      stuck ? it.about(
+                  report, "worker-stuck", how,
+                  "the scheduler did not run it even to let it end: look at the monitor's samples of its CPU")
+            : it.about(report, "worker-crashed", how,
+                       "the workers are ktstr's own: look for an oops or an out-of-memory kill in "
+                       "console.log, or give --memory more");
+  // It made no progress from its last checkpoint on, which its report has as its gap.
+  const HostLack lack = lackInGap(it, report);
+  if (stuck && report.getMaxGapNs() > 0 && lack.explains(milliseconds(report.getMaxGapNs())))
+    blameHost(finding, lack);
+  it.findings.add(std::move(finding));
+}
+
+void judgeIsolation(const GroupCase& it, Report report) {
+  constexpr auto which = &Limits::isolation;
+  if (!it.limit(which).yes() || (!it.group.hasCpuset && report.getCpuset().size() == 0)) return;
+  std::vector<uint32_t> allowed = cpuNumbers(report.getCpuset()), outside;
+  std::sort(allowed.begin(), allowed.end());
+  for (const uint32_t cpu : report.getCpusSeen()) {
+    if (!std::binary_search(allowed.begin(), allowed.end(), cpu)) outside.push_back(cpu);
+  }
+  if (allowed.empty() || (report.getCpusSeen().size() == 0 && !neverWorked(report))) {
+    it.findings.add(
+        it.about(report, "worker-isolation",
+                 "did not report its cpuset and the CPUs it ran on, so its isolation is not known",
+                 "see events.jsonl for its report", Outcome::INCONCLUSIVE));
+    return;
+  }
+  if (outside.empty()) return;
+  std::sort(outside.begin(), outside.end());
+  Finding finding = it.about(report, "worker-isolation",
+                             text("ran on CPU ", cpuList(outside), ", outside its cpuset ", cpuList(allowed)),
+                             "the scheduler ignores p->cpus_ptr when it picks a CPU or dispatches");
+  finding.cpu = static_cast<int32_t>(outside.front());
+  it.findings.add(std::move(finding));
+}
+
+void judgeStarved(const GroupCase& it, Report report) {
+  if (it.frozenNs(report, report.getWallNs()) >= report.getWallNs() / 10 * 9) return;
+  Finding finding =
+      it.about(report, "worker-starved",
+               text("did not finish one unit of work in ", formatMs(milliseconds(report.getWallNs())),
+                    " under ", schedulerName(it.evidence)),
+               "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
+  finding.value = 0;
+  const HostLack lack = lackInWork(it, report);
+  if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
+  it.findings.add(std::move(finding));
+}
+
+void judgeGap(const GroupCase& it, Report report) {
+  constexpr auto which = &Limits::maxGapMs;
+  const double gapMs = milliseconds(report.getMaxGapNs() - it.frozenNs(report, report.getMaxGapNs()));
+  if (gapMs <= it.limit(which).value()) return;
+  std::string message = text("made no progress for ", formatMs(gapMs), " (", it.limitText(which),
+                             "), until it ran on CPU ", report.getMaxGapCpu());
+  if (const auto end = gapEndMs(it, report)) message += text(" ", formatMs(*end), " into the scenario");
+  Finding finding =
+      it.about(report, "worker-gap", message,
+               "the task was runnable and got no CPU: look at what ran on its CPUs at that time "
+               "in samples.jsonl");
+  const HostLack lack = lackInGap(it, report);
+  if (gapMs - lack.lostMs <= it.limit(which).value()) blameHost(finding, lack);
+  finding.cpu = static_cast<int32_t>(report.getMaxGapCpu());
+  it.broken(std::move(finding), gapMs, which);
+}
+
+void judgeIterationRate(const GroupCase& it, Report report) {
+  constexpr auto which = &Limits::minIterationsPerSecond;
+  if (!it.limit(which).set) return;
+  const double seconds = milliseconds(report.getWallNs()) / 1e3, limit = it.limit(which).value();
+  if (seconds == 0)
+    return it.notJudged(which, workerName(report) + " in " + it.place() + " never began to work");
+  const auto iterations = static_cast<double>(report.getIterations());
+  const double rate = iterations / seconds;
+  if (rate >= limit) return;
+  Finding finding = it.about(
+      report, "iteration-rate", text("made ", formatNumber(rate), " iterations/s, ", it.limitText(which)),
+      "compare with EEVDF on the same host: the figure depends on the accelerator and on the host's load");
+  const HostLack lack = lackInWork(it, report);
+  if (iterations >= limit * (seconds - lack.lostMs / 1e3)) blameHost(finding, lack);
+  it.broken(std::move(finding), rate, which);
+}
+
+void judgeWorkRate(const GroupCase& it, Report report) {
+  constexpr auto which = &Limits::minWorkRate;
+  if (!it.limit(which).set) return;
+  const auto rate = workRate(report);
+  const double limit = it.limit(which).value();
+  if (!rate) return it.notJudged(which, workerName(report) + " in " + it.place() + " used no CPU time");
+  if (*rate >= limit) return;
+  Finding finding = it.about(
+      report, "work-rate",
+      text("did ", formatNumber(*rate), " units of work per second of CPU time, ", it.limitText(which)),
+      "it ran, but slowly: it was moved away from its caches, or shares a core; the figure depends on the "
+      "accelerator, too");
+  finding.evidence = text("it changed CPU ", report.getMigrations(), " times, among CPUs ",
+                          cpuList(cpuNumbers(report.getCpusSeen())));
+  const HostLack lack = lackInWork(it, report);
+  const double fedSeconds = milliseconds(report.getCpuNs()) / 1e3 - lack.lostMs / 1e3;
+  if (static_cast<double>(report.getWorkUnits()) >= limit * fedSeconds) blameHost(finding, lack);
+  it.broken(std::move(finding), *rate, which);
+}
+
+}  // namespace
+
+void judgeWorker(const GroupCase& it, Report report) {
+  if (!endedClean(report)) return judgeExit(it, report);
+  judgeIsolation(it, report);
+  if (it.stallIsNamed()) return;
+  if (neverWorked(report) && it.limits().notStarved.yes()) return judgeStarved(it, report);
+  judgeGap(it, report);
+  judgeIterationRate(it, report);
+  judgeWorkRate(it, report);
+}
+
+}  // namespace ktstr

@@ -1,0 +1,102 @@
+// What the host did to the machine, sample by sample; and the record's summary.
+#include <algorithm>
+#include <limits>
+
+#include "orchestrator/monitor_summary.h"
+
+namespace ktstr {
+
+namespace {
+
+constexpr uint64_t lateFactor = 3;
+
+}  // namespace
+
+bool MonitorAnalysis::HostSight::anyStarved() const {
+  return machineStarved || std::any_of(starved.begin(), starved.end(), [](auto& cpu) { return cpu.second; });
+}
+
+MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sample) {
+  const bool first = evidence_.allSamples == 0;
+  const uint64_t atNs = sample.getAtNs(), jiffies = sample.getJiffies();
+  const bool late = !first && atNs > lastAtNs_ + lateFactor * periodNs_;
+  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyBusySince(sample);
+  HostSight host;
+  bool anyFed = false;  // and busy
+  for (const auto cpu : sample.getCpus()) {
+    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
+    const auto starved = starvedBetween(before, now);
+    if (!starved) continue;
+    host.starved[cpu.getCpu()] = *starved;
+    anyFed = anyFed || (!*starved && busyBetween(before, now));
+  }
+  host.machineStarved = host.starved.empty() && (late || stoodStill);
+  const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
+  evidence_.standstillSamples = hangs ? evidence_.standstillSamples + 1 : 0;
+  return host;
+}
+
+void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host) {
+  const double fromMs = sinceOriginMs(lastAtNs_), toMs = sinceOriginMs(sample.getAtNs());
+  auto& starved = inBaseline_ ? evidence_.baselineStarved : evidence_.starved;
+  if (host.machineStarved) addStarvation(starved, {-1, fromMs, toMs, 0});
+  for (const auto cpu : sample.getCpus()) {
+    const auto known = host.starved.find(cpu.getCpu());
+    if (known == host.starved.end()) continue;
+    const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
+    const double hostMs = static_cast<double>(now.hostTimeNs - before.hostTimeNs) / 1e6;
+    if (known->second) addStarvation(starved, {static_cast<int32_t>(cpu.getCpu()), fromMs, toMs, hostMs});
+    if (!counting_) continue;
+    HostShare& share = evidence_.hostShares[cpu.getCpu()];
+    share.hostMs += hostMs;
+    share.wallMs += static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs) / 1e6;
+  }
+}
+
+bool MonitorAnalysis::anyBusySince(rpc::Sample::Reader sample) const {
+  for (const auto cpu : sample.getCpus()) {
+    const auto before = last_.find(cpu.getCpu());
+    if (before != last_.end() && busyBetween(before->second, sightOf(sample, cpu))) return true;
+  }
+  return false;
+}
+
+void MonitorAnalysis::remember(rpc::Sample::Reader sample, const HostSight& host) {
+  lastAtNs_ = sample.getAtNs();
+  lastJiffies_ = sample.getJiffies();
+  last_.clear();
+  for (const auto cpu : sample.getCpus()) {
+    const auto starved = host.starved.find(cpu.getCpu());
+    CpuSight& sight = last_[cpu.getCpu()] = sightOf(sample, cpu);
+    sight.starved = starved != host.starved.end() && starved->second;
+  }
+}
+
+double MonitorAnalysis::sinceOriginMs(uint64_t atNs) const {
+  return static_cast<double>(static_cast<int64_t>(atNs - originNs_)) / 1e6;
+}
+
+void writeMonitorSummary(const MonitorEvidence& evidence, rpc::MonitorSummary::Builder out) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  out.setSamples(evidence.samples);
+  out.setValidSamples(evidence.validSamples);
+  out.setMaxImbalanceRatio(evidence.maxImbalanceRatio.value_or(nan));
+  out.setMaxLocalDsqDepth(evidence.maxLocalDsqDepth.value_or(nan));
+  out.setMeanNrRunning(evidence.meanNrRunning.value_or(nan));
+  out.setStalledSamples(evidence.stalledSamples);
+  out.setScxEnabledSamples(evidence.scxEnabledSamples);
+  auto names = out.initOpsNames(static_cast<unsigned>(evidence.opsNames.size()));
+  for (unsigned i = 0; i < names.size(); ++i) names.set(i, evidence.opsNames[i]);
+  out.setMaxCostNs(evidence.maxCostNs);
+  out.setMeanCostNs(evidence.meanCostNs);
+  auto vcpus = out.initVcpus(static_cast<unsigned>(evidence.hostShares.size()));
+  unsigned at = 0;
+  for (const auto& [cpu, share] : evidence.hostShares) {
+    auto vcpu = vcpus[at++];
+    vcpu.setCpu(cpu);
+    vcpu.setHostShare(share.hostMs / share.wallMs);
+    vcpu.setStarvedMs(hostLackOf(evidence.starved, static_cast<int32_t>(cpu)).lostMs);
+  }
+}
+
+}  // namespace ktstr
