@@ -69,8 +69,8 @@ void judgeWakeLatency(const GroupCase& it) {
   if (it.limit(cv).set && it.group.wakeLatencyCv.value_or(0) > it.limit(cv).value()) {
     const double value = *it.group.wakeLatencyCv;
     it.broken(it.about("wake-latency-variation",
-                       text("wake latencies of ", it.groupName(), " vary by ", formatNumber(value),
-                            " times their mean", samples, it.limitText(cv)),
+                       text("wake latencies of ", it.groupName(), " vary by ", value, " times their mean",
+                            samples, it.limitText(cv)),
                        hint),
               value, cv);
   }
@@ -92,8 +92,8 @@ void judgeThroughput(const GroupCase& it) {
   Finding finding =
       it.about("throughput-variation",
                text("work rates of ", it.group.reports.size(), " equal workers ", it.groupName(), " vary by ",
-                    formatNumber(value), " times their mean, ", it.limitText(which), "; the slowest is ",
-                    workerName(least), " with ", formatNumber(*workRate(least)), " units per CPU second"),
+                    value, " times their mean, ", it.limitText(which), "; the slowest is ", workerName(least),
+                    " with ", formatNumber(*workRate(least)), " units per CPU second"),
                "equal work that takes unequal CPU time shares caches, SMT siblings or locks unequally: look "
                "at where the "
                "workers ran");

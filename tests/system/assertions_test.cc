@@ -157,7 +157,7 @@ TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
       EXPECT_EQ(cgroup, "calm");
     }
     if (name == "wake-latency-variation") {
-      EXPECT_EQ(cgroup, "sleeps");
+      EXPECT_TRUE(cgroup == "sleeps" || cgroup == "far");
     }
     if (name == "work-rate") slow.insert(cgroup);
   }
