@@ -20,6 +20,11 @@ std::string endOf(rpc::GuestEvent::SchedulerExited::Reader exit) {
                                : text("exit code ", exit.getExitCode());
 }
 
+void readEnd(rpc::GuestEvent::SchedulerExited::Reader exit, GuestStory& story) {
+  if (!exit.getExpected()) story.schedulerEnded = true;
+  if (!exit.getExpected() || crashed(exit.getSignal())) story.schedulerEnd = endOf(exit);
+}
+
 }  // namespace
 
 std::string signalName(int number) {
@@ -38,12 +43,9 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
       case rpc::GuestEvent::SCHEDULER_ATTACHED:
         story.schedulerAttached = true;
         break;
-      case rpc::GuestEvent::SCHEDULER_EXITED: {
-        const auto exit = event.getSchedulerExited();
-        if (!exit.getExpected()) story.schedulerEnded = true;
-        if (!exit.getExpected() || crashed(exit.getSignal())) story.schedulerEnd = endOf(exit);
+      case rpc::GuestEvent::SCHEDULER_EXITED:
+        readEnd(event.getSchedulerExited(), story);
         break;
-      }
       case rpc::GuestEvent::SCHEDULER_LOG:
         log += event.getSchedulerLog().cStr();
         if (log.size() > 2 * maxSchedulerLogBytes) log.erase(0, log.size() - maxSchedulerLogBytes);

@@ -11,7 +11,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/timeline_figures.cc orchestrator/timeline_samples.cc orchestrator/render_timeline.cc
 judge.needs := scenario topology json protocol
 judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
-  orchestrator/monitor_summary_test.cc orchestrator/scx_rate_test.cc \
+  orchestrator/monitor_summary_test.cc orchestrator/monitor_host_test.cc orchestrator/monitor_rates_test.cc orchestrator/scx_rate_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_figures_test.cc orchestrator/judge_relative_test.cc \
   orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \

@@ -189,5 +189,30 @@ TEST(RenderText, wrapsAtSpacesAndCountsCharacters) {
             std::string(100, 'x') + "\n" + std::string(100, 'x') + "\n" + std::string(50, 'x') + "\n");
 }
 
+TEST(Render, showsEachGroupBesideEevdf) {
+  capnp::MallocMessageBuilder message;
+  auto record = makeRecord(message, "scx_simple", rpc::Outcome::PASS);
+  EXPECT_THAT(renderRecord(record.asReader(), false), Not(HasSubstr("EEVDF")));
+  const auto fill = [](rpc::BaselineFigure::Builder figure, const char* cgroup, const char* name, double ours,
+                       double eevdfs) {
+    figure.setStep("main");
+    figure.setCgroup(cgroup);
+    figure.setWork("spinWait");
+    figure.setName(name);
+    figure.setScheduler(ours);
+    figure.setBaseline(eevdfs);
+  };
+  auto figures = record.initBaseline(4);
+  fill(figures[0], "left", "iterationsPerSecond", 500, 1000);
+  fill(figures[1], "left", "spreadPct", 12, 2);
+  fill(figures[2], "left", "migrationRatio", 0.5, 0);
+  fill(figures[3], "right", "maxGapMs", 30, 20);
+  const std::string out = renderRecord(record.asReader(), false);
+  EXPECT_THAT(out, HasSubstr("beside EEVDF, in the same machine"));
+  EXPECT_THAT(out, ::testing::ContainsRegex("left +spinWait +EEVDF +2.00 pp +- +- +- +0 +1.00 k/s"));
+  EXPECT_THAT(out, ::testing::ContainsRegex("scx_simple +\\+10.0 pp +- +- +- +- +x 0.5\n"));
+  EXPECT_THAT(out, ::testing::ContainsRegex("scx_simple +- +x 1.5 +-"));
+}
+
 }  // namespace
 }  // namespace ktstr

@@ -142,5 +142,26 @@ TEST_F(Stats, sumsAndUnions) {
   EXPECT_EQ(out.getCpuset().size(), 1u);
 }
 
+TEST_F(Stats, variationIsThePopulationsDeviationOverTheMean) {
+  EXPECT_NEAR(variation(std::vector<double>{2, 4, 4, 4, 5, 5, 7, 9}).value(), 2.0 / 5, 1e-12);
+  EXPECT_NEAR(variation(WakeHistogram{{2, 1}, {4, 3}, {5, 2}, {7, 1}, {9, 1}}).value(), 2.0 / 5, 1e-12);
+  EXPECT_EQ(variation(std::vector<double>{3, 3}), 0);
+  EXPECT_EQ(variation(std::vector<double>{3}), std::nullopt);
+  EXPECT_EQ(variation(std::vector<double>{0, 0}), std::nullopt);
+  EXPECT_EQ(variation(WakeHistogram{{5, 1}}), std::nullopt);
+}
+
+TEST_F(Stats, throughputVariesByWorkPerCpuTimeOfWorkersThatUsedAny) {
+  const uint64_t second = 1'000'000'000;
+  report("a", "w", second, 2 * second).setWorkUnits(100);
+  report("a", "w", 2 * second, 2 * second).setWorkUnits(600);
+  EXPECT_NEAR(groups().at(0).throughputCv.value(), 0.5, 1e-12);  // 100 and 300 a second
+  report("a", "w", 0, second).setWorkUnits(1);
+  EXPECT_NEAR(groups().at(0).throughputCv.value(), 0.5, 1e-12);
+  report("b", "w", second, second).setWorkUnits(100);
+  EXPECT_EQ(groups().at(1).throughputCv, std::nullopt);
+  EXPECT_EQ(groups().at(1).migrationRatio, std::nullopt);
+}
+
 }  // namespace
 }  // namespace ktstr
