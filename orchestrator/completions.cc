@@ -19,7 +19,7 @@ constexpr const char* bash = R"sh(_ktstr() {
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
-      words="run demo scenario work-type record probe kernel scheduler monitor serve completions version help"
+      words="run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
@@ -29,7 +29,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get list path rm verify" ;;
         scheduler) words="build path list --kernel --with --source --vmlinux --out --json --help" ;;
-        work-type) words="list --format" ;;
+        work-type|assertion) words="list --format" ;;
         record) words="list show --format --timeline" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
         monitor) words="maps map progs tasks events symbol type read write --vm --ram --gate --format --limit --hops
@@ -48,7 +48,7 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type record probe kernel scheduler monitor serve completions version help'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
@@ -60,7 +60,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l beside-eevdf
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
-complete -c ktstr -n '__fish_seen_subcommand_from work-type' -xa list
+complete -c ktstr -n '__fish_seen_subcommand_from work-type assertion' -xa list
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -l with -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from scenario' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from serve' -l dir -xa '(__fish_complete_directories)'

@@ -1,11 +1,12 @@
 // ktstr-orchestrator: runs scenarios and keeps their records. The front end's `run`, `demo`, `scenario`,
-// `work-type`, `record` and `probe` become this.
+// `work-type`, `assertion`, `record` and `probe` become this.
 #include <capnp/serialize.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
+#include "orchestrator/assertion_list.h"
 #include "orchestrator/demo.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/record_store.h"
@@ -221,14 +222,20 @@ int dispatch(int argc, char** argv) {
       showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
   bool showTimeline = false;
   showCommand->add_flag("--timeline", showTimeline, "its whole timeline instead")->excludes(showFormat);
-  auto* typeCommand = app.add_subcommand("work-type", "what workers can do");
-  typeCommand->require_subcommand(1);
+  const std::map<std::string, bool> listFormats = {{"human", false}, {"jsonl", true}};
+  bool asLines = false;
+  const auto addList = [&](const char* name, const char* about, const char* aboutList) {
+    auto* command = app.add_subcommand(name, about);
+    command->require_subcommand(1);
+    auto* list = command->add_subcommand("list", aboutList);
+    list->add_option("--format", asLines, "human or jsonl")
+        ->transform(CLI::CheckedTransformer(listFormats).description("{human,jsonl}"));
+    return list;
+  };
   auto* typeListCommand =
-      typeCommand->add_subcommand("list", "all types, their parameters, what they measure");
-  bool typesAsLines = false;
-  typeListCommand->add_option("--format", typesAsLines, "human or jsonl")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"human", false}, {"jsonl", true}})
-                      .description("{human,jsonl}"));
+      addList("work-type", "what workers can do", "all types, their parameters, what they measure");
+  auto* assertionListCommand = addList("assertion", "what can be asserted",
+                                       "all assertions, their units and defaults, what they compare");
   auto* probeCommand = app.add_subcommand("probe", "say as a line of JSON what /dev/kvm is good for here");
   probeCommand->footer("exit codes: 0 it runs Linux, 5 it does not");
 
@@ -239,7 +246,11 @@ int dispatch(int argc, char** argv) {
   }
   if (*probeCommand) return probe();
   if (*typeListCommand) {
-    writeAll(STDOUT_FILENO, typesAsLines ? workTypeJsonLines() : workTypeTable());
+    writeAll(STDOUT_FILENO, asLines ? workTypeJsonLines() : workTypeTable());
+    return 0;
+  }
+  if (*assertionListCommand) {
+    writeAll(STDOUT_FILENO, asLines ? assertionJsonLines() : assertionText());
     return 0;
   }
   if (*scenarioListCommand) {

@@ -7,6 +7,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/judge_monitor.cc orchestrator/judge_cpus.cc orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
   orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_baseline.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
+  orchestrator/assertion_list.cc \
   orchestrator/guest_clock.cc orchestrator/timeline.cc orchestrator/timeline_changes.cc \
   orchestrator/timeline_figures.cc orchestrator/timeline_samples.cc orchestrator/render_timeline.cc
 judge.needs := scenario topology json protocol
@@ -15,7 +16,7 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_figures_test.cc orchestrator/judge_relative_test.cc \
   orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
-  orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc \
+  orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc orchestrator/assertion_list_test.cc \
   orchestrator/guest_clock_test.cc orchestrator/timeline_test.cc orchestrator/timeline_limits_test.cc \
   orchestrator/timeline_samples_test.cc
 judge.fuzz := orchestrator/console_fuzz.cc
