@@ -16,6 +16,7 @@ constexpr const char* bash = R"sh(_ktstr() {
     --scheduler) words="scx_simple scx_qmap scx_flatcg scx_central scx_userland"
                  COMPREPLY=($(compgen -f -- "$word")) ;;
     --memory) words="512M 1G 2G" ;;
+    --include|--scheduler-config) COMPREPLY=($(compgen -f -- "$word")) ;;
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
@@ -24,7 +25,9 @@ constexpr const char* bash = R"sh(_ktstr() {
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
         run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --beside-eevdf --keep --vmm --samples
-                    --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help"
+                    --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help
+                    --sysctl --kernel-arg --include --file --enable --disable --scheduler-config --cgroup-parent
+                    --cleanup-budget"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get list path rm verify" ;;
@@ -58,6 +61,10 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l memory -x -a '512M 1G 
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l accel -x -a 'auto kvm tcg'
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l keep
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l beside-eevdf
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l include -r
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l scheduler-config -r
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l sysctl -x
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l kernel-arg -x
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type assertion' -xa list

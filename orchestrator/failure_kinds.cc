@@ -25,10 +25,11 @@ constexpr FailureKind failureKinds[] = {
     {rpc::GuestFailureName::SCHEDULER_EXITED, "scheduler-exited", Outcome::FAIL,
      "the reason in parentheses is the kernel's; the lines above are the scheduler's own"},
     {rpc::GuestFailureName::WORKER_CRASHED, "worker-crashed", Outcome::FAIL,
-     "the workers are ktstr's own: look for an oops or an out-of-memory kill in console.log, or give "
-     "--memory more"},
+     "look for an oops or an out-of-memory kill in console.log, or give --memory more; a custom function is "
+     "its author's"},
     {rpc::GuestFailureName::WORKER_STUCK, "worker-stuck", Outcome::FAIL,
-     "the scheduler did not run it even to let it end: look at the monitor's samples of its CPU"},
+     "the scheduler did not run it even to let it end: look at the monitor's samples of its CPU; or a custom "
+     "function does not ask whether to stop"},
     {rpc::GuestFailureName::MAILBOX_FULL, "mailbox-full", Outcome::INCONCLUSIVE,
      "the scenario reports more than the mailbox holds: use fewer workers or fewer steps"},
     {rpc::GuestFailureName::MOUNT_FAILED, "guest-mount-failed", Outcome::INFRASTRUCTURE,
@@ -49,7 +50,11 @@ constexpr FailureKind failureKinds[] = {
     {rpc::GuestFailureName::SCHEDULER_NOT_DETACHED, "scheduler-not-detached", Outcome::FAIL,
      "it must leave when it gets SIGINT, and its sched_ext_ops with it: does something else hold them?"},
     {rpc::GuestFailureName::TEARDOWN_INCOMPLETE, "teardown-incomplete", Outcome::FAIL,
-     "somebody left a task or a cgroup behind: a payload that starts a daemon has to end it"},
+     "somebody left a task or a cgroup behind: a payload or a custom function that starts a process has to "
+     "end it"},
+    {rpc::GuestFailureName::SETTING_REFUSED, "setting-refused", Outcome::INFRASTRUCTURE,
+     "this kernel has no such file or does not take the value: correct --sysctl, --file, --enable or "
+     "--disable"},
     {rpc::GuestFailureName::INTERNAL, "guest-internal", Outcome::INFRASTRUCTURE, ourFault},
 };
 

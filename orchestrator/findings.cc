@@ -1,5 +1,7 @@
 #include "orchestrator/findings.h"
 
+#include <capnp/orphan.h>
+
 #include <algorithm>
 
 #include "protocol/text.h"
@@ -137,6 +139,23 @@ void writeVerdict(const Judgement& judgement, rpc::Verdict::Builder out) {
     to.setLimit(finding.limit);
     to.setEvidence(finding.evidence);
   }
+}
+
+void addFinding(rpc::RunRecord::Builder record, const Error& error, rpc::Outcome outcome) {
+  auto verdict = record.getVerdict();
+  auto longer = capnp::Orphanage::getForMessageContaining(verdict).newOrphan<capnp::List<rpc::Finding>>(
+      verdict.getFindings().size() + 1);
+  for (uint i = 0; i < verdict.getFindings().size(); i++) {
+    longer.get().setWithCaveats(i, verdict.getFindings()[i].asReader());
+  }
+  auto last = longer.get()[longer.get().size() - 1];
+  last.setName(error.name());
+  last.setMessage(error.message());
+  last.setHint(error.hint());
+  last.setOutcome(outcome);
+  verdict.adoptFindings(kj::mv(longer));
+  verdict.setOutcome(worse(verdict.getOutcome(), outcome));
+  verdict.setExitCode(static_cast<uint8_t>(exitCodeOf(verdict.getOutcome())));
 }
 
 }  // namespace ktstr

@@ -66,4 +66,7 @@ struct Judgement {
 
 void writeVerdict(const Judgement& judgement, rpc::Verdict::Builder out);
 
+// One more for a verdict that has been written.
+void addFinding(rpc::RunRecord::Builder record, const Error& error, rpc::Outcome outcome);
+
 }  // namespace ktstr

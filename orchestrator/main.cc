@@ -8,6 +8,7 @@
 
 #include "orchestrator/assertion_list.h"
 #include "orchestrator/demo.h"
+#include "orchestrator/guest_options.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/render.h"
@@ -161,17 +162,39 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
   app.add_option("--append", options.commandLine, "added to the kernel command line");
 }
 
+void addGuest(CLI::App& app, RunOptions& options, std::string& cleanupBudget) {
+  const auto add = [&](const char* name, std::vector<std::string>& words, const char* help) {
+    app.add_option(name, words, help)->allow_extra_args(false);
+  };
+  GuestOptions& guest = options.guest;
+  add("--sysctl", guest.sysctls, "NAME=VALUE before the scheduler starts, read back (repeatable)");
+  add("--kernel-arg", guest.kernelArguments, "a word of the kernel command line (repeatable)");
+  add("--include", guest.includes,
+      "FILE[:GUESTPATH] packed with its libraries, to /include-files/NAME; a name is looked up here and in "
+      "PATH, a directory taken whole (repeatable)");
+  add("--file", guest.files, "GUESTPATH=CONTENT, made before the scheduler starts (repeatable)");
+  add("--enable", guest.enable, "PATH=VALUE that switches on a scheduler inside the kernel (repeatable)");
+  add("--disable", guest.disable, "PATH=VALUE that switches it off at the end (repeatable)");
+  app.add_option("--scheduler-config", options.schedulerConfig,
+                 "a file for the scheduler: packed, and --config with its place before the arguments");
+  app.add_option("--cgroup-parent", guest.cgroupParent,
+                 "/PATH below which the scenario's cgroups are made (default: /ktstr)");
+  app.add_option("--cleanup-budget", cleanupBudget, "how long the machine may take to end, as 500ms");
+}
+
 int dispatch(int argc, char** argv) {
   RunOptions options;
   options.schedulerArgs = takeSchedulerArgs(argc, argv);
   DemoOptions demo;
-  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, recordName = "latest";
+  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget,
+              recordName = "latest";
   OutputFormat recordFormat = OutputFormat::human;
 
   CLI::App app("ktstr-orchestrator runs scenarios on real kernels and keeps the records", "ktstr");
   app.require_subcommand(1);
   auto* runCommand = app.add_subcommand("run", "run one scenario on one kernel, topology and scheduler");
   addRun(*runCommand, options, topology, memory, duration, bootTimeout, attachTimeout);
+  addGuest(*runCommand, options, cleanupBudget);
   runCommand->footer(
       "examples:\n"
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
@@ -268,6 +291,8 @@ int dispatch(int argc, char** argv) {
   if (*scenarioShowCommand) return showScenario(options);
   if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
   if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
+  if (!cleanupBudget.empty()) options.cleanupBudgetMs = parseDuration(cleanupBudget);
+  applyGuestOptions(options);
   options.progress = isatty(STDERR_FILENO) == 1;
   return run(options);
 }

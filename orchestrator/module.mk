@@ -22,16 +22,16 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
 judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
-orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/host.cc \
+orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/guest_options.cc orchestrator/host.cc \
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/scenario_list.cc \
   orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
-orchestrator.tests := orchestrator/options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
+orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
   orchestrator/guest_link_test.cc orchestrator/sandbox_test.cc orchestrator/kvm_probe_test.cc
-orchestrator.test_needs := vmmtest
+orchestrator.test_needs := vmmtest cachetesting
 
 programs += ktstr-orchestrator ktstr
 ktstr-orchestrator.sources := orchestrator/main.cc
@@ -48,12 +48,12 @@ $(BUILD)/obj/orchestrator/probe_guest.o: orchestrator/probe_guest.S
 
 libraries += library
 library.sources := orchestrator/library/declare.cc orchestrator/library/context.cc orchestrator/library/phases.cc orchestrator/library/register.cc
-library.needs := catalog scenario topology json protocol
+library.needs := catalog work scenario topology json protocol
 library.packages := gtest
 library.tests := orchestrator/library/library_test.cc orchestrator/library/phases_test.cc
 
 # All that it needs of ours in one archive.
-$(BUILD)/lib/libktstr.a: $(foreach l,library catalog scenario topology json protocol,$(BUILD)/lib/lib$(l).a)
+$(BUILD)/lib/libktstr.a: $(foreach l,library catalog work scenario topology json protocol,$(BUILD)/lib/lib$(l).a)
 	@rm -f $@
 	$(call quiet,AR)printf '%s\n' 'create $@' $(patsubst %,'addlib %',$^) save end | ar -M
 tests: $(BUILD)/lib/libktstr.a

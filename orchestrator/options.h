@@ -12,6 +12,17 @@ namespace ktstr {
 
 enum class OutputFormat { human, jsonl, capnp };
 
+// What is made of the guest before the scheduler starts (guest_options.h), each as the words of the command
+// line.
+struct GuestOptions {
+  std::vector<std::string> sysctls = {};               // NAME=VALUE, in this order
+  std::vector<std::string> kernelArguments = {};       // of the kernel command line
+  std::vector<std::string> includes = {};              // FILE[:GUESTPATH]
+  std::vector<std::string> files = {};                 // GUESTPATH=CONTENT
+  std::vector<std::string> enable = {}, disable = {};  // PATH=VALUE, for a scheduler inside the kernel
+  std::string cgroupParent = {};                       // /a/b
+};
+
 struct RunOptions {
   std::string scenario;  // path, or "-" for standard input
   std::string kernel = "debian:7.3";
@@ -32,6 +43,10 @@ struct RunOptions {
   std::string commandLine;         // appended to the kernel command line
   bool performanceMode = false;    // orchestrator/performance.h
   bool noPerformanceMode = false;  // not even what every machine gets; also KTSTR_NO_PERF_MODE
+  GuestOptions guest;
+  std::string
+      schedulerConfig;  // a file of the host: packed, and --config with its place before the arguments
+  uint32_t cleanupBudgetMs = 0;  // the machine's end, from the guest's last event on; 0 = no limit
   uint32_t bootTimeoutMs = 60'000;
   uint32_t attachTimeoutMs = 30'000;
   bool progress = false;  // show the phase line on stderr

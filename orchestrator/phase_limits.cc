@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orchestrator/resolve.h"
+#include "protocol/text.h"
 
 namespace ktstr {
 namespace {
@@ -50,6 +51,17 @@ PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenari
   if (wantsBaseline(options, scenario))
     limits.collect += 10'000;  // the scheduler ends and leaves, 9 s at most
   return limits;
+}
+
+std::optional<Error> overCleanupBudget(const RunOptions& options, const Phases& phases) {
+  double took = 0;
+  for (const PhaseTime& phase : phases.list()) {
+    if (phase.name == "shutdown" || phase.name == "wind down") took += phase.durationMs;
+  }
+  if (options.cleanupBudgetMs == 0 || took <= options.cleanupBudgetMs) return std::nullopt;
+  return Error(ExitCode::fail, "cleanup-over-budget",
+               text("the machine took ", took, " ms to end, and may take ", options.cleanupBudgetMs),
+               "the record's phases \"shutdown\" and \"wind down\" say which part");
 }
 
 }  // namespace ktstr

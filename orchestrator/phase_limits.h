@@ -3,7 +3,11 @@
 
 #include <cstdint>
 
+#include <optional>
+
 #include "orchestrator/options.h"
+#include "orchestrator/phases.h"
+#include "protocol/error.h"
 #include "protocol/scenario.capnp.h"
 
 namespace ktstr {
@@ -20,5 +24,9 @@ struct PhaseLimits {
 
 // For this scenario: all that it holds, sleeps and waits for comes on top.
 PhaseLimits phaseLimits(const RunOptions& options, rpc::Scenario::Reader scenario);
+
+// Whether what came after the guest's last event took longer than RunOptions::cleanupBudgetMs: the phases
+// "shutdown" and "wind down". The finding "cleanup-over-budget", or nothing.
+std::optional<Error> overCleanupBudget(const RunOptions& options, const Phases& phases);
 
 }  // namespace ktstr

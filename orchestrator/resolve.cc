@@ -6,6 +6,7 @@
 #include "guest/scenario/catalog.h"
 #include "guest/scenario/validate.h"
 #include "orchestrator/assertions.h"
+#include "orchestrator/guest_options.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -61,11 +62,12 @@ cache::Entry resolveKernel(const cache::Store& store, const std::string& spec) {
   return cache::findKernel(store, spec);
 }
 
-CachedBase resolveImage(const cache::Store& store, const Programs& programs) {
+CachedBase resolveImage(const cache::Store& store, const Programs& programs, const GuestOptions& options) {
   ImageRequest request;
   request.agent = toolPath("ktstr-guest");
   request.busybox = findProgram("busybox").value_or("");
   request.files = imageFiles(programs);
+  for (const ImageFile& file : includeFiles(options)) request.files.push_back(file);
   return baseImage(store, request);
 }
 
@@ -107,6 +109,7 @@ kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Read
   orders.setRunId(runId);
   orders.setBaseline(wantsBaseline(options, scenario));
   fillSchedulers(options, scenario, programs, orders);
+  writeGuestOptions(options.guest, orders);
   return capnp::messageToFlatArray(message);
 }
 

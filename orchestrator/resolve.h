@@ -31,9 +31,9 @@ bool wantsBaseline(const RunOptions& options, rpc::Scenario::Reader scenario);
 // Throws what that tool said as Error "kernel-unavailable".
 cache::Entry resolveKernel(const cache::Store& store, const std::string& spec);
 
-// The shared initramfs base with agent, busybox and the programs with their libraries: from the cache, or
-// built.
-CachedBase resolveImage(const cache::Store& store, const Programs& programs);
+// The shared initramfs base with agent, busybox, the programs and included files with their libraries: from
+// the cache, or built. Throws as includeFiles().
+CachedBase resolveImage(const cache::Store& store, const Programs& programs, const GuestOptions& options);
 
 // Flat GuestOrders message, a multiple of 8 bytes.
 kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Reader scenario,

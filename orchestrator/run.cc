@@ -117,7 +117,7 @@ void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
   plan.kernelFile = plan.kernel->open(options.throughBzImage ? "vmlinuz" : "vmlinux");
   plan.programs = resolvePrograms(options.scheduler, plan.scenario, *plan.kernel);
   phases.begin("image");
-  plan.base = resolveImage(store, plan.programs);
+  plan.base = resolveImage(store, plan.programs, options.guest);
 }
 
 BootRequest bootRequest(const RunOptions& options, const Plan& plan, std::span<const std::byte> suffix,
@@ -207,23 +207,6 @@ void keepRam(int ram, int file) {
   } else {
     copySparse(ram, 0, file, 0, size);
   }
-}
-
-void addFinding(rpc::RunRecord::Builder record, const Error& error) {
-  auto verdict = record.getVerdict();
-  auto longer = capnp::Orphanage::getForMessageContaining(verdict).newOrphan<capnp::List<rpc::Finding>>(
-      verdict.getFindings().size() + 1);
-  for (uint i = 0; i < verdict.getFindings().size(); i++) {
-    longer.get().setWithCaveats(i, verdict.getFindings()[i].asReader());
-  }
-  auto last = longer.get()[longer.get().size() - 1];
-  last.setName(error.name());
-  last.setMessage(error.message());
-  last.setHint(error.hint());
-  last.setOutcome(rpc::Outcome::INFRASTRUCTURE);
-  verdict.adoptFindings(kj::mv(longer));
-  verdict.setOutcome(worse(verdict.getOutcome(), rpc::Outcome::INFRASTRUCTURE));
-  verdict.setExitCode(static_cast<uint8_t>(exitCodeOf(verdict.getOutcome())));
 }
 
 }  // namespace
@@ -319,6 +302,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
 
   phases.begin("judge");
   judgeRun(options, session, plan, limits, record);
+  if (const auto over = overCleanupBudget(options, phases)) addFinding(record, *over, rpc::Outcome::FAIL);
   phases.end();
   writePhases(phases, record);
   phases.clearLine();
@@ -326,7 +310,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
     if (ramFile) keepRam(session.ram(), ramFile.get());
     pending.finish(record.asReader());
   } catch (const Error& error) {
-    addFinding(record, error);
+    addFinding(record, error, rpc::Outcome::INFRASTRUCTURE);
     record.setDirectory("");
   }
 }

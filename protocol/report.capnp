@@ -15,6 +15,17 @@ struct GuestOrders {
   affinities @5 :List(ResolvedAffinity); # every affinity but `inherit`, resolved, in use order
   schedulers @6 :List(SchedulerOrders);  # Scenario.schedulers, in their order
   baseline @7 :Bool;                 # after the scenario: detach the scheduler, and run it again
+  # Before the scheduler starts, in this order:
+  sysctls @8 :List(FileWrite);       # below /proc/sys; each is read back
+  files @9 :List(FileWrite);         # made anew, with the directories above them
+  enable @10 :List(FileWrite);       # of a scheduler inside the kernel: written to files that are there
+  disable @11 :List(FileWrite);      # likewise, at the end, when the scheduler under test has been stopped
+  cgroupParent @12 :Text;            # "/a/b": the scenario's cgroups are below this one; empty: below /ktstr
+}
+
+struct FileWrite {
+  path @0 :Text;                     # absolute
+  content @1 :Text;
 }
 
 struct ResolvedCpuset {
@@ -63,6 +74,8 @@ enum GuestFailureName {
   schedulerNotDetached @17;   # was asked to end, but sched_ext did not become disabled in time
   teardownIncomplete @18;     # tasks or cgroups were left at the end, and named
   affinityChanged @19;        # somebody else changed where a worker may run
+  settingRefused @20;         # a sysctl, a file or a kernel switch of the orders could not be written, or reads back
+                              # as something else
 }
 
 struct GuestFailure {

@@ -173,8 +173,10 @@ struct WorkType {
       rtPriority @77 :UInt32 = 50;     # 1..99
       burstIters @78 :UInt32 = 1024;
     }
-    custom :group {             # a function of the author's, registered in the guest by this name (guest/work/custom.h)
+    custom :group {             # a function of the author's, registered by this name (guest/work/worker.h)
       name @79 :Text;           # [A-Za-z0-9_.-], 1..64 bytes
+      program @80 :Text;        # whose function it is: path on the host, or a name looked up in PATH; a GoogleTest
+                                # program that links libktstr, packed into the guest with its libraries. Not with pcomm
     }
   }
 }

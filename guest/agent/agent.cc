@@ -4,6 +4,7 @@
 
 #include "guest/agent/inject.h"
 #include "guest/agent/runner.h"
+#include "guest/agent/settings.h"
 #include "guest/agent/system.h"
 #include "guest/scenario/validate.h"
 #include "protocol/error.h"
@@ -26,18 +27,21 @@ void checkOrders(rpc::GuestOrders::Reader orders) {
 void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& environment) {
   checkImage(environment.image, orders.getRunId().cStr());
   checkOrders(orders);
-  Cgroups cgroups(environment.cgroupMount);
+  const std::string parent = orders.getCgroupParent().cStr();
+  Cgroups cgroups(environment.cgroupMount, parent.empty() ? "ktstr" : parent.substr(1));
   channel.post([&](rpc::GuestEvent::Builder event) { fillFacts(event.initReady(), environment.uptimeMs); });
   Scheduler scheduler(channel, environment.schedExt);
   Supervisor supervisor(channel, scheduler);
   const auto hook = [&](const std::vector<pid_t>& workers) { inject(environment.inject, channel, workers); };
   try {
+    applySettings(orders);
     if (orders.getScheduler().getPath().size() > 0) supervisor.startScheduler(orders.getScheduler());
     if (!supervisor.cutShort()) runPasses(orders, channel, supervisor, cgroups, hook);
   } catch (const Failure& failure) {
     channel.failure(failure);
   }
   if (scheduler.running()) supervisor.stopScheduler();
+  undoSettings(orders);
   supervisor.requireNoChildren();
   cgroups.close();
 }

@@ -57,8 +57,11 @@ std::string parentOf(const std::string& path) {
 
 Cgroups::Cgroups(std::string mount, const std::string& name)
     : mount_(std::move(mount)), root_(mount_ + "/" + name) {
-  passControllersDown(mount_);
-  makeDirectory(root_);
+  for (size_t slash = mount_.size(); slash != std::string::npos;) {
+    passControllersDown(root_.substr(0, slash));
+    slash = root_.find('/', slash + 1);
+    makeDirectory(root_.substr(0, slash));
+  }
 }
 
 Cgroups::~Cgroups() {

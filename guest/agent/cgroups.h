@@ -17,8 +17,8 @@ namespace ktstr::agent {
 // All failures are thrown as Failure cgroupFailed with path and errno.
 class Cgroups {
  public:
-  // `mount` is where cgroup2 is mounted; everything happens in its child `name`, which is made here with the
-  // controllers cpuset, cpu, memory, io and pids as far as the kernel has them.
+  // `mount` is where cgroup2 is mounted; everything happens in `name` below it, which is made here with what
+  // is above it, and the controllers cpuset, cpu, memory, io and pids as far as the kernel has them.
   explicit Cgroups(std::string mount = "/sys/fs/cgroup", const std::string& name = "ktstr");
   ~Cgroups();  // removes what is left
 
