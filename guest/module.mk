@@ -20,7 +20,8 @@ catalog.test_needs := json
 
 work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/wait.cc \
   guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \
-  guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc
+  guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc \
+  guest/work/worker.cc guest/work/setup_notes.cc guest/work/handover.cc
 work.needs := scenario topology protocol
 work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc
 work.test_needs := json
@@ -36,7 +37,7 @@ agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/operatio
   guest/agent/supervisor.cc guest/agent/workers.cc guest/agent/worker_setup.cc guest/agent/payloads.cc guest/agent/program.cc \
   guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
   guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc \
-  guest/agent/settings.cc
+  guest/agent/settings.cc guest/agent/worker_process.cc
 agent.needs := work scenario topology protocol
 agent.tests := guest/agent/agent_test.cc guest/agent/progress_test.cc guest/agent/settings_test.cc guest/agent/worker_setup_test.cc \
   guest/agent/system_test.cc guest/agent/scheduler_log_test.cc

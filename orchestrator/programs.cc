@@ -36,10 +36,10 @@ SchedulerProgram resolveScheduler(const std::string& wanted, const cache::Entry&
   return {baseName(*path), *path, guestProgram(*path)};
 }
 
-ImageFile resolvePayload(const std::string& wanted) {
+ImageFile resolveProgram(const std::string& wanted, const char* failure) {
   const std::optional<std::string> path = pathOf(wanted);
   if (!path) {
-    throw Error(ExitCode::usage, "payload-not-found", text("there is no program \"", wanted, "\" in PATH"),
+    throw Error(ExitCode::usage, failure, text("there is no program \"", wanted, "\" in PATH"),
                 "install it, or name its path");
   }
   return {guestProgram(wanted), *path};
@@ -65,7 +65,15 @@ Programs resolvePrograms(const std::string& underTest, rpc::Scenario::Reader sce
     programs.named.push_back(resolveScheduler(scheduler.getBinary().cStr(), kernel));
   }
   for (const std::string& binary : payloadBinaries(scenario))
-    programs.payloads.push_back(resolvePayload(binary));
+    programs.payloads.push_back(resolveProgram(binary, "payload-not-found"));
+  for (const std::string& program : customPrograms(scenario)) {
+    if (program.empty()) {
+      throw Error(ExitCode::usage, "custom-program-missing",
+                  "custom work of the scenario does not say whose function it is",
+                  "give \"program\" with \"name\": a test program that has it by KTSTR_WORK");
+    }
+    programs.custom.push_back(resolveProgram(program, "custom-program-missing"));
+  }
   return programs;
 }
 
@@ -83,6 +91,7 @@ std::vector<ImageFile> imageFiles(const Programs& programs) {
   if (!programs.underTest.hostPath.empty()) add({programs.underTest.guestPath, programs.underTest.hostPath});
   for (const SchedulerProgram& scheduler : programs.named) add({scheduler.guestPath, scheduler.hostPath});
   for (const ImageFile& payload : programs.payloads) add(payload);
+  for (const ImageFile& program : programs.custom) add(program);
   return files;
 }
 

@@ -247,25 +247,4 @@ void setUpOneself(const WorkerSettings& settings) {
   if (settings.uid != 0 || settings.gid != 0) setUser(settings.uid, settings.gid);
 }
 
-SetupNotes::SetupNotes(uint32_t workers) {
-  const size_t size = workers * sizeof(Note);
-  memory_ = Mapping(makeMemfd("setup", size).get(), 0, size, PROT_READ | PROT_WRITE);
-}
-
-SetupNotes::Note& SetupNotes::note(uint32_t worker) const {
-  return reinterpret_cast<Note*>(memory_.data())[worker];
-}
-
-void SetupNotes::leave(uint32_t worker, const std::string& message) {
-  Note& own = note(worker);
-  message.copy(own.message, sizeof own.message - 1);
-  own.left.store(1, std::memory_order_release);
-}
-
-std::optional<std::string> SetupNotes::read(uint32_t worker) const {
-  const Note& one = note(worker);
-  if (one.left.load(std::memory_order_acquire) == 0) return std::nullopt;
-  return std::string(one.message, strnlen(one.message, sizeof one.message));
-}
-
 }  // namespace ktstr::agent

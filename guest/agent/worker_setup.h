@@ -4,18 +4,17 @@
 
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "guest/agent/failure.h"
-#include "protocol/fd.h"
+#include "guest/work/setup_notes.h"
 #include "protocol/scenario.capnp.h"
 
 namespace ktstr::agent {
+
+using work::SetupNotes;
 
 // Of a WorkSpec, with its cgroup's defaults where it has none of its own. The readers must outlive it.
 struct WorkerSettings {
@@ -40,22 +39,5 @@ void liftAffinity(pid_t task, const std::string& who);
 
 // From inside, by the task itself before it works: memory policy, name, group, user. Throws Failure.
 void setUpOneself(const WorkerSettings& settings);
-
-// Where workers leave word of a set-up that failed, for the agent: one line each, shared memory.
-class SetupNotes {
- public:
-  explicit SetupNotes(uint32_t workers);
-  void leave(uint32_t worker, const std::string& message);  // cut at 239 bytes
-  std::optional<std::string> read(uint32_t worker) const;
-
- private:
-  struct Note {
-    std::atomic<uint32_t> left;
-    char message[240];
-  };
-  Note& note(uint32_t worker) const;
-
-  Mapping memory_;
-};
 
 }  // namespace ktstr::agent

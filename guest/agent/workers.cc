@@ -2,10 +2,8 @@
 
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,8 +12,9 @@
 #include <numeric>
 #include <utility>
 
+#include "guest/agent/worker_process.h"
+#include "guest/scenario/programs.h"
 #include "guest/scenario/work_types.h"
-#include "guest/work/crew.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
@@ -25,17 +24,6 @@ namespace ktstr::agent {
 namespace {
 
 using Cpus = std::vector<uint32_t>;
-
-constexpr int setupFailedCode = 125;
-constexpr uint64_t threadsBoundMs = 10000;
-
-Failure failureOf(const Worker& worker, FailureName name, const std::string& message) {
-  Failure failure(name, message);
-  failure.step = worker.step;
-  failure.cgroup = worker.cgroup;
-  failure.worker = text(worker.work, '[', worker.index, ']');
-  return failure;
-}
 
 // Those of our machines are numbered without holes.
 Cpus allCpus() {
@@ -60,15 +48,6 @@ Fd makeStart() {
   return start;
 }
 
-// Third field of /proc/TID/stat, and where in the kernel it waits.
-std::string whereIs(pid_t tid) {
-  const std::string stat = readFileIfThere(text("/proc/", tid, "/stat")).value_or("");
-  const size_t name = stat.rfind(')');
-  const std::string state =
-      name != std::string::npos && name + 2 < stat.size() ? stat.substr(name + 2, 1) : "?";
-  return text("state ", state, ", wchan ", readFileIfThere(text("/proc/", tid, "/wchan")).value_or("?"));
-}
-
 bool endedAsTold(const Worker& worker) {
   return worker.toldNs != 0 && worker.finished() && (worker.shared || worker.exit->status == 0);
 }
@@ -84,40 +63,12 @@ const Worker& culprit(const std::vector<const Worker*>& crew) {
   return *crew.front();
 }
 
-// The threads of a process exist as soon as each has written its tid.
-void awaitThreads(const std::vector<Worker>& crew) {
-  const uint64_t deadline = monotonicNs() + threadsBoundMs * 1'000'000;
-  for (const Worker& worker : crew) {
-    while (worker.tid() == 0) {
-      if (const auto why = worker.setup->read(worker.index)) {
-        throw failureOf(worker, FailureName::WORKER_SETUP_FAILED, worker.name() + ": " + *why);
-      }
-      if (monotonicNs() > deadline) {
-        throw failureOf(worker, FailureName::SPAWN_FAILED,
-                        text("thread ", worker.index, " of process ", worker.pid, " did not begin within ",
-                             threadsBoundMs, " ms: ", whereIs(worker.pid)));
-      }
-      usleep(1000);
-    }
-  }
-}
-
 // A worker on which something fails may be gone because it could not set itself up.
 Failure explained(const Worker& worker, const Failure& failure) {
   if (const auto why = worker.setup->read(worker.index)) {
     return failureOf(worker, FailureName::WORKER_SETUP_FAILED, worker.name() + ": " + *why);
   }
   return failureOf(worker, failure.name, failure.message);
-}
-
-// In the worker's own thread. Without its settings there is nothing to work for.
-void prepare(const Worker& worker) {
-  try {
-    setUpOneself(worker.settings);
-  } catch (const Failure& failure) {
-    worker.setup->leave(worker.index, failure.message);
-    _exit(setupFailedCode);
-  }
 }
 
 }  // namespace
@@ -154,6 +105,10 @@ std::vector<Worker> Workers::workersOf(uint32_t step, const std::string& cgroup,
   } catch (const Error& error) {
     throw failureOf(one, FailureName::SPAWN_FAILED, text(cgroup, '/', one.work, ": ", error.what()));
   }
+  if (spec.getType().isCustom() && spec.getType().getCustom().getProgram().size() > 0) {
+    one.function = spec.getType().getCustom().getName().cStr();
+    one.program = guestProgram(spec.getType().getCustom().getProgram().cStr());
+  }
   one.setup = std::make_shared<SetupNotes>(spec.getWorkers());
   std::vector<Worker> workers(spec.getWorkers(), one);
   for (uint32_t index = 0; index < workers.size(); index++) {
@@ -182,27 +137,9 @@ void Workers::spawn(uint32_t step, const std::string& cgroup, const std::vector<
   for (auto& [name, crew] : processes) startCrew(std::move(crew), name);
 }
 
-pid_t Workers::forkCrew(const std::vector<Worker>& crew, const std::string& processName) {
-  std::vector<work::Hand> hands;
-  for (const Worker& worker : crew)
-    hands.push_back({worker.group.get(), worker.index, [&worker] { prepare(worker); }});
-  const pid_t child = fork();
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (!processName.empty()) prctl(PR_SET_NAME, processName.c_str());
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, nullptr);
-    work::runCrew(hands, crew.front().shared, start_.get());
-    _exit(0);
-  }
-  if (child < 0) throw Failure(FailureName::SPAWN_FAILED, withErrno("fork a worker", errno));
-  return child;
-}
-
 // They are in workers_ as soon as their process exists, so that it ends whatever fails.
 void Workers::startCrew(std::vector<Worker> crew, const std::string& processName) {
-  const pid_t pid = forkCrew(crew, processName);
+  const pid_t pid = forkCrew(crew, processName, start_.get());
   for (Worker& worker : crew) worker.pid = pid;
   const size_t first = workers_.size();
   workers_.insert(workers_.end(), crew.begin(), crew.end());
@@ -211,7 +148,7 @@ void Workers::startCrew(std::vector<Worker> crew, const std::string& processName
   } catch (const Failure& failure) {
     throw explained(crew.front(), failure);
   }
-  if (crew.front().shared) awaitThreads(crew);
+  if (crew.front().shared || !crew.front().program.empty()) awaitThreads(crew);
   for (size_t i = first; i < workers_.size(); i++) place(workers_[i]);
 }
 

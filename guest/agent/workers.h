@@ -46,8 +46,9 @@ struct Worker {
   std::shared_ptr<work::WorkGroup> group;
   std::shared_ptr<SetupNotes> setup;
   WorkerSettings settings;
-  pid_t pid = -1;       // of its process
-  bool shared = false;  // it is a thread, one of several or not, of that process
+  pid_t pid = -1;                 // of its process
+  bool shared = false;            // it is a thread, one of several or not, of that process
+  std::string function, program;  // of a custom one that the author's program does: its path in the guest
   std::optional<ChildExit> exit = {};
   uint64_t endedNs = 0;
   bool started = false;
@@ -110,7 +111,6 @@ class Workers {
  private:
   std::vector<Worker> workersOf(uint32_t step, const std::string& cgroup, const Assignment& assignment) const;
   void startCrew(std::vector<Worker> crew, const std::string& processName);
-  pid_t forkCrew(const std::vector<Worker>& crew, const std::string& processName);
   void place(Worker& worker);
   void applyAffinity(Worker& worker);
   std::optional<std::vector<uint32_t>> allowedNow(const Worker& worker) const;

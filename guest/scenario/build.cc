@@ -146,6 +146,13 @@ Work ioSyncWrite(uint32_t workers) {
   return {workers, [](auto type) { type.initIoSyncWrite(); }};
 }
 
+Work custom(uint32_t workers, const std::string& function, const std::string& program) {
+  return {workers, [=](auto type) {
+            type.initCustom().setName(function);
+            type.getCustom().setProgram(program);
+          }};
+}
+
 // ---- cgroups
 
 Cgroup& Cgroup::cpuset(Cpuset cpuset) {

@@ -76,6 +76,8 @@ Work mixed(uint32_t workers, uint32_t spinIters = 1024);
 Work bursty(uint32_t workers, uint32_t burstUs, uint32_t sleepUs);
 Work pipeIo(uint32_t workers, uint32_t burstIters = 1024);
 Work ioSyncWrite(uint32_t workers);
+// A function declared with KTSTR_WORK, of this program unless another is named.
+Work custom(uint32_t workers, const std::string& function, const std::string& program = "");
 
 class Cgroup {
  public:

@@ -151,6 +151,9 @@ void ScenarioWalk::walkWork(const std::string& place, const std::string& cgroup,
     refuse(place + ".pcomm",
            "cgroupChurn moves whole processes, so it cannot be a thread of one with others");
   }
+  if (work.getType().isCustom() && (work.getPcomm().size() > 0 || defaults.getPcomm().size() > 0)) {
+    refuse(place + ".pcomm", "custom work has its own program as its process", "leave it out");
+  }
   const Cpus allowed = model_.cpus(cgroup);
   std::vector<Cpus> affinity = affinityOf(place, work, defaults.getNumaNode(), allowed);
   if (work.getPolicy().isDeadline()) checkDeadline(place, allowed, affinity);

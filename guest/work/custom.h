@@ -1,8 +1,7 @@
-// Work of the test's author: functions known by name, for the work type `custom`.
+// Work of the test's author: functions of this program known by name, for the work type `custom`.
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "guest/work/seat.h"
 

@@ -19,8 +19,11 @@
 namespace ktstr::work {
 namespace {
 
+Mapping mapped(const Fd& file, size_t size) {
+  return Mapping(file.get(), 0, size, PROT_READ | PROT_WRITE);
+}
 Mapping sharedMemory(size_t size) {
-  return Mapping(makeMemfd("workers", size).get(), 0, size, PROT_READ | PROT_WRITE);
+  return mapped(makeMemfd("workers", size), size);
 }
 
 bool usesPipes(Type::Reader type) {
@@ -61,17 +64,18 @@ GroupFiles makeFiles(Type::Reader type, uint32_t size) {
 
 }  // namespace
 
-WorkGroup::WorkGroup(Type::Reader type, uint32_t workers, Surroundings surroundings)
+WorkGroup::WorkGroup(Type::Reader type, uint32_t workers, Surroundings surroundings, Fd pages)
     : type_(type),
       workers_(workers),
       size_(workGroupSize(type)),
       slots_(work::slotsOf(type)),
       surroundings_(std::move(surroundings)),
-      pageMemory_(sharedMemory(workers * sizeof(WorkerPage))),
+      pageFile_(pages ? std::move(pages) : makeMemfd("workers", workers * sizeof(WorkerPage))),
+      pageMemory_(mapped(pageFile_, workers * sizeof(WorkerPage))),
       groupMemory_(sharedMemory(workers / size_ * groupBytes())),
       disk_(makeDisk(type, surroundings_.scratch)) {
   pages_ = reinterpret_cast<WorkerPage*>(pageMemory_.data());
-  if (type.isCustom()) findCustom(type.getCustom().getName());
+  if (type.isCustom() && type.getCustom().getProgram().size() == 0) findCustom(type.getCustom().getName());
   for (uint32_t number = 0; number < workers / size_; number++) {
     files_.push_back(makeFiles(type, size_));
     for (size_t slot = 0; slot < slots_; slot += 2) slotsOf(number)[slot] = slot / 2;

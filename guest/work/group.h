@@ -12,11 +12,13 @@ class WorkGroup {
  public:
   // `type` must outlive the group (after a fork: in the child as well, where it is the same memory).
   // `workers` is a multiple of workGroupSize(type). Throws Error "map-failed", "pipe-failed", "disk-failed",
-  // "custom-unknown", "scenario-invalid" for a type of a later schema.
-  WorkGroup(Type::Reader type, uint32_t workers, Surroundings surroundings = {});
+  // "custom-unknown" for a function without a program, "scenario-invalid" for a type of a later schema.
+  // `pages`: those of the group whose workers this process is, in a program that was executed.
+  WorkGroup(Type::Reader type, uint32_t workers, Surroundings surroundings = {}, Fd pages = {});
 
   uint32_t workers() const { return workers_; }
   WorkerPage& page(uint32_t index) { return pages_[index]; }
+  int pages() const { return pageFile_.get(); }  // of their memory
 
   // In the worker's process or thread: waits until `startFd` (an eventfd, which wakes all at once) is
   // readable, then works until told to stop. Every wait inside is cut at 50 ms or by the stop word itself, so
@@ -36,6 +38,7 @@ class WorkGroup {
   uint32_t workers_, size_;
   size_t slots_;  // of each group
   Surroundings surroundings_;
+  Fd pageFile_;
   Mapping pageMemory_, groupMemory_;
   WorkerPage* pages_ = nullptr;
   std::vector<GroupFiles> files_;  // of each group

@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <utility>
 
+#include "guest/scenario/programs.h"
+#include "guest/work/custom.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -34,6 +37,27 @@ std::string orchestrate(const std::vector<std::string>& words, const std::string
   throw Error(
       ExitCode::infrastructure, "run-failed",
       text("ktstr-orchestrator ended with ", describeWaitStatus(status), ": ", readAll(errors.get())));
+}
+
+Topology machineOf(const TestSpec& spec) {
+  checkSpec(spec);
+  const char* instead = getenv("KTSTR_TEST_TOPOLOGY");
+  if (instead == nullptr || *instead == '\0') return spec.hostOnly ? Topology() : topologyOf(spec);
+  const Topology topology = parseTopology(instead);
+  const auto why = brokenConstraint(spec, topology);
+  if (!why) return topology;
+  [&] { GTEST_SKIP() << "$KTSTR_TEST_TOPOLOGY: " << *why; }();
+  throw Skipped();
+}
+
+// Custom work of this program, which is known here before a machine boots.
+void fillPrograms(rpc::Scenario::Builder scenario) {
+  forEachWork(scenario, [](rpc::WorkSpec::Builder work) {
+    if (!work.getType().isCustom() || work.getType().getCustom().getProgram().size() > 0) return;
+    auto custom = work.getType().getCustom();
+    work::findCustom(custom.getName().cStr());
+    custom.setProgram(std::filesystem::read_symlink("/proc/self/exe").string());
+  });
 }
 
 }  // namespace
@@ -111,10 +135,14 @@ double RunResult::iterationsPerSecond(const Of& of) const {
   return rate;
 }
 
-Context::Context(const TestSpec& spec)
-    : spec_(spec), shape_{topologyOf(spec), spec.durationMs, spec.workers} {}
+Context::Context(const TestSpec& spec, std::string kernel)
+    : spec_(spec), kernel_(std::move(kernel)), shape_{machineOf(spec), spec.durationMs, spec.workers} {}
 
 void Context::run(const say::Scenario& scenario) {
+  if (spec_.hostOnly) {
+    throw Error(ExitCode::usage, "test-invalid", "hostOnly and ctx.run(): there is no machine",
+                "leave out one of them");
+  }
   capnp::MallocMessageBuilder message;
   auto root = message.initRoot<rpc::Scenario>();
   root.setDurationMs(spec_.durationMs);
@@ -122,11 +150,13 @@ void Context::run(const say::Scenario& scenario) {
   if (scheduler != nullptr && scheduler->assertions) scheduler->assertions(root.initSchedulerAssertions());
   scenario.write(root);
   if (spec_.assertions) spec_.assertions(root.getAssertions());
+  fillPrograms(root);
   std::vector<std::string> steps;
   for (const auto step : root.asReader().getSteps()) steps.emplace_back(step.getName().cStr());
-  last_ = std::make_unique<RunResult>(orchestrate(runWords(spec_, topology()), toJson(root.asReader())),
-                                      std::move(steps));
+  last_ = std::make_unique<RunResult>(
+      orchestrate(runWords(spec_, topology(), kernel_), toJson(root.asReader())), std::move(steps));
   judge(*last_);
+  if (spec_.postVm) spec_.postVm(*last_);
 }
 
 void Context::run(std::string_view canned) {
@@ -154,6 +184,10 @@ void Context::judge(const RunResult& run) const {
     EXPECT_NE(run.outcome(), rpc::Outcome::PASS) << "it was to fail with " << spec_.expectFinding;
     EXPECT_TRUE(run.hasFinding(spec_.expectFinding))
         << "it was to fail with " << spec_.expectFinding << ", and is " << run.reasons();
+    return;
+  }
+  if (spec_.expectError) {
+    EXPECT_EQ(run.outcome(), rpc::Outcome::FAIL) << "it was to fail, and is " << run.reasons();
     return;
   }
   if (run.outcome() == rpc::Outcome::SKIP) {

@@ -57,14 +57,18 @@ class RunResult {
 
 class Context {
  public:
-  explicit Context(const TestSpec& spec);
+  // `kernel` is one of kernelsOf(spec). Throws as checkSpec().
+  Context(const TestSpec& spec, std::string kernel);
 
   const Topology& topology() const { return shape_.topology; }
   const Shape& shape() const { return shape_; }
+  const std::string& kernel() const { return kernel_; }
 
   // Boots a machine, runs the scenario in it, and judges: a verdict that is no pass fails the test with its
   // reasons (inconclusive ones too: missing evidence shows nothing), unless TestSpec::expectFinding asks for
-  // it; a skip skips the test and does not return. Any number of times, each in a machine of its own.
+  // it; a skip skips the test and does not return. Any number of times, each in a machine of its own. Custom
+  // work that names no program is this one's: Error "custom-unknown" if it has no such function. Throws
+  // "test-invalid" in a hostOnly test.
   void run(const say::Scenario& scenario);
   // A canned one (`ktstr scenario list`). Throws Error "scenario-unknown", "scenario-does-not-fit".
   void run(std::string_view canned);
@@ -76,6 +80,7 @@ class Context {
   void judge(const RunResult& run) const;
 
   const TestSpec& spec_;
+  std::string kernel_;
   Shape shape_;
   std::unique_ptr<RunResult> last_;
 };

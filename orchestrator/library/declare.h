@@ -1,10 +1,13 @@
 // What an author declares: schedulers, and tests of them. Aggregates, to be written with designated
-// initialisers; what is left out has the default given here.
+// initialisers; what is left out has the default given here. Of a field that both have, the rule beside the
+// test's says how they go together.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "guest/scenario/build.h"
@@ -13,19 +16,56 @@
 namespace ktstr {
 
 using Assertions = say::Fill<rpc::Assertions>;
+using Words = std::vector<std::string>;
+class RunResult;
 
 // LLCs are those of the whole machine, cores those of an LLC, threads those of a core.
 struct Cores {
   uint32_t nodes = 1, llcs = 1, cores = 2, threads = 1;
 };
 
+// Which machines a test means something on, both ends included; what is not given does not matter. The
+// declared topology must keep them. One that $KTSTR_TEST_TOPOLOGY puts in its place may break them: the test
+// is skipped.
+struct Constraints {
+  std::optional<uint32_t> minNodes = {}, maxNodes = {}, minLlcs = {}, maxLlcs = {}, minCpus = {},
+                          maxCpus = {};
+  std::optional<bool> requiresSmt = {};  // two threads or more in a core
+};
+
+// A scheduler inside the kernel: files of the guest that switch it on before the scenario and off after it,
+// each PATH=VALUE.
+struct KernelSwitches {
+  Words enable = {}, disable = {};
+};
+
 struct Scheduler {
-  std::string name = {};                      // in messages; the identifier, if empty
-  std::string binary = {};                    // as `ktstr run --scheduler` takes it; empty: EEVDF
-  std::vector<std::string> args = {};         // always
-  std::vector<std::string> environment = {};  // NAME=value
-  Cores topology = {};                        // of tests that say nothing else
-  Assertions assertions = {};                 // of every test of it
+  std::string name = {};         // in messages; the identifier, if empty
+  std::string binary = {};       // as `ktstr run --scheduler` takes it; empty: EEVDF
+  KernelSwitches switches = {};  // instead of a binary; both lists or none
+  Words args = {};               // always
+  Words environment = {};        // NAME=value
+  std::string configFile =
+      {};  // of the host: packed to /include-files/NAME, and --config with that before args
+  std::string cgroupParent =
+      {};                   // "/a": the scenario's cgroups are made below it, before the scheduler starts
+  Words sysctls = {};       // NAME=VALUE, read back after they were written
+  Words kernelArgs = {};    // words of the kernel command line; not those that the harness needs itself
+  Words includeFiles = {};  // FILE[:GUESTPATH] as `ktstr run --include`
+  Words kernels = {};       // of tests that name none
+  Cores topology = {};      // of tests that say nothing else
+  Constraints constraints = {};
+  Assertions assertions = {};  // of every test of it
+};
+
+// One that reads a configuration which each test gives: `content` is written to `path` in the guest before it
+// starts, and `arguments`, in which {file} stands for the path, go before its other arguments. A test without
+// a configuration, and one with it for another scheduler, do not compile.
+struct ConfiguredScheduler;
+
+// A configuration of one test.
+struct Config {
+  std::string arguments, path, content;
 };
 
 // EEVDF unless a scheduler is named.
@@ -33,33 +73,69 @@ class SchedulerRef {
  public:
   SchedulerRef() = default;
   SchedulerRef(const Scheduler& scheduler) : scheduler_(&scheduler) {}  // NOLINT: `.scheduler = mitosis`
+  SchedulerRef(const ConfiguredScheduler&) = delete;                    // `.scheduler = layered.with(CONFIG)`
+  SchedulerRef(const Scheduler& scheduler, Config config)
+      : scheduler_(&scheduler), config_(std::move(config)) {}
+
   const Scheduler* get() const { return scheduler_; }
+  const std::optional<Config>& config() const { return config_; }
 
  private:
   const Scheduler* scheduler_ = nullptr;
+  std::optional<Config> config_;
+};
+
+struct ConfiguredScheduler {
+  Scheduler scheduler;
+  std::string arguments;  // "--config {file}"
+  std::string path;       // "/etc/layers.json"
+
+  SchedulerRef with(std::string content) const { return {scheduler, {arguments, path, std::move(content)}}; }
 };
 
 struct TestSpec {
   SchedulerRef scheduler = {};  // lives as long as the test: declare it with KTSTR_SCHEDULER
-  // Each else the scheduler's, else that of Cores.
+  // Each else the scheduler's, else that of Cores. $KTSTR_TEST_TOPOLOGY replaces them all.
   std::optional<uint32_t> nodes = {}, llcs = {}, cores = {}, threads = {};
-  std::string topology =
-      {};                   // all at once, also node by node: "2l512M,1l256M,0l256M,2c1t" (guest/topology.h)
-  std::string kernel = {};  // as `ktstr run --kernel`; empty: $KTSTR_TEST_KERNEL, else debian:7.3
-  uint32_t memoryMib = 0;   // 0: as `ktstr run`
-  uint32_t durationMs = 2000;               // of scenarios that do not say it themselves, and of ctx.shape()
-  uint32_t workers = 2;                     // of ctx.shape(): of a cgroup about which nothing else is said
-  std::vector<std::string> extraArgs = {};  // after the scheduler's
-  std::string accelerator = {};             // auto, kvm, tcg; empty: $KTSTR_TEST_ACCEL, else auto
+  // All at once, also node by node: "2l512M,1l256M,0l256M,2c1t" (guest/topology.h).
+  std::string topology = {};
+  Constraints constraints = {};  // each else the scheduler's
+  // As `ktstr run --kernel`; none: the scheduler's, else $KTSTR_TEST_KERNEL, else debian:7.3. Of several each
+  // is a test of its own, NAME/debian_7_3.
+  Words kernels = {};
+  uint32_t memoryMib = 0;      // 0: as `ktstr run`
+  uint32_t durationMs = 2000;  // of scenarios that do not say it themselves, and of ctx.shape()
+  uint32_t workers = 2;        // of ctx.shape(): of a cgroup about which nothing else is said
+  Words extraArgs = {};        // after the scheduler's
+  Words sysctls = {};          // after the scheduler's: of two for one name the test's counts
+  Words kernelArgs = {};       // after the scheduler's
+  Words includeFiles = {};     // with the scheduler's; two files for one place are an error
+  Words binaries = {};  // programs besides the payloads of the scenario, to /ktstr/bin, which is in PATH
+  std::string accelerator = {};  // auto, kvm, tcg; empty: $KTSTR_TEST_ACCEL, else auto
   bool performanceMode = false, noPerfMode = false;
+  uint32_t cleanupBudgetMs = 0;    // how long the machine may take to end; 0: as long as it takes
   Assertions assertions = {};      // after the scheduler's and the scenario's
+  bool expectError = false;        // the run must fail, for whatever reason
   std::string expectFinding = {};  // the run must not pass, and this finding must be among the reasons
+  // After each run, when its machine is gone: what it throws or EXPECTs fails the test.
+  std::function<void(const RunResult&)> postVm = {};
+  bool hostOnly = false;  // the body alone: no machine, no kernel, nothing of the above that would need one
 };
 
-// The shape of the machine. Throws Error "topology-invalid" as parseTopology().
+// The shape of the machine as declared. Throws Error "topology-invalid" as parseTopology(), and
+// "test-invalid" if it breaks the constraints.
 Topology topologyOf(const TestSpec& spec);
 
-// The words after `ktstr-orchestrator`. Throws Error "test-invalid" for what contradicts itself.
-std::vector<std::string> runWords(const TestSpec& spec, const Topology& topology);
+// What a topology breaks of the test's constraints: "maxLlcs 4, but 1n8l2c1t has 8"; nothing: none.
+std::optional<std::string> brokenConstraint(const TestSpec& spec, const Topology& topology);
+
+// One or more.
+Words kernelsOf(const TestSpec& spec);
+
+// Throws Error "test-invalid" for what contradicts itself, naming both sides.
+void checkSpec(const TestSpec& spec);
+
+// The words after `ktstr-orchestrator`. Throws as checkSpec().
+Words runWords(const TestSpec& spec, const Topology& topology, const std::string& kernel);
 
 }  // namespace ktstr

@@ -23,6 +23,7 @@
 
 #include "guest/scenario/build.h"
 #include "guest/scenario/catalog.h"
+#include "guest/work/worker.h"
 #include "orchestrator/library/context.h"
 #include "orchestrator/library/declare.h"
 
@@ -33,6 +34,7 @@ using ContextFunction = void (*)(Context& ctx);
 // For the macros. `name` and `file` live for ever.
 Scheduler named(const char* name, Scheduler scheduler);
 bool registerTest(const char* name, const char* file, int line, TestSpec spec, ContextFunction body);
+bool registerWork(const char* name, const char* file, int line, void (*function)(work::Seat& seat));
 
 }  // namespace ktstr
 
@@ -40,8 +42,27 @@ bool registerTest(const char* name, const char* file, int line, TestSpec spec, C
 #define KTSTR_SCHEDULER(identifier, ...) \
   static const ::ktstr::Scheduler identifier = ::ktstr::named(#identifier, ::ktstr::Scheduler __VA_ARGS__)
 
+// KTSTR_CONFIGURED_SCHEDULER(identifier, "--config {file}", "/etc/layers.json", {.binary = ...}): one whose
+// tests give it a configuration each, .scheduler = identifier.with(R"({...})").
+#define KTSTR_CONFIGURED_SCHEDULER(identifier, arguments, path, ...) \
+  static const ::ktstr::ConfiguredScheduler identifier = {           \
+      ::ktstr::named(#identifier, ::ktstr::Scheduler __VA_ARGS__), arguments, path}
+
+// KTSTR_WORK(name) { while (!worker.stopping()) ... worker.iteration(); }: a function for custom(workers,
+// "name"), run in the guest by this program; ktstr::Worker& worker (guest/work/worker.h).
+#define KTSTR_WORK(name)                                                  \
+  static void ktstrWork_##name(::ktstr::Worker& worker);                  \
+  static void ktstrSeat_##name(::ktstr::work::Seat& seat) {               \
+    ::ktstr::Worker worker(seat);                                         \
+    ktstrWork_##name(worker);                                             \
+  }                                                                       \
+  [[maybe_unused]] static const bool ktstrWorkKnown_##name =              \
+      ::ktstr::registerWork(#name, __FILE__, __LINE__, ktstrSeat_##name); \
+  static void ktstrWork_##name([[maybe_unused]] ::ktstr::Worker& worker)
+
 // KTSTR_TEST(name, {.scheduler = ...}) { ctx.run(...); }: fields of ktstr::TestSpec; the test is called
-// Ktstr.name.
+// Ktstr.name, with several kernels Ktstr.name/debian_7_3 and so on. What is wrong with the declaration fails
+// it.
 #define KTSTR_TEST(name, ...)                                                                            \
   static void ktstrBody_##name([[maybe_unused]] ::ktstr::Context& ctx);                                  \
   [[maybe_unused]] static const bool ktstrKnown_##name =                                                 \

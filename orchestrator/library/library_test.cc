@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "orchestrator/library/ktstr.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
+#include "protocol/process.h"
 #include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
 
+using testing::AllOf;
+using testing::AnyOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -33,16 +37,116 @@ TEST(Declare, TopologyIsTheTestsThenTheSchedulers) {
 }
 
 TEST(Declare, WordsAreThoseOfARun) {
-  const TestSpec spec{.scheduler = mitosis, .kernel = "debian:6.18", .memoryMib = 1024, .extraArgs = {"--x"}};
-  EXPECT_THAT(runWords(spec, topologyOf(spec)),
+  const TestSpec spec{.scheduler = mitosis, .memoryMib = 1024, .extraArgs = {"--x"}};
+  EXPECT_THAT(runWords(spec, topologyOf(spec), "debian:6.18"),
               ElementsAre("run", "-", "--format", "jsonl", "--topology", "1n2l4c1t", "--kernel",
                           "debian:6.18", "--accel", "auto", "--memory", "1024M", "--scheduler", "scx_mitosis",
                           "--env", "RUST_LOG=info", "--", "-v", "--x"));
-  EXPECT_THAT(runWords({}, topologyOf({})), Not(Contains("--scheduler")));
-  EXPECT_THAT(errorOf([] { runWords({.extraArgs = {"--x"}}, {}); }), HasSubstr("test-invalid: extraArgs"));
-  EXPECT_THAT(errorOf([] { runWords({.performanceMode = true, .noPerfMode = true}, {}); }),
-              HasSubstr("test-invalid"));
+  EXPECT_THAT(runWords({}, topologyOf({}), "k"), Not(Contains("--scheduler")));
   EXPECT_EQ(mitosis.name, "mitosis");
+}
+
+KTSTR_SCHEDULER(full, {.binary = "scx_x",
+                       .args = {"-v"},
+                       .configFile = "layers.json",
+                       .cgroupParent = "/tenants",
+                       .sysctls = {"kernel.a=1"},
+                       .kernelArgs = {"preempt=full"},
+                       .includeFiles = {"one"},
+                       .kernels = {"debian:7.3", "debian:6.18"},
+                       .constraints = {.maxLlcs = 4, .minCpus = 2}});
+KTSTR_SCHEDULER(features, {.switches = {.enable = {"/sys/x=NO_A"}, .disable = {"/sys/x=A"}}});
+KTSTR_CONFIGURED_SCHEDULER(layered, "--config {file} -x", "/etc/layers.json",
+                           {.binary = "scx_layered", .args = {"-v"}});
+
+// What has no configuration takes none, and what has one does not do without.
+static_assert(!std::is_convertible_v<const ConfiguredScheduler&, SchedulerRef>);
+static_assert(std::is_convertible_v<const Scheduler&, SchedulerRef>);
+template <typename T>
+constexpr bool takesConfig = requires(const T& scheduler) {
+  scheduler.with(std::string());
+};
+static_assert(takesConfig<ConfiguredScheduler> && !takesConfig<Scheduler>);
+
+Words wordsOf(const TestSpec& spec) {
+  const Words all = runWords(spec, topologyOf(spec), "k");
+  return {all.begin() + 10, all.end()};
+}
+
+TEST(Declare, SchedulersAndTestsFieldsGoTogether) {
+  EXPECT_THAT(
+      wordsOf({.scheduler = full,
+               .extraArgs = {"--x"},
+               .sysctls = {"kernel.b=2"},
+               .kernelArgs = {"nohz_full=1"},
+               .includeFiles = {"two"},
+               .binaries = {"/usr/bin/env"},
+               .cleanupBudgetMs = 500}),
+      ElementsAre("--sysctl", "kernel.a=1", "--sysctl", "kernel.b=2", "--kernel-arg", "preempt=full",
+                  "--kernel-arg", "nohz_full=1", "--include", "one", "--include", "two", "--include",
+                  "/usr/bin/env:/ktstr/bin/env", "--cgroup-parent", "/tenants", "--cleanup-budget", "500ms",
+                  "--scheduler", "scx_x", "--scheduler-config", "layers.json", "--", "-v", "--x"));
+  EXPECT_THAT(wordsOf({.scheduler = features}),
+              ElementsAre("--enable", "/sys/x=NO_A", "--disable", "/sys/x=A"));
+  EXPECT_THAT(wordsOf({.scheduler = layered.with("{}")}),
+              ElementsAre("--scheduler", "scx_layered", "--file", "/etc/layers.json={}", "--", "--config",
+                          "/etc/layers.json", "-x", "-v"));
+}
+
+TEST(Declare, KernelsAreTheTestsThenTheSchedulersThenTheEnvironments) {
+  EXPECT_THAT(kernelsOf({.scheduler = full, .kernels = {"./vmlinux"}}), ElementsAre("./vmlinux"));
+  EXPECT_THAT(kernelsOf({.scheduler = full}), ElementsAre("debian:7.3", "debian:6.18"));
+  setenv("KTSTR_TEST_KERNEL", "debian:6.18", 1);
+  EXPECT_THAT(kernelsOf({}), ElementsAre("debian:6.18"));
+  unsetenv("KTSTR_TEST_KERNEL");
+  EXPECT_THAT(kernelsOf({}), ElementsAre("debian:7.3"));
+}
+
+TEST(Declare, ConstraintsAreTheTestsThenTheSchedulers) {
+  const auto broken = [](const TestSpec& spec, const char* topology) {
+    return brokenConstraint(spec, parseTopology(topology)).value_or("");
+  };
+  EXPECT_EQ(broken({.scheduler = full}, "1n8l1c1t"), "maxLlcs is 4, but 1n8l1c1t has 8");
+  EXPECT_EQ(broken({.scheduler = full, .constraints = {.maxLlcs = 8}}, "1n8l1c1t"), "");
+  EXPECT_EQ(broken({.scheduler = full}, "1n1l1c1t"), "minCpus is 2, but 1n1l1c1t has 1");
+  EXPECT_EQ(broken({.constraints = {.minNodes = 2}}, "1n2l1c1t"), "minNodes is 2, but 1n2l1c1t has 1");
+  EXPECT_EQ(broken({.constraints = {.requiresSmt = true}}, "1n1l2c1t"),
+            "requiresSmt is set, but 1n1l2c1t has one thread per core");
+  EXPECT_EQ(broken({.constraints = {.requiresSmt = true}}, "1n1l2c2t"), "");
+  EXPECT_THAT(errorOf([] { topologyOf({.scheduler = full, .llcs = 5}); }),
+              HasSubstr("test-invalid: maxLlcs is 4, but 1n5l2c1t has 5"));
+}
+
+TEST(Declare, WhatContradictsItselfNamesBothSides) {
+  const Scheduler both = {.binary = "x", .switches = {.enable = {"/a=1"}, .disable = {"/a=0"}}};
+  const Scheduler half = {.switches = {.enable = {"/a=1"}}};
+  const Scheduler argued = {.args = {"-v"}}, filed = {.configFile = "x"};
+  const ConfiguredScheduler dropped = {{.binary = "x"}, "--config", "/etc/x"};
+  const ConfiguredScheduler relative = {{.binary = "x"}, "{file}", "etc/x"};
+  const std::pair<TestSpec, const char*> wrong[] = {
+      {{.extraArgs = {"--x"}}, "extraArgs are given, but no scheduler"},
+      {{.performanceMode = true, .noPerfMode = true}, "performanceMode and noPerfMode"},
+      {{.scheduler = both}, "a binary and switches"},
+      {{.scheduler = half}, "switches.enable is given, but not the other"},
+      {{.scheduler = argued}, "args are given, but no binary"},
+      {{.scheduler = filed}, "configFile is given, but no binary"},
+      {{.scheduler = dropped.with("{}")}, "do not name {file}"},
+      {{.scheduler = relative.with("{}")}, "is not absolute"},
+      {{.scheduler = layered.with("")}, "the configuration is empty"},
+      {{.constraints = {.minCpus = 4, .maxCpus = 2}}, "minCpus is 4, but maxCpus is 2"},
+      {{.constraints = {.maxLlcs = 0}}, "maxLlcs is 0"},
+      {{.llcs = 2, .constraints = {.maxLlcs = 1}}, "maxLlcs is 1, but 1n2l2c1t has 2"},
+      {{.durationMs = 0}, "durationMs is 0"},
+      {{.workers = 0}, "workers is 0"},
+      {{.expectError = true, .expectFinding = "x"}, "expectFinding and expectError"},
+      {{.scheduler = mitosis, .hostOnly = true}, "hostOnly and scheduler"},
+      {{.llcs = 2, .hostOnly = true}, "hostOnly and a topology"},
+      {{.kernels = {"x"}, .hostOnly = true}, "hostOnly and kernels"},
+  };
+  for (const auto& [spec, what] : wrong) {
+    EXPECT_THAT(errorOf([&] { checkSpec(spec); }), AllOf(HasSubstr("test-invalid: "), HasSubstr(what)))
+        << what;
+  }
 }
 
 // Two workers in step "first", one in "second", one in the backdrop.
@@ -95,12 +199,73 @@ TEST(RunResultTest, SaysWhy) {
 
 TEST(Context, NamesWhatCannotBeRun) {
   const TestSpec spec{.llcs = 1};
-  Context context(spec);
+  Context context(spec, "debian:7.3");
   EXPECT_EQ(context.shape().durationMs, 2000u);
   EXPECT_THAT(errorOf([&] { context.last(); }), HasSubstr("not-run"));
   EXPECT_THAT(errorOf([&] { context.run("no_such"); }), HasSubstr("scenario-unknown"));
   EXPECT_THAT(errorOf([&] { context.run("steady_llc"); }),
               HasSubstr("scenario-does-not-fit: steady_llc needs 2 LLCs"));
+}
+
+KTSTR_WORK(count) {
+  while (!worker.stopping()) worker.iteration();
+}
+
+TEST(Context, CustomWorkIsOfThisProgramAndKnownBeforeAMachineBoots) {
+  const TestSpec spec;
+  Context context(spec, "debian:7.3");
+  const auto scenario = [](const char* function) {
+    return say::Scenario("x", "").step(
+        say::Step("run").cgroup(say::Cgroup("a").work(say::custom(1, function))));
+  };
+  EXPECT_THAT(errorOf([&] { context.run(scenario("nope")); }),
+              HasSubstr("custom-unknown: no custom function \"nope\" is registered here; there are: count"));
+}
+
+// Its machine is none.
+KTSTR_TEST(host_only_runs_the_body_alone, {.hostOnly = true}) {
+  EXPECT_THAT(errorOf([&] { ctx.run("steady"); }), HasSubstr("test-invalid: hostOnly and ctx.run()"));
+}
+
+TEST(Context, AnotherTopologyReplacesTheDeclaredOne) {
+  const TestSpec spec{.constraints = {.maxLlcs = 1}};
+  setenv("KTSTR_TEST_TOPOLOGY", "1n1l4c1t", 1);
+  EXPECT_EQ(Context(spec, "k").topology().toString(), "1n1l4c1t");
+  unsetenv("KTSTR_TEST_TOPOLOGY");
+  EXPECT_EQ(Context(spec, "k").topology().toString(), "1n1l2c1t");
+}
+
+// What `tests` say: this program again, with another topology.
+std::string saidBy(const std::string& tests, const std::string& topology) {
+  const Fd output = makeMemfd("output", 0);
+  SpawnOptions options;
+  options.executable = "/proc/self/exe";
+  options.arguments = {"--gtest_filter=" + tests};
+  options.environment = {"KTSTR_TEST_TOPOLOGY=" + topology};
+  options.standardOutput = output.get();
+  spawn(options).wait();
+  return readAll(output.get());
+}
+
+KTSTR_TEST(needs_one_llc, {.constraints = {.maxLlcs = 1}}) {
+  EXPECT_EQ(ctx.topology().llcs, 1u);
+}
+
+KTSTR_TEST(of_each_kernel, {.kernels = {"debian:7.3", "./my-kernel"}}) {
+  EXPECT_THAT(ctx.kernel(), AnyOf("debian:7.3", "./my-kernel"));
+}
+
+TEST(Registered, TestsSkipWhereTheTopologyBreaksTheirConstraints) {
+  EXPECT_THAT(saidBy("Ktstr.needs_one_llc", "1n1l4c1t"), HasSubstr("[  PASSED  ] 1 test."));
+  EXPECT_THAT(
+      saidBy("Ktstr.needs_one_llc", "1n2l1c1t"),
+      AllOf(HasSubstr("[  SKIPPED ]"), HasSubstr("$KTSTR_TEST_TOPOLOGY: maxLlcs is 1, but 1n2l1c1t has 2")));
+}
+
+TEST(Registered, EachKernelIsATestOfItsOwn) {
+  EXPECT_THAT(saidBy("Ktstr.of_each_kernel*", "1n1l4c1t"),
+              AllOf(HasSubstr("Ktstr.of_each_kernel/debian_7_3"),
+                    HasSubstr("Ktstr.of_each_kernel/__my_kernel"), HasSubstr("[  PASSED  ] 2 tests.")));
 }
 
 }  // namespace

@@ -1,6 +1,11 @@
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 
+#include "guest/work/custom.h"
+#include "guest/work/handover.h"
 #include "orchestrator/library/ktstr.h"
 #include "protocol/error.h"
 
@@ -9,11 +14,12 @@ namespace {
 
 class Case : public testing::Test {
  public:
-  Case(const TestSpec& spec, ContextFunction body) : spec_(spec), body_(body) {}
+  Case(std::shared_ptr<const TestSpec> spec, std::string kernel, ContextFunction body)
+      : spec_(std::move(spec)), kernel_(std::move(kernel)), body_(body) {}
 
   void TestBody() override {
     try {
-      Context context(spec_);
+      Context context(*spec_, kernel_.empty() ? kernelsOf(*spec_).front() : kernel_);
       body_(context);
     } catch (const Skipped&) {
       return;
@@ -23,9 +29,26 @@ class Case : public testing::Test {
   }
 
  private:
-  const TestSpec& spec_;
+  std::shared_ptr<const TestSpec> spec_;
+  std::string kernel_;
   ContextFunction body_;
 };
+
+// The only test there is where this program is a worker's process in the guest.
+class Handed : public testing::Test {
+ public:
+  void TestBody() override { work::runHandedOver(getenv(work::handoverVariable)); }
+};
+
+bool isWorker() {
+  return getenv(work::handoverVariable) != nullptr;
+}
+
+std::string asName(std::string kernel) {
+  std::replace_if(
+      kernel.begin(), kernel.end(), [](char c) { return isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+  return kernel;
+}
 
 }  // namespace
 
@@ -35,9 +58,27 @@ Scheduler named(const char* name, Scheduler scheduler) {
 }
 
 bool registerTest(const char* name, const char* file, int line, TestSpec spec, ContextFunction body) {
-  const auto kept = std::make_shared<TestSpec>(std::move(spec));
-  testing::RegisterTest("Ktstr", name, nullptr, nullptr, file, line,
-                        [kept, body]() -> testing::Test* { return new Case(*kept, body); });
+  if (isWorker()) return false;
+  const auto kept = std::make_shared<const TestSpec>(std::move(spec));
+  const auto add = [&](const std::string& called, const char* parameter, const std::string& kernel) {
+    testing::RegisterTest("Ktstr", called.c_str(), nullptr, parameter, file, line,
+                          [kept, kernel, body]() -> testing::Test* { return new Case(kept, kernel, body); });
+  };
+  const Words kernels = kept->hostOnly ? Words{""} : kernelsOf(*kept);
+  // One may come from the environment, and is not to be part of what CTest has once listed.
+  if (kernels.size() < 2) add(name, nullptr, "");
+  for (size_t i = 0; kernels.size() > 1 && i < kernels.size(); i++)
+    add(std::string(name) + "/" + asName(kernels[i]), kernels[i].c_str(), kernels[i]);
+  return true;
+}
+
+bool registerWork(const char* name, const char* file, int line, work::CustomFunction function) {
+  static bool first = true;
+  if (isWorker() && std::exchange(first, false)) {
+    testing::RegisterTest("KtstrWorker", "run", nullptr, nullptr, file, line,
+                          []() -> testing::Test* { return new Handed; });
+  }
+  work::registerCustom(name, function);
   return true;
 }
 
