@@ -1,5 +1,7 @@
-// Two tests of schedulers for tenants, as authors of such schedulers write them.
+// Tests of schedulers for tenants, as authors of such schedulers write them.
 #include <ktstr/ktstr.h>
+
+#include <chrono>
 
 using namespace ktstr::say;
 
@@ -41,4 +43,39 @@ KTSTR_TEST(disjoint_cpusets_cover_the_machine,
   for (const auto worker : ctx.last().workers({}))
     used.insert(worker.getCpusSeen().begin(), worker.getCpusSeen().end());
   EXPECT_EQ(used.size(), ctx.topology().vcpus());
+}
+
+// One that reads a configuration, which each test gives.
+KTSTR_CONFIGURED_SCHEDULER(qmap_from_file, "--config {file}", "/etc/qmap/words",
+                           {.binary = HERE "/qmap_from_file", .constraints = {.minCpus = 2}});
+
+// Work of our own, in this very program: a request each millisecond, and how long it takes to be served.
+KTSTR_WORK(serve) {
+  const auto now = [] {
+    return static_cast<uint64_t>(
+        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+  };
+  for (uint64_t due = now() + 1'000'000; worker.sleepUntil(due); due = now() + 1'000'000) {
+    worker.spin(1000);
+    worker.operation(now() - due);
+    worker.iteration();
+  }
+}
+
+// Two tests: requests_are_served/debian_7_3 and requests_are_served/debian_6_18.
+KTSTR_TEST(requests_are_served, {.scheduler = qmap_from_file.with("-s 5000 -v\n"),
+                                 .kernels = {"debian:7.3", "debian:6.18"},
+                                 .durationMs = 1000,
+                                 .binaries = {"scx_qmap"},
+                                 .postVm = [](const ktstr::RunResult& run) {
+                                   EXPECT_STREQ(run.record().getSchedulerOps().cStr(), "qmap");
+                                 }}) {
+  ctx.run(Scenario("requests", "served beside spinners")
+              .step(Step("run")
+                        .cgroup(Cgroup("server").work(custom(2, "serve")))
+                        .cgroup(Cgroup("batch").work(spinWait(2)))));
+  for (const auto worker : ctx.last().workers({.cgroup = "server"})) {
+    EXPECT_GT(worker.getWakeSamples(), 10u);
+    EXPECT_GT(worker.getOpSamples(), 10u);
+  }
 }
