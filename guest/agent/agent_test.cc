@@ -194,6 +194,21 @@ TEST_F(AgentTest, CrashOfAProcessEndsAllItsThreads) {
       << all();
 }
 
+TEST_F(AgentTest, CgroupsMayBeBelowAParentThatIsMadeAndRemoved) {
+  const std::string parent = "/ktstr-parent-" + std::to_string(getpid());
+  orders().setCgroupParent(parent + "/inner");
+  std::atomic<bool> seen = false;
+  std::thread looks([&] {
+    for (int i = 0; i < 200 && !seen; i++, usleep(10'000))
+      seen = std::filesystem::exists(environment_.cgroupMount + parent + "/inner/a");
+  });
+  run();
+  looks.join();
+  EXPECT_TRUE(seen);
+  EXPECT_THAT(kinds(), ::testing::Not(::testing::Contains("failure"))) << all();
+  EXPECT_FALSE(std::filesystem::exists(environment_.cgroupMount + parent));
+}
+
 TEST_F(AgentTest, NamesACustomFunctionThatIsNotThere) {
   setScenario(
       R"({"name":"x","steps":[{"cgroups":[{"name":"a","work":[{"type":{"custom":{"name":"f"}}}]}]}]})");

@@ -67,10 +67,18 @@ Cgroups::Cgroups(std::string mount, const std::string& name)
 Cgroups::~Cgroups() {
   try {
     removeAll(std::nullopt);
-    rmdir(root_.c_str());
+    removeRoot();
   } catch (const Failure&) {
     return;
   }
+}
+
+bool Cgroups::removeRoot() {
+  if (rmdir(root_.c_str()) != 0) return false;
+  for (std::string up = parentOf(root_); up != mount_; up = parentOf(up)) {
+    if (rmdir(up.c_str()) != 0) break;
+  }
+  return true;
 }
 
 void Cgroups::passControllersDown(const std::string& directory) {
@@ -229,7 +237,7 @@ void Cgroups::close() {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root_, none)) {
     if (entry.is_directory()) left += (left.empty() ? "" : ", ") + entry.path().string();
   }
-  if (left.empty() && rmdir(root_.c_str()) == 0) return;
+  if (left.empty() && removeRoot()) return;
   if (left.empty()) left = withErrno("remove " + root_, errno);
   throw Failure(FailureName::TEARDOWN_INCOMPLETE, "cgroups are left: " + left);
 }

@@ -49,7 +49,8 @@ class Cgroups {
   // Everything of a step, or everything, children first. What cannot be removed does not keep the rest; its
   // Failure is thrown at the end.
   void removeAll(std::optional<uint32_t> owner);
-  // At the end: removes the root. Failure teardownIncomplete names cgroups that somebody else made in it.
+  // At the end: removes the root, and what is above it unless others use it. Failure teardownIncomplete names
+  // cgroups that somebody else made in it.
   void close();
 
   std::string directory(const std::string& path) const { return path.empty() ? root_ : root_ + "/" + path; }
@@ -64,6 +65,7 @@ class Cgroups {
     uint32_t owner;
     std::optional<std::vector<uint32_t>> cpus = {};
   };
+  bool removeRoot();
   void passControllersDown(const std::string& directory);
   void withdrawControllers(const std::string& path);
   void setLimit(const std::string& path, const char* file, const std::string& value,

@@ -226,6 +226,27 @@ Op moveAllTasks(const std::string& from, const std::string& to) {
 Op sleepMs(uint32_t milliseconds) {
   return [=](auto to) { to.setSleepMs(milliseconds); };
 }
+Op runPayload(const std::string& name, const std::string& binary, const std::vector<std::string>& args,
+              const std::string& cgroup) {
+  return [=](auto to) {
+    auto payload = to.initRunPayload();
+    payload.setName(name);
+    payload.setBinary(binary);
+    payload.setCgroup(cgroup);
+    auto words = payload.initArgs(static_cast<unsigned>(args.size()));
+    for (unsigned i = 0; i < words.size(); i++) words.set(i, args[i]);
+  };
+}
+Op waitPayload(const std::string& name, uint32_t timeoutMs) {
+  return [=](auto to) {
+    auto wait = to.initWaitPayload();
+    wait.setName(name);
+    wait.setTimeoutMs(timeoutMs);
+  };
+}
+Op killPayload(const std::string& name) {
+  return [=](auto to) { to.setKillPayload(name); };
+}
 Op attachScheduler(const std::string& name) {
   return [=](auto to) { to.setAttachScheduler(name); };
 }

@@ -105,6 +105,11 @@ Op spawn(const std::string& cgroup, const Work& work);  // "": outside of all cg
 Op setAffinity(const std::string& cgroup, const Affinity& affinity);
 Op moveAllTasks(const std::string& from, const std::string& to);
 Op sleepMs(uint32_t milliseconds);
+// A program of the host, packed with its libraries, in a cgroup or outside of all; how it ends is judged.
+Op runPayload(const std::string& name, const std::string& binary, const std::vector<std::string>& args = {},
+              const std::string& cgroup = "");
+Op waitPayload(const std::string& name, uint32_t timeoutMs = 60'000);
+Op killPayload(const std::string& name);
 Op attachScheduler(const std::string& name = "");
 Op detachScheduler();
 

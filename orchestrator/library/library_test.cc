@@ -222,6 +222,21 @@ TEST(Context, CustomWorkIsOfThisProgramAndKnownBeforeAMachineBoots) {
               HasSubstr("custom-unknown: no custom function \"nope\" is registered here; there are: count"));
 }
 
+TEST(Say, Payloads) {
+  capnp::MallocMessageBuilder message;
+  auto scenario = message.initRoot<rpc::Scenario>();
+  say::Scenario("x", "")
+      .step(say::Step("run")
+                .cgroup(say::Cgroup("a").work(say::spinWait(1)))
+                .op(say::runPayload("list", "ls", {"-l", "/"}, "a"))
+                .op(say::waitPayload("list", 500))
+                .op(say::killPayload("list")))
+      .write(scenario);
+  EXPECT_THAT(toJson(scenario.asReader()),
+              AllOf(HasSubstr(R"({"runPayload":{"name":"list","binary":"ls","args":["-l","/"],"cgroup":"a")"),
+                    HasSubstr(R"({"waitPayload":{"name":"list","timeoutMs":500}},{"killPayload":"list"}])")));
+}
+
 // Its machine is none.
 KTSTR_TEST(host_only_runs_the_body_alone, {.hostOnly = true}) {
   EXPECT_THAT(errorOf([&] { ctx.run("steady"); }), HasSubstr("test-invalid: hostOnly and ctx.run()"));
