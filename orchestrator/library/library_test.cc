@@ -143,9 +143,10 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
       {{.llcs = 2, .hostOnly = true}, "hostOnly and a topology"},
       {{.kernels = {"x"}, .hostOnly = true}, "hostOnly and kernels"},
   };
-  for (const auto& [spec, what] : wrong) {
-    EXPECT_THAT(errorOf([&] { checkSpec(spec); }), AllOf(HasSubstr("test-invalid: "), HasSubstr(what)))
-        << what;
+  for (const auto& each : wrong) {
+    EXPECT_THAT(errorOf([&] { checkSpec(each.first); }),
+                AllOf(HasSubstr("test-invalid: "), HasSubstr(each.second)))
+        << each.second;
   }
 }
 
