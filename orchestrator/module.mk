@@ -18,7 +18,7 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
   orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
   orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc orchestrator/assertion_list_test.cc \
   orchestrator/guest_clock_test.cc orchestrator/timeline_test.cc orchestrator/timeline_limits_test.cc \
-  orchestrator/timeline_samples_test.cc
+  orchestrator/timeline_samples_test.cc orchestrator/render_timeline_test.cc
 judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
