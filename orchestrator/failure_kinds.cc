@@ -2,10 +2,6 @@
 
 namespace ktstr {
 
-const char* const ourFault =
-    "this is a fault of ktstr or of its image, not of the scheduler: see console.log of the run, and report "
-    "it";
-
 namespace {
 
 constexpr FailureKind failureKinds[] = {

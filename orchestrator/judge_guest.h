@@ -17,7 +17,9 @@ struct FailureKind {
 };
 FailureKind kindOf(rpc::GuestFailureName failure);
 Finding failureFinding(rpc::GuestFailureName failure, std::string message);
-extern const char* const ourFault;  // a hint
+inline constexpr const char* ourFault =  // a hint
+    "this is a fault of ktstr or of its image, not of the scheduler: see console.log of the run, and report "
+    "it";
 
 std::string signalName(int number);  // "SIGSEGV"
 
