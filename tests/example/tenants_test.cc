@@ -46,8 +46,8 @@ KTSTR_TEST(disjoint_cpusets_cover_the_machine,
 }
 
 // One that reads a configuration, which each test gives.
-KTSTR_CONFIGURED_SCHEDULER(qmap_from_file, "--config {file}", "/etc/qmap/words",
-                           {.binary = HERE "/qmap_from_file", .constraints = {.minCpus = 2}});
+KTSTR_CONFIGURED_SCHEDULER(simple_from_file, "--config {file}", "/etc/simple/words",
+                           {.binary = HERE "/simple_from_file", .constraints = {.minCpus = 2}});
 
 // Work of our own, in this very program: a request each millisecond, and how long it takes to be served.
 KTSTR_WORK(serve) {
@@ -63,19 +63,19 @@ KTSTR_WORK(serve) {
 }
 
 // Two tests: requests_are_served/debian_7_3 and requests_are_served/debian_6_18.
-KTSTR_TEST(requests_are_served, {.scheduler = qmap_from_file.with("-s 5000 -v\n"),
+KTSTR_TEST(requests_are_served, {.scheduler = simple_from_file.with("-f -v\n"),
                                  .kernels = {"debian:7.3", "debian:6.18"},
                                  .durationMs = 1000,
-                                 .binaries = {"scx_qmap"},
+                                 .binaries = {"scx_simple"},
                                  .postVm = [](const ktstr::RunResult& run) {
-                                   EXPECT_STREQ(run.record().getSchedulerOps().cStr(), "qmap");
+                                   EXPECT_STREQ(run.record().getSchedulerOps().cStr(), "simple");
                                  }}) {
   ctx.run(Scenario("requests", "served beside spinners")
               .step(Step("run")
                         .cgroup(Cgroup("server").work(custom(2, "serve")))
                         .cgroup(Cgroup("batch").work(spinWait(2)))));
   for (const auto worker : ctx.last().workers({.cgroup = "server"})) {
-    EXPECT_GT(worker.getWakeSamples(), 10u);
-    EXPECT_GT(worker.getOpSamples(), 10u);
+    EXPECT_GT(worker.getWakeSamples(), 3u);
+    EXPECT_GT(worker.getOpSamples(), 3u);
   }
 }

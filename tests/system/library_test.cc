@@ -61,7 +61,7 @@ TEST_F(Library, ExampleIsBuiltByPlainMakeAndTestsSchedulers) {
   KTSTR_NEED_KERNEL("debian:6.18");
   KTSTR_NEED_SCHEDULER("scx_flatcg");
   const Ended ran =
-      shell("PATH=$(dirname $(ktstr scheduler path scx_qmap)):$PATH " + example_ + "/tenants_test", prefix_);
+      shell("PATH=$(dirname $(ktstr scheduler path scx_simple)):$PATH " + example_ + "/tenants_test", prefix_);
   if (ran.said.find("host-starved") != std::string::npos ||
       ran.said.find("timer-lost") != std::string::npos) {
     GTEST_SKIP() << "the host is starved: " << ran.said;
