@@ -60,8 +60,8 @@ TEST_F(Library, ExampleIsBuiltByPlainMakeAndTestsSchedulers) {
   KTSTR_NEED_KERNEL("debian:7.3");
   KTSTR_NEED_KERNEL("debian:6.18");
   KTSTR_NEED_SCHEDULER("scx_flatcg");
-  const Ended ran =
-      shell("PATH=$(dirname $(ktstr scheduler path scx_simple)):$PATH " + example_ + "/tenants_test", prefix_);
+  const Ended ran = shell(
+      "PATH=$(dirname $(ktstr scheduler path scx_simple)):$PATH " + example_ + "/tenants_test", prefix_);
   if (ran.said.find("host-starved") != std::string::npos ||
       ran.said.find("timer-lost") != std::string::npos) {
     GTEST_SKIP() << "the host is starved: " << ran.said;
