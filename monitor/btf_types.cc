@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "protocol/error.h"
@@ -32,6 +33,17 @@ bool isIdentifier(std::string_view name) {
 
 }  // namespace
 
+template <typename Visit>
+void BtfTypes::forEachNamed(Visit visit) const {
+  const uint32_t count = btf__type_cnt(btf_);
+  for (uint32_t id = 1; id < count; ++id) {
+    const btf_type* const type = btf__type_by_id(btf_, id);
+    if (!btf_is_composite(type) && !btf_is_any_enum(type) && !btf_is_typedef(type)) continue;
+    const char* const own = btf__name_by_offset(btf_, type->name_off);
+    if (own) visit(id, std::string_view(own));
+  }
+}
+
 BtfTypes::BtfTypes(std::span<const std::byte> bytes) {
   libbpf_set_print(nullptr);
   if (bytes.size() <= std::numeric_limits<uint32_t>::max()) {
@@ -55,14 +67,21 @@ std::vector<uint32_t> BtfTypes::named(const std::string& name) const {
   const auto known = named_.find(name);
   if (known != named_.end()) return known->second;
   std::vector<uint32_t> ids;
-  const uint32_t count = btf__type_cnt(btf_);
-  for (uint32_t id = 1; id < count; ++id) {
-    const btf_type* type = btf__type_by_id(btf_, id);
-    if (!btf_is_composite(type) && !btf_is_any_enum(type) && !btf_is_typedef(type)) continue;
-    const char* const own = btf__name_by_offset(btf_, type->name_off);
-    if (own && name == own) ids.push_back(id);
-  }
+  forEachNamed([&](uint32_t id, std::string_view own) {
+    if (own == name) ids.push_back(id);
+  });
   return named_[name] = ids;
+}
+
+void BtfTypes::lookUp(const std::vector<std::string>& names) {
+  std::unordered_map<std::string_view, std::vector<uint32_t>*> wanted;
+  for (const auto& name : names) {
+    const auto [at, isNew] = named_.try_emplace(name);
+    if (isNew) wanted[at->first] = &at->second;
+  }
+  forEachNamed([&](uint32_t id, std::string_view own) {
+    if (const auto found = wanted.find(own); found != wanted.end()) found->second->push_back(id);
+  });
 }
 
 const btf_type* BtfTypes::strip(uint32_t id) const {

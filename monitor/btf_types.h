@@ -67,6 +67,8 @@ class BtfTypes {
   const btf_type* strip(uint32_t id) const;
   // Ids of the structs, unions, enums and typedefs of this name.
   std::vector<uint32_t> named(const std::string& name) const;
+  // Looks for many names at once, for later: each by itself is a look at every type.
+  void lookUp(const std::vector<std::string>& names);
   // A member of a struct or union, also of its anonymous ones: its type, its place in bits, and how many bits
   // it has if it is a bit field.
   struct Found {
@@ -81,6 +83,8 @@ class BtfTypes {
     std::string_view name;
     unsigned budget;  // members still to be looked at
   };
+  template <typename Visit>
+  void forEachNamed(Visit visit) const;
   std::optional<Found> find(uint32_t aggregateId, Search& search, unsigned depth) const;
   MemberResult resolve(uint32_t structId, std::string_view path) const;
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "monitor/kernel_layout.h"
+#include "monitor/test_btf.h"
 #include "monitor/test_kernel.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -69,6 +70,28 @@ TEST(KernelLayout, OfTheRunningKernel) {
   EXPECT_TRUE(layout.member("rq.clock"));
   EXPECT_TRUE(layout.member("rq.curr"));
   EXPECT_EQ(layout.member("task_struct.comm")->size, 16u);
+}
+
+TEST(BtfTypes, AllMembersSizesAndFlexibleArrays) {
+  test::MadeTypes made;
+  const int u32 = btf__add_int(made, "u32", 4, 0), flexible = btf__add_array(made, u32, u32, 0);
+  btf__add_struct(made, "bucket", 8);
+  btf__add_field(made, "other", u32, 0, 0);
+  btf__add_struct(made, "bucket", 16);
+  btf__add_field(made, "head", u32, 32, 0);
+  btf__add_field(made, "not an identifier", u32, 64, 0);
+  btf__add_field(made, "bits", u32, 96, 3);
+  btf__add_field(made, "rest", flexible, 128, 0);
+  auto types = made.types();
+  types.lookUp({"bucket", "nothing"});
+  EXPECT_EQ(types.sizeWith("bucket", "head").field, (Field{0, 16})) << "the second of the name";
+  EXPECT_EQ(types.sizeWith("bucket", "nope").problem, "no member nope");
+  EXPECT_EQ(types.sizeWith("nothing", "head").problem, "no struct nothing");
+  EXPECT_EQ(types.member("bucket", "rest").field, (Field{16, 0}));
+  const auto first = types.members("bucket");
+  ASSERT_EQ(first.size(), 1u) << "the first of the name";
+  EXPECT_EQ(first[0].name, "other");
+  EXPECT_TRUE(types.members("nothing").empty());
 }
 
 }  // namespace

@@ -143,7 +143,10 @@ auto findIn(const Map& map, std::string_view name) -> std::optional<typename Map
 
 }  // namespace
 
-KernelLayout KernelLayout::fromBtf(const BtfTypes& types) {
+KernelLayout KernelLayout::fromBtf(BtfTypes types) {
+  std::vector<std::string> names{wantedEnum};
+  for (const auto& wanted : wantedMembers) names.push_back(wanted.type);
+  types.lookUp(names);
   KernelLayout layout;
   for (const auto& wanted : wantedMembers) {
     const auto name = text(wanted.type, ".", wanted.path);

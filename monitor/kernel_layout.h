@@ -15,7 +15,7 @@ namespace ktstr {
 class KernelLayout {
  public:
   // Looks up everything we use.
-  static KernelLayout fromBtf(const BtfTypes& types);
+  static KernelLayout fromBtf(BtfTypes types);
 
   // One line for each item: "member rq.clock 2624 8", "constant scx_enable_state.enabled 1",
   // "absent rq.foo no member foo". fromText() is strict and bounded; nothing if a line is malformed.
@@ -25,8 +25,8 @@ class KernelLayout {
   // Changes whenever the list of what we look up does: a stored layout with another tag is of no use.
   static uint64_t tag();
 
-  // By "struct.path": "rq.scx.local_dsq.nr". "bucket.#head" is the whole of the struct bucket that has a head:
-  // offset 0 and its size.
+  // By "struct.path": "rq.scx.local_dsq.nr". "bucket.#head" is the whole of the struct bucket that has a
+  // head: offset 0 and its size.
   std::optional<Field> member(std::string_view name) const;
   // "enum.name" with the name's common prefix removed, in lower case: "scx_enable_state.enabled".
   std::optional<int64_t> constant(std::string_view name) const;

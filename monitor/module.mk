@@ -25,3 +25,8 @@ monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc
 ktstr-monitor.needs := monitor_service
+
+# What a look into a guest costs.
+benches += monitor-bench
+monitor-bench.sources := monitor/bench/monitor_bench.cc
+monitor-bench.needs := monitor protocol

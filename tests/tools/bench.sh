@@ -51,6 +51,13 @@ rss() { /usr/bin/time -f %M "$bin/ktstr-monitor" --ram "$ram" --count 20 --perio
 for _ in $(seq "$runs"); do rss; done > "$records.rss"
 line "monitor: resident memory, no cache at hand" "<= 32 MiB" "$(spread MiB < "$records.rss")"
 
+looks=$KTSTR_STATE_DIR/looks
+"$1/bench/monitor-bench" "$ram" $((runs * 3)) > "$looks"
+look_line() { line "$1" "$2" "$(awk -F'\t' -v name="$3" '$1 == name {print $2}' "$looks" | spread us)"; }
+look_line "monitor: $(awk -F'\t' '$1 == "number of tasks" {print $2}' "$looks") tasks listed, warm" "<= 1 ms" "task list"
+look_line "monitor: the kernel's types (BTF) read" "<= 100 ms" "kernel types"
+look_line "monitor: one task_struct rendered as JSON" "<= 50 ms" "task_struct as JSON"
+
 # The rival for the boot: the same kernel through QEMU's own loader and firmware.
 rival() {
   local start; start=$(now)
