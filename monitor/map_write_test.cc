@@ -32,7 +32,7 @@ class MapWriteTest : public ::testing::Test, protected test::CraftedBpf {
                                                 {"tiny", u8, 72, 0},
                                                 {"three", s32, 96, 3},
                                                 {"in", inner, 128, 0}}) {
-      made.must(btf__add_field(made, name, type, static_cast<uint32_t>(bit), bits));
+      made.must(btf__add_field(made, name, type, static_cast<uint32_t>(bit), static_cast<uint32_t>(bits)));
     }
     map(1, 0x3fa8, "x.data", BPF_MAP_TYPE_ARRAY, 4, 24, 1);  // its value, 64 bytes on, crosses no page
     guest_.point(0x3fa8 + 40, 0x5000);

@@ -22,8 +22,7 @@ class RendererTest : public ::testing::Test {
   };
   int addStruct(const char* name, uint32_t size, const std::vector<Field>& fields, bool isUnion = false) {
     const int id = isUnion ? btf__add_union(made_, name, size) : btf__add_struct(made_, name, size);
-    for (const auto& [own, type, bit, bits] : fields)
-      made_.must(btf__add_field(made_, own, type, bit, static_cast<int>(bits)));
+    for (const auto& [own, type, bit, bits] : fields) made_.must(btf__add_field(made_, own, type, bit, bits));
     return id;
   }
   // struct whole { u32 a; short b; bool c; union { u64 x; u8 y[4]; }; u32 low:5, high:3; int neg:4;
@@ -43,7 +42,7 @@ class RendererTest : public ::testing::Test {
     const int inner = addStruct("inner", 12, {{"name", text8, 0}, {"state", state, 64}});
     const int pair = btf__add_array(made_, u32, inner, 2);
     const int either = addStruct("", 8, {{"x", u64, 0}, {"y", bytes, 0}}, true);
-    const int chain = btf__type_cnt(made_) + 1;
+    const int chain = static_cast<int>(btf__type_cnt(made_)) + 1;
     const int pointer = btf__add_ptr(made_, chain);
     EXPECT_EQ(addStruct("chain", 16, {{"number", u32, 0}, {"next", pointer, 64}}), chain);
     addStruct("whole", 72,
