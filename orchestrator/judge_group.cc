@@ -41,7 +41,7 @@ void judgeSpread(const GroupCase& it) {
       text("they ran on CPUs ", cpuList(it.group.cpusSeen),
            "; set assertions.maxSpreadPct if this much is meant to be"));
   finding.worker = workerName(least);
-  const HostLack lack = densestLack(it.evidence.monitor.starved, milliseconds(least.getWallNs()));
+  const HostLack lack = it.lackInStep(milliseconds(least.getWallNs()));
   const double lostPct = 100 * lack.lostMs / milliseconds(least.getWallNs());
   if (spread - lostPct <= limit.value()) blameHost(finding, lack);
   it.broken(std::move(finding), spread, which);
@@ -99,7 +99,7 @@ void judgeThroughput(const GroupCase& it) {
                "workers ran");
   finding.worker = workerName(least);
   finding.evidence = text("they ran on CPUs ", cpuList(it.group.cpusSeen));
-  const HostLack lack = densestLack(it.evidence.monitor.starved, milliseconds(least.getWallNs()));
+  const HostLack lack = it.lackInStep(milliseconds(least.getWallNs()));
   if (lack.explains(milliseconds(least.getCpuNs()))) blameHost(finding, lack);
   it.broken(std::move(finding), value, which);
 }
@@ -179,6 +179,18 @@ void GroupCase::notJudged(Limit Limits::*which, const std::string& why) const {
 uint64_t GroupCase::frozenNs(rpc::WorkerReport::Reader report, uint64_t lengthNs) const {
   const uint64_t end = report.getMaxGapAtNs();
   return frozen.frozenNs(report.getCgroup(), end - std::min(end, lengthNs), end);
+}
+
+HostLack GroupCase::lackInStep(double waitMs) const {
+  const auto since = [&](uint64_t atNs) { return milliseconds(atNs) - milliseconds(story.scenarioStartNs); };
+  Window step;
+  for (const auto& event : evidence.events) {
+    if (event.isStepStarted() && event.getStepStarted().getStep() == group.step)
+      step.fromMs = since(event.getAtNs()) - clockSlackMs;
+    if (event.isStepEnded() && event.getStepEnded().getStep() == group.step)
+      step.toMs = since(event.getAtNs()) + clockSlackMs;
+  }
+  return densestLack(within(evidence.monitor.starved, step), waitMs);
 }
 
 void judgeGroup(const GroupCase& it) {

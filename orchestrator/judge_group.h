@@ -43,6 +43,8 @@ struct GroupCase {
   // How much of the last `lengthNs` before its longest gap's end the worker was frozen by the scenario
   // itself.
   uint64_t frozenNs(rpc::WorkerReport::Reader report, uint64_t lengthNs) const;
+  // Of a wait of this length at some time of the group's step.
+  HostLack lackInStep(double waitMs) const;
   // The watchdog has ended the scheduler because tasks waited: that these did follows.
   bool stallIsNamed() const { return findings.has("scheduler-stalled"); }
 };

@@ -27,10 +27,6 @@ HostLack lackInGap(const GroupCase& it, Report report) {
   return hostLack(it.evidence.monitor.starved, window);
 }
 
-HostLack lackInWork(const GroupCase& it, Report report) {
-  return densestLack(it.evidence.monitor.starved, milliseconds(report.getWallNs()));
-}
-
 void judgeExit(const GroupCase& it, Report report) {
   const auto exited = report.getExited();
   const bool stuck = exited.isStuck();
@@ -84,7 +80,7 @@ void judgeStarved(const GroupCase& it, Report report) {
                     " under ", schedulerName(it.evidence)),
                "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
   finding.value = 0;
-  const HostLack lack = lackInWork(it, report);
+  const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
   if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
   it.findings.add(std::move(finding));
 }
@@ -118,7 +114,7 @@ void judgeIterationRate(const GroupCase& it, Report report) {
   Finding finding = it.about(
       report, "iteration-rate", text("made ", formatNumber(rate), " iterations/s, ", it.limitText(which)),
       "compare with EEVDF on the same host: the figure depends on the accelerator and on the host's load");
-  const HostLack lack = lackInWork(it, report);
+  const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
   if (iterations >= limit * (seconds - lack.lostMs / 1e3)) blameHost(finding, lack);
   it.broken(std::move(finding), rate, which);
 }
@@ -137,7 +133,7 @@ void judgeWorkRate(const GroupCase& it, Report report) {
       "accelerator, too");
   finding.evidence = text("it changed CPU ", report.getMigrations(), " times, among CPUs ",
                           cpuList(cpuNumbers(report.getCpusSeen())));
-  const HostLack lack = lackInWork(it, report);
+  const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
   const double fedSeconds = milliseconds(report.getCpuNs()) / 1e3 - lack.lostMs / 1e3;
   if (static_cast<double>(report.getWorkUnits()) >= limit * fedSeconds) blameHost(finding, lack);
   it.broken(std::move(finding), *rate, which);

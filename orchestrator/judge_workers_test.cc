@@ -107,6 +107,11 @@ TEST(JudgeWorkers, blamesTheHostForUnfairnessOfAStarvedVcpu) {
   expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
   run.monitor.starved = {{1, 100, 301, 0}};
   expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE);
+  // In another step it is no excuse.
+  auto began = run.event();
+  began.setAtNs(3'000'000'000);
+  began.initStepStarted().setStep(0);
+  expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
 }
 
 TEST(JudgeWorkers, namesAWorkerOutsideItsCpuset) {

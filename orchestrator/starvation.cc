@@ -61,6 +61,19 @@ HostLack hostLack(const std::vector<Starvation>& list, Window window) {
   return worst;
 }
 
+std::vector<Starvation> within(const std::vector<Starvation>& list, Window window) {
+  std::vector<Starvation> parts;
+  for (const Starvation& stretch : list) {
+    Starvation part = stretch;
+    part.fromMs = std::max(part.fromMs, window.fromMs);
+    part.toMs = std::min(part.toMs, window.toMs);
+    if (part.toMs <= part.fromMs) continue;
+    part.hostMs *= (part.toMs - part.fromMs) / (stretch.toMs - stretch.fromMs);
+    parts.push_back(part);
+  }
+  return parts;
+}
+
 // No window has more than one that begins or ends with a stretch.
 HostLack densestLack(const std::vector<Starvation>& list, double ms) {
   HostLack worst;

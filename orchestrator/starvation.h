@@ -49,4 +49,7 @@ HostLack hostLack(const std::vector<Starvation>& list, Window window = {});
 // The same of that window of `ms` in which it was most: for a wait of which only the length is known.
 HostLack densestLack(const std::vector<Starvation>& list, double ms);
 
+// What of it was in the window.
+std::vector<Starvation> within(const std::vector<Starvation>& list, Window window);
+
 }  // namespace ktstr

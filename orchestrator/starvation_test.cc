@@ -52,6 +52,16 @@ TEST(Starvation, ofAWaitIsNeverMoreThanItsLengthHolds) {
   EXPECT_FALSE(densestLack(scattered, 1600).explains(1600)) << "although it was 900 in all";
 }
 
+TEST(Starvation, OutsideOfAWindowDoesNotCountInIt) {
+  const std::vector<Starvation> list = {{0, 0, 1000, 100}, {1, 1500, 1600, 10}, {0, 2000, 3000, 0}};
+  const auto parts = within(list, {500, 1700});
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].fromMs, 500);
+  EXPECT_EQ(parts[0].hostMs, 50);
+  EXPECT_EQ(parts[1].toMs, 1600);
+  EXPECT_EQ(densestLack(within(list, {900, 1900}), 1000).lostMs, 100);
+}
+
 TEST(Starvation, explainsAWaitOfWhichItIsMoreThanHalf) {
   const HostLack lack = hostLack({{0, 0, 2500, 0}});
   EXPECT_TRUE(lack.explains(4999));
