@@ -21,19 +21,33 @@ uint64_t opsMs(const RunOptions& options, capnp::List<rpc::Op>::Reader ops) {
   return total;
 }
 
+// To make workers and to end them, on an emulated CPU of a busy host.
+uint64_t workersMs(capnp::List<rpc::CgroupDef>::Reader cgroups, capnp::List<rpc::Op>::Reader ops) {
+  constexpr uint64_t eachMs = 30;
+  uint64_t workers = 0;
+  for (const auto cgroup : cgroups) {
+    for (const auto work : cgroup.getWork()) workers += work.getWorkers();
+  }
+  for (const auto op : ops) {
+    if (op.isSpawn()) workers += op.getSpawn().getWork().getWorkers();
+  }
+  return eachMs * workers;
+}
+
 // A loop ends with the round that its time is up in.
 uint64_t stepMs(const RunOptions& options, rpc::Scenario::Reader scenario, rpc::Step::Reader step) {
   const auto hold = step.getHold();
   const auto share = [&](double fraction) {
     return static_cast<uint64_t>(fraction * scenario.getDurationMs());
   };
-  const uint64_t ops = opsMs(options, step.getOps());
+  const uint64_t ops = opsMs(options, step.getOps()) + workersMs(step.getCgroups(), step.getOps());
   if (hold.isLoop()) return share(hold.getLoop().getFraction()) + ops + hold.getLoop().getIntervalMs();
   return ops + (hold.isFixedMs() ? hold.getFixedMs() : share(hold.getFraction()));
 }
 
 uint64_t totalHoldMs(const RunOptions& options, rpc::Scenario::Reader scenario) {
-  uint64_t total = opsMs(options, scenario.getBackdrop().getOps());
+  const auto backdrop = scenario.getBackdrop();
+  uint64_t total = opsMs(options, backdrop.getOps()) + workersMs(backdrop.getCgroups(), backdrop.getOps());
   for (const auto step : scenario.getSteps()) total += stepMs(options, scenario, step);
   return total;
 }

@@ -12,7 +12,6 @@
 
 #include "guest/agent/failure.h"
 #include "guest/topology.h"
-#include "protocol/fd.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
 
@@ -148,6 +147,10 @@ void Cgroups::setLimits(const std::string& path, rpc::CgroupLimits::Reader limit
     setLimit(path, "io.weight", text(limits.getIoWeight()), text("default ", limits.getIoWeight()));
   }
   set("pids.max", limits.getPidsMax());
+}
+
+Fd Cgroups::open(const std::string& path) const {
+  return openFile(directory(path), O_PATH | O_DIRECTORY);
 }
 
 void Cgroups::addProcess(const std::string& path, pid_t pid) {

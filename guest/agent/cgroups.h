@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "protocol/fd.h"
 #include "protocol/scenario.capnp.h"
 
 namespace ktstr::agent {
@@ -33,6 +34,8 @@ class Cgroups {
   void setMems(const std::string& path, const std::vector<uint32_t>& nodes);
   // Each value is read back: Failure cgroupFailed if the kernel has another.
   void setLimits(const std::string& path, rpc::CgroupLimits::Reader limits);
+  // Its directory, O_PATH.
+  Fd open(const std::string& path) const;
   void addProcess(const std::string& path, pid_t pid);
   // The file by which processes move there themselves.
   std::string procsFile(const std::string& path) const { return directory(path) + "/cgroup.procs"; }

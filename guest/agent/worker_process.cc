@@ -1,7 +1,9 @@
 #include "guest/agent/worker_process.h"
 
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +52,24 @@ void prepare(const Worker& worker) {
   _exit(work::setupFailedCode);
 }
 
+// fork(2) into a cgroup: a task that is moved there later waits for an RCU grace period
+// (cgroup_threadgroup_rwsem), some 20 ms, and thousands wait one after the other. The C library keeps its
+// thread's id where the kernel clears it at the end; a child that the library did not fork gets its own
+// there. -1 with ENOSYS where that is not to be had.
+pid_t forkInto(int cgroup) {
+  uint64_t idAddress = 0;
+  if (prctl(PR_GET_TID_ADDRESS, &idAddress) != 0) {
+    errno = ENOSYS;
+    return -1;
+  }
+  clone_args args{};
+  args.flags = CLONE_INTO_CGROUP | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+  args.child_tid = idAddress;
+  args.exit_signal = SIGCHLD;
+  args.cgroup = static_cast<uint64_t>(cgroup);
+  return static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
+}
+
 }  // namespace
 
 Failure failureOf(const Worker& worker, FailureName name, const std::string& message) {
@@ -93,11 +113,13 @@ void awaitThreads(const std::vector<Worker>& crew) {
   }
 }
 
-pid_t forkCrew(const std::vector<Worker>& crew, const std::string& processName, int start) {
+CrewProcess forkCrew(const std::vector<Worker>& crew, const std::string& processName, int start, int cgroup) {
   std::vector<work::Hand> hands;
   for (const Worker& worker : crew)
     hands.push_back({worker.group.get(), worker.index, [&worker] { prepare(worker); }});
-  const pid_t child = fork();
+  pid_t child = cgroup < 0 ? -1 : forkInto(cgroup);
+  const bool inCgroup = child >= 0;
+  if (cgroup < 0 || (child < 0 && errno == ENOSYS)) child = fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (!processName.empty()) prctl(PR_SET_NAME, processName.c_str());
@@ -108,8 +130,11 @@ pid_t forkCrew(const std::vector<Worker>& crew, const std::string& processName, 
     work::runCrew(hands, crew.front().shared, start);
     _exit(0);
   }
-  if (child < 0) throw Failure(FailureName::SPAWN_FAILED, withErrno("fork a worker", errno));
-  return child;
+  if (child < 0) {
+    const std::string limits = errno == EAGAIN ? " (is pids.max of its cgroup too small?)" : "";
+    throw failureOf(crew.front(), FailureName::SPAWN_FAILED, withErrno("fork a worker", errno) + limits);
+  }
+  return {child, inCgroup};
 }
 
 }  // namespace ktstr::agent

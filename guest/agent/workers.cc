@@ -139,12 +139,14 @@ void Workers::spawn(uint32_t step, const std::string& cgroup, const std::vector<
 
 // They are in workers_ as soon as their process exists, so that it ends whatever fails.
 void Workers::startCrew(std::vector<Worker> crew, const std::string& processName) {
-  const pid_t pid = forkCrew(crew, processName, start_.get());
+  const std::string& cgroup = crew.front().cgroup;
+  const Fd directory = cgroup.empty() ? Fd() : cgroups_.open(cgroup);
+  const auto [pid, inCgroup] = forkCrew(crew, processName, start_.get(), directory ? directory.get() : -1);
   for (Worker& worker : crew) worker.pid = pid;
   const size_t first = workers_.size();
   workers_.insert(workers_.end(), crew.begin(), crew.end());
   try {
-    if (!crew.front().cgroup.empty()) cgroups_.addProcess(crew.front().cgroup, pid);
+    if (!cgroup.empty() && !inCgroup) cgroups_.addProcess(cgroup, pid);
   } catch (const Failure& failure) {
     throw explained(crew.front(), failure);
   }
