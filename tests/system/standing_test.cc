@@ -8,11 +8,11 @@
 
 #include <filesystem>
 #include <set>
-#include <sstream>
 
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
+#include "protocol/test_readme.h"
 #include "protocol/text.h"
 #include "tests/system/harness.h"
 
@@ -23,16 +23,6 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 constexpr uid_t orchestrator = 61001, monitor = 61002, vmm = 61003;  // README.md's numbers
-
-// The indented lines below the line of README.md that begins with `heading`.
-std::string commandsOfReadme(std::string_view heading) {
-  std::istringstream readme(readFile("README.md"));
-  std::string line, commands;
-  while (std::getline(readme, line) && !line.starts_with(heading)) {
-  }
-  while (std::getline(readme, line) && (line.empty() || line.starts_with("    "))) commands += line + "\n";
-  return commands;
-}
 
 void replace(std::string& text, std::string_view from, std::string_view to) {
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())

@@ -10,11 +10,11 @@
 
 #include <cstring>
 #include <filesystem>
-#include <sstream>
 
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/socket.h"
+#include "protocol/test_readme.h"
 #include "protocol/text.h"
 #include "vmm/test_client.h"
 #include "vmm/test_users.h"
@@ -31,16 +31,6 @@ const std::string kControl = kDirectory + "control.sock", kObserve = kDirectory 
                   kGate = kDirectory + "gate.sock";
 
 enum class Way { byHand, activated };
-
-// The indented lines below the line that begins with `heading`.
-std::string commandsOfReadme(std::string_view heading) {
-  std::istringstream readme(readFile("README.md"));
-  std::string line, commands;
-  while (std::getline(readme, line) && !line.starts_with(heading)) {
-  }
-  while (std::getline(readme, line) && (line.empty() || line.starts_with("    "))) commands += line + "\n";
-  return commands;
-}
 
 // A setting of a unit of vmm/systemd, of the instance "ci", with numbers for our users.
 std::string setting(const std::string& unit, const std::string& key) {
