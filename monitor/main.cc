@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <optional>
 
@@ -88,6 +89,16 @@ void addWrite(CLI::App& app, CommandLine& line, MapWrite& write) {
   command->callback([&line, &write] { line.write = write; });
 }
 
+void addWritesInRun(CLI::App& app, MonitorOptions& options) {
+  auto* const grants = app.add_option("--grants-fd", options.grantsFd,
+                                      "Connected socket of who grants a write gate, for --map-write")
+                           ->check(CLI::Range(3, 1 << 20));
+  app.add_option("--map-write", options.mapWrites,
+                 "MAP:PLACE=VALUE, written once a scheduler is enabled (repeatable)")
+      ->allow_extra_args(false)
+      ->needs(grants);
+}
+
 CommandLine parse(int argc, char** argv) {
   CommandLine line;
   MonitorOptions& options = line.options;
@@ -108,6 +119,7 @@ CommandLine parse(int argc, char** argv) {
                    "Print the system calls allowed after start, and exit");
   app.add_option("--analysis-fd", options.analysisFd, "Connected socket of an analysis store")
       ->check(CLI::Range(3, 1 << 20));
+  addWritesInRun(app, options);
   app.add_option("--build-id", options.buildId, "Build id of the kernel that is expected, hex");
   app.add_option("--period-ms", options.periodMs, "Time between samples")
       ->capture_default_str()
@@ -127,8 +139,9 @@ CommandLine parse(int argc, char** argv) {
 // Whatever else the parent left open is none of our business.
 void closeInherited(const MonitorOptions& options) {
   unsigned from = 3;
-  for (const int keep :
-       {std::min(options.vmFd, options.analysisFd), std::max(options.vmFd, options.analysisFd)}) {
+  std::array<int, 3> kept = {options.vmFd, options.analysisFd, options.grantsFd};
+  std::sort(kept.begin(), kept.end());
+  for (const int keep : kept) {
     if (keep < static_cast<int>(from)) continue;
     if (static_cast<unsigned>(keep) > from) close_range(from, static_cast<unsigned>(keep) - 1, 0);
     from = static_cast<unsigned>(keep) + 1;

@@ -8,14 +8,9 @@
 
 #include "monitor/bpf_objects.h"
 #include "monitor/type_path.h"
+#include "protocol/map_write.h"
 
 namespace ktstr {
-
-struct MapWrite {
-  std::string map;    // name, end of the name (".bss"), or "#ID"
-  std::string place;  // a path in the value's type ("counters[2].limit"), or "+OFFSET" for four bytes there
-  std::string value;  // a number, decimal or 0x hex, true, false, or an enumerator's name
-};
 
 struct PlannedMapWrite {
   std::string map;

@@ -17,7 +17,7 @@ monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_obj
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/guest_walks_fuzz.cc \
   monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
-monitor_service.sources := monitor/map_write_gate.cc monitor/record_writer.cc monitor/service.cc monitor/service_tools.cc \
+monitor_service.sources := monitor/map_write_gate.cc monitor/pending_writes.cc monitor/record_writer.cc monitor/service.cc monitor/service_tools.cc \
   monitor/vcpu_times.cc
 monitor_service.needs := monitor json log sandbox rpc protocol
 monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc

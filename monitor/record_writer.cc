@@ -52,6 +52,20 @@ void describe(std::ostream& out, rpc::Attached::Reader attached) {
   for (const auto absent : attached.getAbsent()) out << "; absent: " << absent.cStr();
 }
 
+void describe(std::ostream& out, rpc::MapWriteOutcome::Reader write) {
+  out << "write " << write.getAsked().cStr() << ": ";
+  if (write.getFailure().size() > 0) {
+    out << write.getFailure().cStr() << ": " << write.getProblem().cStr();
+    return;
+  }
+  out << write.getMap().cStr() << " at " << hex(write.getAddress()) << " was " << write.getBefore()
+      << ", reads back ";
+  if (write.getAfterValid())
+    out << write.getAfter();
+  else
+    out << "nothing";
+}
+
 }  // namespace
 
 RecordFormat parseRecordFormat(std::string_view name) {
@@ -77,6 +91,9 @@ std::string recordAsText(rpc::MonitorRecord::Reader record) {
       if (ended.getDetail().size() > 0) out << " (" << ended.getDetail().cStr() << ')';
       break;
     }
+    case rpc::MonitorRecord::MAP_WRITE:
+      describe(out, record.getMapWrite());
+      break;
     case rpc::MonitorRecord::WAITING:
       out << "waiting for " << record.getWaiting().getElapsedMs()
           << " ms: " << record.getWaiting().getReason().cStr();

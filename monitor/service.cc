@@ -120,6 +120,10 @@ bool MonitorService::open() {
     gate_ = std::make_unique<Connection>(*io_.lowLevelProvider, connectUnix(options_.gatePath),
                                          kj::heap<NothingServer>());
   }
+  if (options_.grantsFd >= 0) {
+    grants_ =
+        std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.grantsFd), kj::heap<NothingServer>());
+  }
   if (options_.analysisFd >= 0) {
     cache_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.analysisFd),
                                           kj::heap<NothingServer>());
@@ -266,19 +270,23 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   Sampler sampler(attachment);
   writeAttached(attachment, sampler);
   store(attachment);
+  PendingWrites writes(options_.mapWrites, [this](rpc::MonitorRecord::Reader record) { put(record); });
   const uint64_t period = options_.periodMs * millisecond;
   uint64_t next = monotonicNs();
   while (!end_) {
-    writeSample(sampler, samples_, next + period);
+    const bool enabled = writeSample(sampler, samples_, next + period);
+    if (enabled && writes.pending() && !end_)
+      writes.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();
     next = std::max(next + period, now);  // a late sample moves the following ones, none is made up for
     if (!end_) pauseUntil(next);
   }
+  writes.giveUp();
 }
 
-void MonitorService::writeSample(Sampler& sampler, uint64_t sequence, uint64_t due) {
+bool MonitorService::writeSample(Sampler& sampler, uint64_t sequence, uint64_t due) {
   capnp::MallocMessageBuilder message;
   auto sample = message.initRoot<rpc::MonitorRecord>().initSample();
   if (times_) times_->ask();
@@ -299,6 +307,7 @@ void MonitorService::writeSample(Sampler& sampler, uint64_t sequence, uint64_t d
     times_->addTo(sample);
   }
   put(message.getRoot<rpc::MonitorRecord>());
+  return sample.getScx().getState() == rpc::ScxState::ENABLED;
 }
 
 void MonitorService::put(rpc::MonitorRecord::Reader record) {

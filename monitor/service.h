@@ -11,6 +11,7 @@
 #include "monitor/attach.h"
 #include "monitor/inspect.h"
 #include "monitor/map_write_gate.h"
+#include "monitor/pending_writes.h"
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
@@ -33,9 +34,11 @@ struct MonitorOptions {
   uint32_t periodMs = 100;
   uint64_t count = 0;  // samples; 0 = no limit
   RecordFormat format = RecordFormat::jsonl;
-  std::string gatePath;        // gate socket for writeMap(); empty: none
-  bool freeze = false;         // inspect() looks at a guest that stands still; not of a raw file
-  uint32_t attachMs = 10'000;  // inspect() gives up after that
+  std::string gatePath;                // gate socket for writeMap(); empty: none
+  std::vector<std::string> mapWrites;  // that run() makes, MAP:PLACE=VALUE; with grantsFd
+  int grantsFd = -1;                   // connection to WriteGrants; -1 = none
+  bool freeze = false;                 // inspect() looks at a guest that stands still; not of a raw file
+  uint32_t attachMs = 10'000;          // inspect() gives up after that
 };
 
 // What the process may do once everything is open: at most 18 syscalls, among them no open, socket, ioctl or
@@ -84,7 +87,8 @@ class MonitorService {
   void writeAttached(const Attachment& attachment, const Sampler& sampler);
   void sampleLoop(const Attachment& attachment);
   // The record waits for the vCPUs' times, but no longer than to `due`.
-  void writeSample(Sampler& sampler, uint64_t sequence, uint64_t due);
+  // True: sched_ext is enabled.
+  bool writeSample(Sampler& sampler, uint64_t sequence, uint64_t due);
   void put(rpc::MonitorRecord::Reader record);
   void finish(rpc::EndKind kind, std::string detail);
 
@@ -93,7 +97,7 @@ class MonitorService {
   RecordWriter writer_;
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
-  std::unique_ptr<Connection> vm_, cache_, gate_;
+  std::unique_ptr<Connection> vm_, cache_, gate_, grants_;
   std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;
   std::optional<Analysis> known_;

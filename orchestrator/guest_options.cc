@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "protocol/error.h"
+#include "protocol/map_write.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
 
@@ -20,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t maxMapWrites = 64;
 constexpr const char* includeDirectory = "/include-files/";
 
 // What guest/boot/machine.cc says itself, and what would give the machine another shape or another init
@@ -108,6 +110,35 @@ std::string hostPathOf(const std::string& wanted) {
                                                     : "check the path");
 }
 
+// Of two for one place the last one stays.
+std::vector<std::string> lastForEachPlace(const std::vector<std::string>& words) {
+  std::map<std::pair<std::string, std::string>, size_t> last;
+  for (size_t i = 0; i < words.size(); i++) {
+    const MapWrite write = parseMapWrite(words[i]);
+    last[{write.map, write.place}] = i;
+  }
+  std::vector<std::string> kept;
+  for (size_t i = 0; i < words.size(); i++) {
+    const MapWrite write = parseMapWrite(words[i]);
+    if (last.at({write.map, write.place}) == i) kept.push_back(words[i]);
+  }
+  return kept;
+}
+
+void checkMapWrites(RunOptions& options) {
+  options.guest.mapWrites = lastForEachPlace(options.guest.mapWrites);
+  if (options.guest.mapWrites.empty()) return;
+  if (options.guest.mapWrites.size() > maxMapWrites)
+    invalid(text(options.guest.mapWrites.size(), " times --map-write"), "at most 64");
+  if (options.scheduler.empty()) {
+    invalid("--map-write without a scheduler whose maps could be written", "give --scheduler");
+  }
+  if (!options.vmm.empty()) {
+    invalid("--map-write and --vmm: the monitor that writes belongs to a VMM of our own",
+            "leave out --vmm, or write with ktstr-monitor write --gate");
+  }
+}
+
 }  // namespace
 
 std::string kernelArguments(const GuestOptions& options) {
@@ -178,6 +209,7 @@ void applyGuestOptions(RunOptions& options) {
   capnp::MallocMessageBuilder checked;
   writeGuestOptions(options.guest, checked.initRoot<rpc::GuestOrders>());
   options.commandLine += kernelArguments(options.guest);
+  checkMapWrites(options);
   if (!options.schedulerConfig.empty()) {
     if (options.scheduler.empty()) {
       invalid("--scheduler-config without a scheduler that would read it", "give --scheduler");

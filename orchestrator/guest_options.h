@@ -14,7 +14,8 @@ namespace ktstr {
 // Checks all of it, and brings into the other options what it means for them: the kernel's arguments into the
 // command line, --scheduler-config as a file among the includes and "--config PATH" before the scheduler's
 // arguments. Throws Error as the functions below; "option-invalid" also for a configuration without a
-// scheduler.
+// scheduler, and for map writes (of which the last for each place stays) that are not MAP:PLACE=VALUE, have
+// no scheduler, or a VMM that stands by.
 void applyGuestOptions(RunOptions& options);
 
 // The words that go to the kernel, each after a blank. Throws Error "kernel-argument-invalid" for one that

@@ -40,6 +40,34 @@ TEST(GuestOptions, BecomeOrders) {
   EXPECT_THAT(orders, HasSubstr(R"("cgroupParent":"/tenants/all")"));
 }
 
+TEST(GuestOptions, MapWritesNeedASchedulerAndAVmmOfOurOwn) {
+  const auto refusal = [](const std::string& word, const std::string& scheduler, const std::string& vmm) {
+    RunOptions options;
+    options.guest.mapWrites = {word};
+    options.scheduler = scheduler;
+    options.vmm = vmm;
+    try {
+      applyGuestOptions(options);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.name(), "option-invalid");
+      return error.message();
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(refusal(".data:x=1", "scx_simple", ""), "none");
+  EXPECT_THAT(refusal(".data.x=1", "scx_simple", ""), HasSubstr("is not MAP:PLACE=VALUE"));
+  EXPECT_THAT(refusal(".data:x=1", "", ""), HasSubstr("without a scheduler"));
+  EXPECT_THAT(refusal(".data:x=1", "scx_simple", "/run/vmm"), HasSubstr("--vmm"));
+}
+
+TEST(GuestOptions, OfTwoMapWritesToOnePlaceTheLastCounts) {
+  RunOptions options;
+  options.scheduler = "scx_simple";
+  options.guest.mapWrites = {".data:x=1", ".data:y=2", ".bss:x=3", ".data:x=4"};
+  applyGuestOptions(options);
+  EXPECT_THAT(options.guest.mapWrites, ElementsAre(".data:y=2", ".bss:x=3", ".data:x=4"));
+}
+
 TEST(GuestOptions, WhatNamesNoPlaceIsRefused) {
   const GuestOptions wrong[] = {
       {.sysctls = {"kernel.x"}},

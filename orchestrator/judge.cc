@@ -83,6 +83,7 @@ Judgement judge(const Evidence& evidence) {
   const bool explained = findings.any();
   judgeWorkers(evidence, story, explained, findings);
   judgeMonitor(evidence, story, explained, findings);
+  judgeMapWrites(evidence, explained, findings);
   if (!explained) {
     judgeCpus(evidence, story, findings);
     judgeRelative(evidence, story, findings);

@@ -21,7 +21,8 @@
 //   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
 //                    worker-report-missing, limit-not-judged, baseline-failed, mailbox-full, guest-corrupt,
-//                    host-starved, timer-lost, stale-breakpoint: inconclusive
+//                    host-starved, timer-lost, stale-breakpoint: inconclusive;
+//                    map-write-failed: inconclusive, infrastructure if the VMM refused it
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
@@ -65,6 +66,12 @@ struct Lifecycle {
   std::string exitDetail;
 };
 
+// The writes of BPF maps that the monitor was to make, and what it told of each; none that it never came to.
+struct MapWrites {
+  std::vector<std::string> asked;  // MAP:PLACE=VALUE
+  std::vector<rpc::MapWriteOutcome::Reader> outcomes;
+};
+
 struct Evidence {
   rpc::Scenario::Reader scenario;
   Limits limits;
@@ -76,6 +83,7 @@ struct Evidence {
   bool emulated = false;                                   // by TCG
   bool besideEevdf = false;                                // a second pass was asked for
   std::span<const rpc::GuestEvent::Reader> baseline = {};  // what it told; empty: it never began
+  MapWrites mapWrites = {};
 };
 
 Judgement judge(const Evidence& evidence);

@@ -41,6 +41,9 @@ void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explai
 // holds back.
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
+// Writes of BPF maps that were not made, or did not stay.
+void judgeMapWrites(const Evidence& evidence, bool explained, Findings& findings);
+
 // The second pass against the first.
 void judgeRelative(const Evidence& evidence, const GuestStory& story, Findings& findings);
 

@@ -4,7 +4,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
   orchestrator/guest_story.cc orchestrator/failure_kinds.cc orchestrator/judge_console.cc orchestrator/judge_scheduler.cc \
   orchestrator/judge_workers.cc orchestrator/judge_worker.cc orchestrator/judge_group.cc orchestrator/judge_pages.cc \
-  orchestrator/judge_monitor.cc orchestrator/judge_cpus.cc orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
+  orchestrator/judge_monitor.cc orchestrator/judge_writes.cc orchestrator/judge_cpus.cc orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
   orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_baseline.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
   orchestrator/assertion_list.cc \
@@ -15,7 +15,7 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
   orchestrator/monitor_summary_test.cc orchestrator/monitor_host_test.cc orchestrator/monitor_rates_test.cc orchestrator/scx_rate_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_figures_test.cc orchestrator/judge_relative_test.cc \
-  orchestrator/judge_monitor_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
+  orchestrator/judge_monitor_test.cc orchestrator/judge_writes_test.cc orchestrator/judge_cpus_test.cc orchestrator/record_store_test.cc \
   orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc orchestrator/assertion_list_test.cc \
   orchestrator/guest_clock_test.cc orchestrator/timeline_test.cc orchestrator/timeline_limits_test.cc \
   orchestrator/timeline_samples_test.cc orchestrator/render_timeline_test.cc
@@ -26,7 +26,7 @@ orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchest
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/scenario_list.cc \
-  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc
+  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc orchestrator/write_grants.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \

@@ -71,6 +71,8 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
     case rpc::MonitorRecord::WAITING:
       evidence_.lastWaiting = cleanText(record.getWaiting().getReason().cStr());
       break;
+    case rpc::MonitorRecord::MAP_WRITE:  // judgeMapWrites()
+      break;
   }
 }
 

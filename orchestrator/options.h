@@ -21,6 +21,7 @@ struct GuestOptions {
   std::vector<std::string> files = {};                 // GUESTPATH=CONTENT
   std::vector<std::string> enable = {}, disable = {};  // PATH=VALUE, for a scheduler inside the kernel
   std::string cgroupParent = {};                       // /a/b
+  std::vector<std::string> mapWrites = {};             // MAP:PLACE=VALUE, once the scheduler is enabled
 };
 
 struct RunOptions {

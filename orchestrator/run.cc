@@ -91,7 +91,8 @@ Helpers findHelpers(const RunOptions& options, Fd observe, const cache::Entry& k
     return helpers;
   }
   if (!options.vmm.empty()) observe = connectUnix(options.vmm + "/observe.sock");
-  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr());
+  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(),
+                      options.guest.mapWrites);
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -171,7 +172,8 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
                              session.lifecycle(),
                              record.asReader().getAccelerator() == "tcg",
                              wantsBaseline(options, plan.scenario),
-                             passes.baseline};
+                             passes.baseline,
+                             session.mapWrites()};
   writeVerdict(judge(evidence), record.initVerdict());
   writeLimits(limits, record);
   if (!passes.baseline.empty()) {
@@ -180,6 +182,8 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
   }
   writeMonitorSummary(evidence.monitor, record.initMonitor());
   if (const auto attached = session.attached()) record.setMonitorAttach(*attached);
+  auto mapWrites = record.initMapWrites(static_cast<uint>(evidence.mapWrites.outcomes.size()));
+  for (uint i = 0; i < mapWrites.size(); i++) mapWrites.setWithCaveats(i, evidence.mapWrites.outcomes[i]);
   if (evidence.lifecycle.exit) {
     auto exit = record.initExit();
     exit.setKind(*evidence.lifecycle.exit);

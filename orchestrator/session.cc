@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <tuple>
+
 #include "orchestrator/tool.h"
+#include "orchestrator/write_grants.h"
 #include "protocol/call_error.h"
 #include "protocol/error.h"
 #include "protocol/log.h"
@@ -19,8 +22,8 @@ constexpr uint32_t panicGraceMs = 1500;  // from the panic on the console to the
 
 }  // namespace
 
-Helpers startHelpers(Fd observe, const std::string& buildId) {
-  constexpr int observeNumber = 3, analysisNumber = 4;
+Helpers startHelpers(Fd observe, const std::string& buildId, const std::vector<std::string>& mapWrites) {
+  constexpr int observeNumber = 3, analysisNumber = 4, grantsNumber = 5;
   Helpers helpers;
   auto [monitorAnalysis, cacheAnalysis] = makeSocketPair();
   SpawnOptions cache;
@@ -36,6 +39,15 @@ Helpers startHelpers(Fd observe, const std::string& buildId) {
                        "capnp"};
   if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
   monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
+  Fd itsGrants;
+  if (!mapWrites.empty()) {
+    std::tie(helpers.grants, itsGrants) = makeSocketPair();
+    monitor.arguments.insert(monitor.arguments.end(), {"--grants-fd", text(grantsNumber)});
+    for (const auto& word : mapWrites)
+      monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
+    monitor.descriptors.emplace_back(itsGrants.get(), grantsNumber);
+    helpers.mapWrites = mapWrites;
+  }
   monitor.standardOutput = write.get();
   helpers.monitor = spawn(monitor);
   helpers.monitorOutput = std::move(read);
@@ -52,6 +64,10 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       limits_(limits),
       analysis_(assertions) {
   exit_.initRoot<rpc::ExitReason>();
+  if (helpers.grants) {
+    grants_ = kj::heap<Connection>(*io.lowLevelProvider, std::move(helpers.grants),
+                                   kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size()));
+  }
 }
 
 void Session::run(PreparedRam prepared, int base, std::span<const std::byte> orders,
@@ -160,6 +176,10 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     attached_.setRoot(record.getAttached());
     hasAttached_ = true;
   }
+  if (record.isMapWrite() && mapWrites_.size() < helpers_.mapWrites.size()) {
+    mapWrites_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
+    mapWrites_.back()->setRoot(record.getMapWrite());
+  }
   analysis_.add(record);
   samples_.add(record);
 }
@@ -167,6 +187,13 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
 std::optional<rpc::Attached::Reader> Session::attached() const {
   if (!hasAttached_) return std::nullopt;
   return const_cast<capnp::MallocMessageBuilder&>(attached_).getRoot<rpc::Attached>().asReader();
+}
+
+MapWrites Session::mapWrites() const {
+  MapWrites writes{helpers_.mapWrites, {}};
+  for (const auto& message : mapWrites_)
+    writes.outcomes.push_back(message->getRoot<rpc::MapWriteOutcome>().asReader());
+  return writes;
 }
 
 // Names the helpers that ended before the machine did.
@@ -202,6 +229,7 @@ void Session::windDown() {
   if (!guest_->corruption().empty()) lifecycle_.guestCorrupt = guest_->corruption();
   machine_.end();
   within(kj::mv(observing_), 1500);
+  grants_ = nullptr;
   helpers_.monitor = Child();
   helpers_.analysis = Child();
   phases_.end();

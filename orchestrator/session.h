@@ -23,10 +23,12 @@ namespace ktstr {
 struct Helpers {
   Child analysis;  // ktstr-cache serve, which the monitor asks for symbols
   Child monitor;
-  Fd monitorOutput;  // the monitor's records, as of --format capnp
+  Fd monitorOutput;                    // the monitor's records, as of --format capnp
+  Fd grants;                           // where it asks for a write gate; only with mapWrites
+  std::vector<std::string> mapWrites;  // that it is to make
 };
 // `observe` is our end of the VMM's observe socket; the monitor gets it.
-Helpers startHelpers(Fd observe, const std::string& buildId);
+Helpers startHelpers(Fd observe, const std::string& buildId, const std::vector<std::string>& mapWrites);
 
 class Session {
  public:
@@ -47,6 +49,7 @@ class Session {
   std::optional<ClockOffset> clock() const { return guest_->clock().offset(); }
   // The monitor's first record, if there was one.
   std::optional<rpc::Attached::Reader> attached() const;
+  MapWrites mapWrites() const;
   int ram() const { return prepared_.ram.get(); }
 
  private:
@@ -73,6 +76,8 @@ class Session {
   std::unique_ptr<MonitorLink> monitor_;
   kj::Promise<void> pumping_ = kj::READY_NOW;
   kj::Promise<void> observing_ = kj::READY_NOW;
+  kj::Maybe<kj::Own<Connection>> grants_;
+  std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;
   uint32_t phaseLimitMs_ = 0;

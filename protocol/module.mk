@@ -10,9 +10,9 @@ schemas += protocol/machine.capnp protocol/work_type.capnp protocol/scenario.cap
   protocol/sample.capnp protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
 protocol.sources := protocol/error.cc protocol/fd.cc protocol/file.cc protocol/sparse.cc protocol/place.cc \
-  protocol/process.cc protocol/json_string.cc protocol/mailbox.cc
+  protocol/process.cc protocol/json_string.cc protocol/mailbox.cc protocol/map_write.cc
 protocol.tests := protocol/fd_test.cc protocol/file_test.cc protocol/sparse_test.cc protocol/place_test.cc \
-  protocol/process_test.cc protocol/mailbox_test.cc
+  protocol/process_test.cc protocol/mailbox_test.cc protocol/map_write_test.cc
 protocol.fuzz := protocol/mailbox_fuzz.cc
 protocol.packages := capnp-rpc nlohmann_json zlib
 

@@ -227,5 +227,6 @@ struct RunRecord {
   baseline @26 :List(BaselineFigure);    # with Assertions.relative
   timeline @27 :List(TimelinePhase);
   clock @28 :ClockAlignment;             # absent: the guest told nothing in time
+  mapWrites @29 :List(Sample.MapWriteOutcome); # those of --map-write that the monitor told of
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

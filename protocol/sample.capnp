@@ -4,6 +4,8 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ktstr::rpc");
 
+using Machine = import "machine.capnp";
+
 struct MonitorRecord {
   union {
     attached @0 :Attached;      # once, first
@@ -13,7 +15,33 @@ struct MonitorRecord {
       reason @3 :Text;
       elapsedMs @4 :UInt32;
     }
+    mapWrite @5 :MapWriteOutcome; # one for each that was asked for, all at the same time
   }
+}
+
+interface WriteGrants {
+  # Bootstrap object of the connection over which a monitor that is to write asks for what it needs. Held by the monitor,
+  # served by the orchestrator, which has the Machine.
+  grant @0 (ranges :List(Machine.GpaRange)) -> (gate :Machine.WriteGate);
+  # A gate for just these bytes. Granted once; refused where more or longer ranges are asked for than the writes of the
+  # run can need: two of at most 8 bytes for each.
+}
+
+struct MapWriteOutcome {
+  # What became of one --map-write. Values are the bytes in guest memory, little-endian, zero-extended.
+  asked @0 :Text;               # MAP:PLACE=VALUE
+  failure @1 :Text;             # empty: written. Else nothing was written of all that was asked for: "map-unknown",
+                                # "path-invalid", "value-invalid", "write-refused", ...; "held-back": another one failed
+  problem @2 :Text;             # the failure for people, with what there is instead
+  # If written:
+  map @3 :Text;                 # the map's name
+  address @4 :UInt64;           # in the guest's kernel
+  bytes @5 :UInt8;              # 1..8
+  before @6 :UInt64;
+  wrote @7 :UInt64;
+  after @8 :UInt64;             # read back at once; afterValid is false if it could not be
+  afterValid @9 :Bool;
+  atNs @10 :UInt64;             # host CLOCK_MONOTONIC, after the write
 }
 
 struct Attached {

@@ -1,7 +1,7 @@
 # System tests: whole runs through the built executables. One binary each, in build/test/system; what needs a /dev/kvm
 # that boots Linux in build/test/kvm (tests/tools/kvm-tests.sh).
 system_tests := system/usage system/run system/ops system/work system/catalog system/timeline system/assertions system/topology \
-  system/freeze system/standing system/failure system/fault system/library system/custom system/monitor kvm/kvm
+  system/freeze system/standing system/failure system/fault system/library system/custom system/monitor system/map_write kvm/kvm
 
 libraries += harness
 harness.sources := tests/system/harness.cc tests/system/topology_expectations.cc \

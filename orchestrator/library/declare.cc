@@ -84,6 +84,8 @@ void checkPairs(const TestSpec& spec) {
   if (loads) return;
   if (!spec.extraArgs.empty())
     invalid("extraArgs are given, but no scheduler that would take them", "name one");
+  if (!spec.bpfMapWrites.empty() || !scheduler.bpfMapWrites.empty())
+    invalid("bpfMapWrites are given, but no scheduler whose maps could be written", "name a binary");
   if (!scheduler.args.empty()) invalid("args are given, but no binary that would take them", "name one");
   if (!scheduler.configFile.empty())
     invalid("configFile is given, but no binary that would read it", "name one");
@@ -140,6 +142,7 @@ void addGuest(const TestSpec& spec, Words& words) {
   };
   both("--sysctl", &Scheduler::sysctls, &TestSpec::sysctls);
   both("--kernel-arg", &Scheduler::kernelArgs, &TestSpec::kernelArgs);
+  both("--map-write", &Scheduler::bpfMapWrites, &TestSpec::bpfMapWrites);
   both("--include", &Scheduler::includeFiles, &TestSpec::includeFiles);
   for (const std::string& binary : spec.binaries) {
     append(words, {"--include", text(binary, ":/ktstr/bin/", binary.substr(binary.rfind('/') + 1))});

@@ -52,6 +52,7 @@ struct Scheduler {
   Words sysctls = {};       // NAME=VALUE, read back after they were written
   Words kernelArgs = {};    // words of the kernel command line; not those that the harness needs itself
   Words includeFiles = {};  // FILE[:GUESTPATH] as `ktstr run --include`
+  Words bpfMapWrites = {};  // as `ktstr run --map-write`: MAP:PLACE=VALUE, once it is enabled
   Words kernels = {};       // of tests that name none
   Cores topology = {};      // of tests that say nothing else
   Constraints constraints = {};
@@ -109,6 +110,7 @@ struct TestSpec {
   Words extraArgs = {};        // after the scheduler's
   Words sysctls = {};          // after the scheduler's: of two for one name the test's counts
   Words kernelArgs = {};       // after the scheduler's
+  Words bpfMapWrites = {};     // after the scheduler's: of two for one place the test's counts
   Words includeFiles = {};     // with the scheduler's; two files for one place are an error
   Words binaries = {};  // programs besides the payloads of the scenario, to /ktstr/bin, which is in PATH
   std::string accelerator = {};  // auto, kvm, tcg; empty: $KTSTR_TEST_ACCEL, else auto

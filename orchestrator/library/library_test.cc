@@ -74,18 +74,19 @@ Words wordsOf(const TestSpec& spec) {
 }
 
 TEST(Declare, SchedulersAndTestsFieldsGoTogether) {
-  EXPECT_THAT(
-      wordsOf({.scheduler = full,
-               .extraArgs = {"--x"},
-               .sysctls = {"kernel.b=2"},
-               .kernelArgs = {"nohz_full=1"},
-               .includeFiles = {"two"},
-               .binaries = {"/usr/bin/env"},
-               .cleanupBudgetMs = 500}),
-      ElementsAre("--sysctl", "kernel.a=1", "--sysctl", "kernel.b=2", "--kernel-arg", "preempt=full",
-                  "--kernel-arg", "nohz_full=1", "--include", "one", "--include", "two", "--include",
-                  "/usr/bin/env:/ktstr/bin/env", "--cgroup-parent", "/tenants", "--cleanup-budget", "500ms",
-                  "--scheduler", "scx_x", "--scheduler-config", "layers.json", "--", "-v", "--x"));
+  EXPECT_THAT(wordsOf({.scheduler = full,
+                       .extraArgs = {"--x"},
+                       .sysctls = {"kernel.b=2"},
+                       .kernelArgs = {"nohz_full=1"},
+                       .bpfMapWrites = {".data:x=1"},
+                       .includeFiles = {"two"},
+                       .binaries = {"/usr/bin/env"},
+                       .cleanupBudgetMs = 500}),
+              ElementsAre("--sysctl", "kernel.a=1", "--sysctl", "kernel.b=2", "--kernel-arg", "preempt=full",
+                          "--kernel-arg", "nohz_full=1", "--map-write", ".data:x=1", "--include", "one",
+                          "--include", "two", "--include", "/usr/bin/env:/ktstr/bin/env", "--cgroup-parent",
+                          "/tenants", "--cleanup-budget", "500ms", "--scheduler", "scx_x",
+                          "--scheduler-config", "layers.json", "--", "-v", "--x"));
   EXPECT_THAT(wordsOf({.scheduler = features}),
               ElementsAre("--enable", "/sys/x=NO_A", "--disable", "/sys/x=A"));
   EXPECT_THAT(wordsOf({.scheduler = layered.with("{}")}),
@@ -125,6 +126,7 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
   const ConfiguredScheduler relative = {{.binary = "x"}, "{file}", "etc/x"};
   const std::pair<TestSpec, const char*> wrong[] = {
       {{.extraArgs = {"--x"}}, "extraArgs are given, but no scheduler"},
+      {{.bpfMapWrites = {".data:x=1"}}, "bpfMapWrites are given, but no scheduler"},
       {{.performanceMode = true, .noPerfMode = true}, "performanceMode and noPerfMode"},
       {{.scheduler = both}, "a binary and switches"},
       {{.scheduler = half}, "switches.enable is given, but not the other"},

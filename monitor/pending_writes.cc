@@ -1,0 +1,111 @@
+#include "monitor/pending_writes.h"
+
+#include <capnp/message.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "protocol/fd.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr unsigned maxTries = 10;
+
+rpc::WriteGate::Client askForGate(kj::WaitScope& scope, rpc::WriteGrants::Client& grants,
+                                  const std::vector<PlannedMapWrite>& planned) {
+  std::vector<PlannedMapWrite::Piece> pieces;
+  for (const auto& write : planned) pieces.insert(pieces.end(), write.pieces.begin(), write.pieces.end());
+  auto request = grants.grantRequest();
+  auto ranges = request.initRanges(static_cast<unsigned>(pieces.size()));
+  for (unsigned i = 0; i < ranges.size(); ++i) {
+    ranges[i].setGpa(pieces[i].gpa);
+    ranges[i].setSize(pieces[i].size);
+  }
+  return request.send().wait(scope).getGate();
+}
+
+uint64_t asNumber(const std::vector<std::byte>& bytes) {
+  uint64_t value = 0;
+  memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof value));
+  return value;
+}
+
+// It may quote what the guest calls its maps and types.
+std::string harmless(std::string words) {
+  for (char& c : words) c = c < ' ' || c > '~' ? '?' : c;
+  return words;
+}
+
+}  // namespace
+
+std::optional<std::vector<PlannedMapWrite>> PendingWrites::plan(const Attachment& attachment) {
+  std::vector<PlannedMapWrite> planned;
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    try {
+      const MapWrite write = parseMapWrite(asked_[i]);
+      const auto one = planMapWrites(*attachment.kernel, attachment.analysis->layout(), std::span(&write, 1));
+      planned.push_back(one.front());
+    } catch (const Error& error) {
+      failure_ = {i, error};
+      if (++tries_ == maxTries) giveUp();
+      return std::nullopt;
+    }
+  }
+  return planned;
+}
+
+void PendingWrites::attempt(kj::WaitScope& scope, const Attachment& attachment,
+                            rpc::WriteGrants::Client grants) {
+  const auto planned = plan(attachment);
+  if (!planned) return;
+  try {
+    writeMaps(scope, askForGate(scope, grants, *planned), *planned);
+  } catch (const Error& error) {
+    failure_ = {0, error};
+    return giveUp();
+  } catch (const kj::Exception& refusal) {
+    failure_ = {0, Error(ExitCode::infrastructure, "write-refused", refusal.getDescription().cStr(),
+                         "see the VMM's log")};
+    return giveUp();
+  }
+  tellWritten(*attachment.kernel, *planned);
+}
+
+void PendingWrites::giveUp() {
+  if (!pending() || !failure_) return;
+  const auto& [which, error] = *failure_;
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    capnp::MallocMessageBuilder message;
+    auto out = message.initRoot<rpc::MonitorRecord>().initMapWrite();
+    out.setAsked(asked_[i]);
+    out.setFailure(i == which ? error.name() : "held-back");
+    out.setProblem(i == which ? harmless(error.message() + "; " + error.hint())
+                              : text(asked_[which], " could not be written, and it is all or none"));
+    put_(message.getRoot<rpc::MonitorRecord>().asReader());
+  }
+  asked_.clear();
+}
+
+void PendingWrites::tellWritten(const GuestKernel& kernel, const std::vector<PlannedMapWrite>& planned) {
+  const uint64_t now = monotonicNs();
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    const auto after = readBack(kernel, planned[i]);
+    capnp::MallocMessageBuilder message;
+    auto out = message.initRoot<rpc::MonitorRecord>().initMapWrite();
+    out.setAsked(asked_[i]);
+    out.setMap(planned[i].map);
+    out.setAddress(planned[i].address);
+    out.setBytes(static_cast<uint8_t>(planned[i].bytes.size()));
+    out.setBefore(asNumber(planned[i].before));
+    out.setWrote(asNumber(planned[i].bytes));
+    out.setAfterValid(!after.empty());
+    out.setAfter(asNumber(after));
+    out.setAtNs(now);
+    put_(message.getRoot<rpc::MonitorRecord>().asReader());
+  }
+  asked_.clear();
+}
+
+}  // namespace ktstr

@@ -1,0 +1,88 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "orchestrator/judge_testing.h"
+
+namespace ktstr {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// A good run that was to write two values, and did.
+class WritingRun : public GoodRun {
+ public:
+  WritingRun() {
+    mapWrites.asked = {".data:a=7", ".data:b=1"};
+    for (auto& message : outcomes_) {
+      auto outcome = message.initRoot<rpc::MapWriteOutcome>();
+      outcome.setAsked(mapWrites.asked.at(mapWrites.outcomes.size()));
+      outcome.setBytes(4);
+      outcome.setWrote(7);
+      outcome.setAfter(7);
+      outcome.setAfterValid(true);
+      mapWrites.outcomes.push_back(outcome.asReader());
+    }
+  }
+  rpc::MapWriteOutcome::Builder outcome(size_t index) {
+    return outcomes_[index].getRoot<rpc::MapWriteOutcome>();
+  }
+  void fail(const char* failure, const char* problem) {
+    outcome(0).setFailure("held-back");
+    outcome(1).setFailure(failure);
+    outcome(1).setProblem(problem);
+  }
+
+ private:
+  capnp::MallocMessageBuilder outcomes_[2];
+};
+
+// The only finding there is.
+Finding only(WritingRun& run) {
+  const Judgement judgement = run.judge();
+  EXPECT_EQ(judgement.findings.size(), 1u);
+  return judgement.findings.empty() ? Finding{} : judgement.findings.front();
+}
+
+TEST(JudgeWrites, DoneAsAskedIsNoFinding) {
+  WritingRun run;
+  EXPECT_TRUE(run.judge().findings.empty());
+}
+
+TEST(JudgeWrites, WhatThereIsNotIsInconclusive) {
+  WritingRun run;
+  run.fail("map-unknown", "no map .dota; there are simple.data (#3)");
+  const Finding finding = only(run);
+  EXPECT_EQ(finding.name, "map-write-failed");
+  EXPECT_EQ(finding.outcome, Outcome::INCONCLUSIVE);
+  EXPECT_THAT(finding.message,
+              AllOf(HasSubstr(".data:b=1"), HasSubstr("map-unknown"), HasSubstr("simple.data (#3)")));
+}
+
+TEST(JudgeWrites, RefusedIsOurs) {
+  WritingRun run;
+  run.fail("write-refused", "outside the granted ranges");
+  EXPECT_EQ(only(run).outcome, Outcome::INFRASTRUCTURE);
+}
+
+TEST(JudgeWrites, WhatReadsBackOtherwiseDidNotStay) {
+  WritingRun run;
+  run.outcome(1).setAfter(9);
+  EXPECT_THAT(only(run).message, HasSubstr("wrote 7, read back 9"));
+  run.outcome(1).setAfterValid(false);
+  EXPECT_THAT(only(run).message, HasSubstr("could not be read back"));
+}
+
+TEST(JudgeWrites, NeverComeToIsNamedUnlessExplained) {
+  WritingRun run;
+  run.mapWrites.outcomes.clear();
+  const Judgement judgement = run.judge();
+  ASSERT_EQ(judgement.findings.size(), 2u);
+  EXPECT_THAT(judgement.findings.back().message,
+              AllOf(HasSubstr(".data:b=1"), HasSubstr("saw no sched_ext scheduler enabled")));
+  run.lifecycle.interruptedBy = 2;
+  for (const auto& finding : run.judge().findings) EXPECT_NE(finding.name, "map-write-failed");
+}
+
+}  // namespace
+}  // namespace ktstr
