@@ -78,7 +78,7 @@ TEST_P(Joined, Pass) {
                                           "cgroup_per_cpu",
                                           "fork_exit_churn",
                                           "mutex_contention_light",
-                                          "load_imbalance",
+                                          "sched_batch",
                                           "affinity_random",
                                           "nested_steady",
                                           "fan_out_wake"};
