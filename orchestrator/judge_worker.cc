@@ -34,13 +34,9 @@ void judgeExit(const GroupCase& it, Report report) {
                           : exited.isSignal()
                               ? text("was killed by ", signalName(static_cast<int>(exited.getSignal())))
                               : text("ended with exit code ", exited.getCode());
-  Finding finding =
-      stuck ? it.about(
-                  report, "worker-stuck", how,
-                  "the scheduler did not run it even to let it end: look at the monitor's samples of its CPU")
-            : it.about(report, "worker-crashed", how,
-                       "the workers are ktstr's own: look for an oops or an out-of-memory kill in "
-                       "console.log, or give --memory more");
+  const FailureKind kind =
+      kindOf(stuck ? rpc::GuestFailureName::WORKER_STUCK : rpc::GuestFailureName::WORKER_CRASHED);
+  Finding finding = it.about(report, kind.name, how, kind.hint);
   // It made no progress from its last checkpoint on, which its report has as its gap.
   const HostLack lack = lackInGap(it, report);
   if (stuck && report.getMaxGapNs() > 0 && lack.explains(milliseconds(report.getMaxGapNs())))

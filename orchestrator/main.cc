@@ -116,14 +116,27 @@ uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
   return mib;
 }
 
-void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::string& memory,
-            std::string& duration, std::string& bootTimeout, std::string& attachTimeout) {
+// Options that are read when all are there.
+struct Words {
+  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget;
+
+  void read(RunOptions& options) const {
+    options.topology = parseTopology(topology);
+    if (!memory.empty()) options.memoryMib = checkedMemory(memory, options.topology);
+    if (!duration.empty()) options.durationMs = parseDuration(duration);
+    if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
+    if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
+    if (!cleanupBudget.empty()) options.cleanupBudgetMs = parseDuration(cleanupBudget);
+  }
+};
+
+void addRun(CLI::App& app, RunOptions& options, Words& words) {
   app.add_option("scenario", options.scenario,
                  "scenario file (JSON), - for standard input, or the name of a canned one")
       ->required();
   app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
       ->capture_default_str();
-  app.add_option("--topology", topology,
+  app.add_option("--topology", words.topology,
                  "NnNlNcNt: NUMA nodes, LLCs in all, cores per LLC, threads per core; or node by node "
                  "LlMM,...,CcTt: LLCs (0: memory only) and MiB of each, cores per LLC, threads per core; "
                  "then distances ,A-B:D of nodes where they are not 20")
@@ -131,7 +144,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
   app.add_option("--scheduler", options.scheduler,
                  "sched_ext scheduler: a path or a name; its arguments after --");
   app.add_option("--env", options.schedulerEnv, "NAME=value for the scheduler (repeatable)");
-  app.add_option("--memory", memory, "guest RAM, as 512M or 2G (default: 512M, more above 8 vCPUs)");
+  app.add_option("--memory", words.memory, "guest RAM, as 512M or 2G (default: 512M, more above 8 vCPUs)");
   app.add_option("--accel", options.accelerator, "accelerator")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->capture_default_str();
@@ -143,7 +156,7 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
                  "path, or - "
                  "for standard input")
       ->needs(vmm);
-  app.add_option("--duration", duration, "override the scenario's duration, as 2s or 1500ms");
+  app.add_option("--duration", words.duration, "override the scenario's duration, as 2s or 1500ms");
   app.add_option("--format", options.format, "human, jsonl or capnp")->transform(formatNames());
   app.add_flag(
       "--beside-eevdf", options.besideEevdf,
@@ -152,19 +165,29 @@ void addRun(CLI::App& app, RunOptions& options, std::string& topology, std::stri
                "keep the guest's RAM in the run's directory (ktstr monitor --ram reads it)");
   app.add_flag("--through-bzimage", options.throughBzImage,
                "boot through the kernel's own decompressor: full KASLR");
-  app.add_option("--boot-timeout", bootTimeout, "how long the kernel may take to start init (default: 60s)");
-  app.add_option("--attach-timeout", attachTimeout,
+  app.add_option("--boot-timeout", words.bootTimeout,
+                 "how long the kernel may take to start init (default: 60s)");
+  app.add_option("--attach-timeout", words.attachTimeout,
                  "how long the scheduler may take to attach (default: 30s)");
   app.add_flag("--performance-mode", options.performanceMode,
                "pinned real-time vCPUs, huge pages on their NUMA nodes, no exits when idle (KVM alone)");
   app.add_flag("--no-perf-mode", options.noPerformanceMode,
                "touch nothing of the host, not even halt polling; also KTSTR_NO_PERF_MODE=1");
   app.add_option("--append", options.commandLine, "added to the kernel command line");
+  app.footer(
+      "examples:\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
+      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple --beside-eevdf\n"
+      "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
+      "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
+      "  ktstr-monitor --vm $DIR/observe.sock --format capnp | ktstr run demo.json --vmm $DIR --samples -\n"
+      "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
 }
 
-void addGuest(CLI::App& app, RunOptions& options, std::string& cleanupBudget) {
-  const auto add = [&](const char* name, std::vector<std::string>& words, const char* help) {
-    app.add_option(name, words, help)->allow_extra_args(false);
+void addGuest(CLI::App& app, RunOptions& options, Words& words) {
+  const auto add = [&](const char* name, std::vector<std::string>& values, const char* help) {
+    app.add_option(name, values, help)->allow_extra_args(false);
   };
   GuestOptions& guest = options.guest;
   add("--sysctl", guest.sysctls, "NAME=VALUE before the scheduler starts, read back (repeatable)");
@@ -184,40 +207,34 @@ void addGuest(CLI::App& app, RunOptions& options, std::string& cleanupBudget) {
       "scenario may be starting: MAP a name, the end of one (.bss) or #ID, PLACE a path in its value or "
       "+OFFSET for four bytes, VALUE a number, 0x hex, true, false or an enumerator; all or none "
       "(repeatable)");
-  app.add_option("--cleanup-budget", cleanupBudget, "how long the machine may take to end, as 500ms");
+  app.add_option("--cleanup-budget", words.cleanupBudget, "how long the machine may take to end, as 500ms");
+}
+
+void addDemo(CLI::App& app, DemoOptions& demo) {
+  app.add_option("--scenario", demo.scenario, "scenario file (default: the shipped demo)");
+  app.add_option("--kernel", demo.kernel, "as of run")->capture_default_str();
+  app.add_option("--topology", demo.topology, "as of run")->capture_default_str();
+  app.add_option("--duration", demo.duration, "as of run");
+  app.add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")->capture_default_str();
+  app.add_option("--format", demo.format, "human or jsonl")->transform(formatNames());
 }
 
 int dispatch(int argc, char** argv) {
   RunOptions options;
   options.schedulerArgs = takeSchedulerArgs(argc, argv);
   DemoOptions demo;
-  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget,
-              recordName = "latest";
+  Words words;
+  std::string recordName = "latest";
   OutputFormat recordFormat = OutputFormat::human;
 
   CLI::App app("ktstr-orchestrator runs scenarios on real kernels and keeps the records", "ktstr");
   app.require_subcommand(1);
   auto* runCommand = app.add_subcommand("run", "run one scenario on one kernel, topology and scheduler");
-  addRun(*runCommand, options, topology, memory, duration, bootTimeout, attachTimeout);
-  addGuest(*runCommand, options, cleanupBudget);
-  runCommand->footer(
-      "examples:\n"
-      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t\n"
-      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple -- -v\n"
-      "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple --beside-eevdf\n"
-      "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
-      "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
-      "  ktstr-monitor --vm $DIR/observe.sock --format capnp | ktstr run demo.json --vmm $DIR --samples -\n"
-      "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
+  addRun(*runCommand, options, words);
+  addGuest(*runCommand, options, words);
   auto* demoCommand =
       app.add_subcommand("demo", "one scenario under EEVDF and sched_ext schedulers, side by side");
-  demoCommand->add_option("--scenario", demo.scenario, "scenario file (default: the shipped demo)");
-  demoCommand->add_option("--kernel", demo.kernel, "as of run")->capture_default_str();
-  demoCommand->add_option("--topology", demo.topology, "as of run")->capture_default_str();
-  demoCommand->add_option("--duration", demo.duration, "as of run");
-  demoCommand->add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")
-      ->capture_default_str();
-  demoCommand->add_option("--format", demo.format, "human or jsonl")->transform(formatNames());
+  addDemo(*demoCommand, demo);
   auto* scenarioCommand = app.add_subcommand("scenario", "what can be run");
   scenarioCommand->require_subcommand(1);
   scenarioCommand->footer(
@@ -238,8 +255,8 @@ int dispatch(int argc, char** argv) {
   auto* scenarioShowCommand =
       scenarioCommand->add_subcommand("show", "check one against a topology and print it as JSON");
   scenarioShowCommand->add_option("scenario", options.scenario, "a canned one, a file, or -")->required();
-  scenarioShowCommand->add_option("--topology", topology, "as of run")->capture_default_str();
-  scenarioShowCommand->add_option("--duration", duration, "as of run");
+  scenarioShowCommand->add_option("--topology", words.topology, "as of run")->capture_default_str();
+  scenarioShowCommand->add_option("--duration", words.duration, "as of run");
   auto* recordCommand = app.add_subcommand("record", "records of earlier runs");
   recordCommand->require_subcommand(1);
   auto* listCommand = recordCommand->add_subcommand("list", "ids, newest first");
@@ -288,15 +305,10 @@ int dispatch(int argc, char** argv) {
   }
   if (*listCommand) return listRecords();
   if (*showCommand) return showRecord(recordName, recordFormat, showTimeline);
-  options.topology = parseTopology(topology);
   parseTopology(demo.topology);
   if (*demoCommand) return runDemo(demo);
-  if (!memory.empty()) options.memoryMib = checkedMemory(memory, options.topology);
-  if (!duration.empty()) options.durationMs = parseDuration(duration);
+  words.read(options);
   if (*scenarioShowCommand) return showScenario(options);
-  if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
-  if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
-  if (!cleanupBudget.empty()) options.cleanupBudgetMs = parseDuration(cleanupBudget);
   applyGuestOptions(options);
   options.progress = isatty(STDERR_FILENO) == 1;
   return run(options);
