@@ -7,7 +7,7 @@
 libraries += protocol json log sandbox rpc
 
 schemas += protocol/machine.capnp protocol/work_type.capnp protocol/scenario.capnp protocol/report.capnp \
-  protocol/sample.capnp protocol/cache.capnp protocol/record.capnp
+  protocol/dump.capnp protocol/sample.capnp protocol/cache.capnp protocol/record.capnp
 protocol.schemas := $(schemas)
 protocol.sources := protocol/error.cc protocol/fd.cc protocol/file.cc protocol/sparse.cc protocol/place.cc \
   protocol/process.cc protocol/json_string.cc protocol/mailbox.cc protocol/map_write.cc

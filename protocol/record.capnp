@@ -4,6 +4,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ktstr::rpc");
 
+using Dump = import "dump.capnp";
 using Machine = import "machine.capnp";
 using Report = import "report.capnp";
 using Sample = import "sample.capnp";
@@ -198,6 +199,16 @@ struct ClockAlignment {
   exchanges @3 :UInt32;               # that bounded it from below
 }
 
+struct SnapshotFacts {
+  # A dump of the scheduler's state that was taken, or should have been.
+  name @0 :Text;
+  reason @1 :Dump.DumpReason;
+  atMs @2 :Float64 = nan;      # guest time since the scenario started, as far as it is known
+  frozenMs @3 :Float64 = nan;  # absent: the guest ran meanwhile, or there is none
+  file @4 :Text;               # in `directory`: the Dump as JSON; empty: there is none, because of
+  failure @5 :Text;
+}
+
 struct RunRecord {
   schemaVersion @0 :UInt32 = 1;
   id @1 :Text;
@@ -228,5 +239,7 @@ struct RunRecord {
   timeline @27 :List(TimelinePhase);
   clock @28 :ClockAlignment;             # absent: the guest told nothing in time
   mapWrites @29 :List(Sample.MapWriteOutcome); # those of --map-write that the monitor told of
+  snapshots @30 :List(SnapshotFacts);    # in the order in which they were taken
+  watchdog @31 :List(Sample.WatchdogWrite); # with a watchdog timeout of the test's own
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }

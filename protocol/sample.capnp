@@ -4,6 +4,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ktstr::rpc");
 
+using Dump = import "dump.capnp";
 using Machine = import "machine.capnp";
 
 struct MonitorRecord {
@@ -16,7 +17,38 @@ struct MonitorRecord {
       elapsedMs @4 :UInt32;
     }
     mapWrite @5 :MapWriteOutcome; # one for each that was asked for, all at the same time
+    dump @6 :Dump.Dump;         # one for each that was asked for, in their order
+    watchdog @7 :WatchdogWrite; # with --watchdog-ms: each time that a scheduler was found with another timeout
+    watchHit @8 :WatchHit;      # of an expression that is watched
   }
+}
+
+interface Monitor {
+  # Bootstrap object of the monitor on the connection on which it finds WriteGrants. Held by the orchestrator that started
+  # it. Calls are answered when the record has been written to standard output, and wait for one another.
+  dump @0 (name :Text, reason :Dump.DumpReason, schedulerStats :Text) -> ();
+  # Any number of times, also before the kernel was found: then the record says what is absent.
+  watch @1 (expression :Text) -> ();
+  # Watches from now on, once each period. Fails by name where it means nothing in this guest, and for more than 16.
+}
+
+struct WatchHit {
+  expression @0 :Text;
+  before @1 :Text;              # as rendered to JSON
+  after @2 :Text;
+  sequence @3 :UInt64;          # of the sample before
+  atNs @4 :UInt64;              # host CLOCK_MONOTONIC
+}
+
+struct WatchdogWrite {
+  # What became of --watchdog-ms. See monitor/watchdog.h.
+  failure @0 :Text;             # empty: written
+  problem @1 :Text;             # the failure for people
+  place @2 :Text;               # "scx_sched.watchdog_timeout", "scx_watchdog_timeout"
+  beforeMs @3 :UInt64;
+  askedMs @4 :UInt64;
+  readBackMs @5 :UInt64;        # after the write
+  atNs @6 :UInt64;              # host CLOCK_MONOTONIC
 }
 
 interface WriteGrants {
@@ -82,6 +114,48 @@ struct Sample {
   vcpuTimesAtNs @6 :UInt64;
   # Host CLOCK_MONOTONIC when the VMM had told each vCPU's host CPU time, soon after atNs. 0: it did not, or not in
   # time, and hostTimeNs has no meaning in this sample.
+  progs @7 :List(ProgSample);   # the attached scheduler's programs; empty: none, or Attached.absent has the reason
+}
+
+struct ProgSample {
+  # Run statistics of a BPF program since it was loaded, all CPUs together; kept while kernel.bpf_stats_enabled is 1.
+  id @0 :UInt32;
+  name @1 :Text;
+  runs @2 :UInt64;
+  nanos @3 :UInt64;
+  misses @4 :UInt64;
+}
+
+struct Schedstat {
+  # struct rq and its sched_info, since boot; where the kernel has CONFIG_SCHEDSTATS.
+  yldCount @0 :UInt32;
+  schedCount @1 :UInt32;
+  schedGoidle @2 :UInt32;
+  ttwuCount @3 :UInt32;
+  ttwuLocal @4 :UInt32;
+  runDelayNs @5 :UInt64;
+  pcount @6 :UInt64;            # timeslices
+  cpuTimeNs @7 :UInt64;
+}
+
+struct CfsSample {
+  nrQueued @0 :UInt32;          # entities of the root cfs_rq: nr_queued, or nr_running of older kernels
+  hNrQueued @1 :UInt32;         # tasks of all groups below it: h_nr_queued, or h_nr_running
+  loadWeight @2 :UInt64;
+}
+
+struct DomainSample {
+  # One struct sched_domain of a CPU, from the lowest level upwards.
+  level @0 :UInt32;
+  name @1 :Text;                # "SMT", "MC", "NUMA"
+  flags @2 :UInt32;
+  spanWeight @3 :UInt32;
+  balanceInterval @4 :UInt64;   # jiffies
+  nrBalanceFailed @5 :UInt32;
+  maxNewidleLbCostNs @6 :UInt64;
+  lbCount @7 :List(UInt32);     # by enum cpu_idle_type; empty where the kernel keeps none
+  lbFailed @8 :List(UInt32);
+  ttwuMoveAffine @9 :UInt32;
 }
 
 struct ScxSample {
@@ -105,6 +179,10 @@ struct CpuSample {
   torn @10 :Bool;               # two reads of the clock around the fields differed in all retries
   scxEvents @12 :List(UInt64);  # since the attached scheduler's start, as Attached.scxEventNames; empty: not readable, or none attached
   hostTimeNs @11 :UInt64;       # host CPU time of the vCPU since its start; see Sample.vcpuTimesAtNs
+  # Absent (null) where the kernel has it not; Attached.absent has the reason.
+  schedstat @13 :Schedstat;
+  cfs @14 :CfsSample;
+  domains @15 :List(DomainSample); # empty: the CPU has none (one CPU), or they have not changed since the sample before
 }
 
 enum EndKind {

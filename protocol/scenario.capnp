@@ -18,6 +18,8 @@ struct Scenario {
   backdrop @5 :Backdrop;       # what lives across all steps
   schedulers @6 :List(SchedulerDef); # those that operations attach, besides the one under test; at most 16
   schedulerAssertions @7 :Assertions; # of every test of the scheduler: over the defaults, under `assertions`
+  snapshots @8 :UInt32;        # that the host takes of the scheduler's state, evenly in the middle 80 % of the scenario;
+                               # 0..64, at least 100 ms apart (orchestrator/periodic.h)
 }
 
 struct Backdrop {

@@ -10,7 +10,8 @@
 #   s    starts all other vCPUs by INIT and SIPI; each counts at AP_COUNTERS + 8 * (its APIC id) for ever
 #   x    starts the vCPU of APIC id FAR_ID, which no 8-bit destination reaches, by x2APIC messages; it counts like those,
 #        at the low 8 bits of its id
-#   a B  answers 'k', halts until the doorbell interrupts, counts that at INTERRUPTS, and goes on with command B
+#   a B  answers 'k', halts until the doorbell interrupts, counts that at INTERRUPTS, and goes on with command B;
+#        a hypervisor may end a HLT for no reason: then it halts again
 #   h    halts for ever                          r    resets by the keyboard controller
 #   o    powers off                              f    triple fault
 # Each but e, a and the last four answers 'k' on the doorbell when done; e answers its byte alone.
@@ -226,9 +227,12 @@ await:
     movw    $COM2 + 1, %dx          # when a byte is there
     movb    $1, %al
     outb    %al, %dx
-    sti
+    movq    INTERRUPTS, %rcx
+1:  sti
     hlt
     cli
+    cmpq    INTERRUPTS, %rcx
+    je      1b
     jmp     next
 
 rung:
