@@ -66,6 +66,28 @@ void describe(std::ostream& out, rpc::MapWriteOutcome::Reader write) {
     out << "nothing";
 }
 
+void describe(std::ostream& out, rpc::Dump::Reader dump) {
+  out << "dump " << dump.getName().cStr() << ": " << dump.getScheduler().getOpsName().cStr() << ' '
+      << dump.getScheduler().getState().cStr() << ", " << dump.getDsqs().size() << " DSQs, "
+      << dump.getTasks().size() << " tasks, " << dump.getMaps().size() << " maps";
+  for (const auto absent : dump.getAbsent())
+    out << "; " << absent.getSection().cStr() << ": " << absent.getReason().cStr();
+}
+
+void describe(std::ostream& out, rpc::WatchdogWrite::Reader write) {
+  out << "watchdog " << write.getAskedMs() << " ms: ";
+  if (write.getFailure().size() > 0)
+    out << write.getFailure().cStr() << ": " << write.getProblem().cStr();
+  else
+    out << write.getPlace().cStr() << " was " << write.getBeforeMs() << " ms, reads back "
+        << write.getReadBackMs() << " ms";
+}
+
+void describe(std::ostream& out, rpc::WatchHit::Reader hit) {
+  out << "watch " << hit.getExpression().cStr() << ": " << hit.getBefore().cStr() << " -> "
+      << hit.getAfter().cStr() << " after #" << hit.getSequence();
+}
+
 }  // namespace
 
 RecordFormat parseRecordFormat(std::string_view name) {
@@ -93,6 +115,15 @@ std::string recordAsText(rpc::MonitorRecord::Reader record) {
     }
     case rpc::MonitorRecord::MAP_WRITE:
       describe(out, record.getMapWrite());
+      break;
+    case rpc::MonitorRecord::DUMP:
+      describe(out, record.getDump());
+      break;
+    case rpc::MonitorRecord::WATCHDOG:
+      describe(out, record.getWatchdog());
+      break;
+    case rpc::MonitorRecord::WATCH_HIT:
+      describe(out, record.getWatchHit());
       break;
     case rpc::MonitorRecord::WAITING:
       out << "waiting for " << record.getWaiting().getElapsedMs()

@@ -72,6 +72,9 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
       evidence_.lastWaiting = cleanText(record.getWaiting().getReason().cStr());
       break;
     case rpc::MonitorRecord::MAP_WRITE:  // judgeMapWrites()
+    case rpc::MonitorRecord::WATCHDOG:
+    case rpc::MonitorRecord::DUMP:
+    case rpc::MonitorRecord::WATCH_HIT:
       break;
   }
 }
