@@ -33,6 +33,7 @@ constexpr Wanted wantedMembers[] = {
     {"scx_sched", "ops.name"},  // struct scx_sched since 48e126777386 (Linux 6.16)
     // Event counters: one of three places, see scx_events.h.
     {"scx_event_stats", "*", Need::asked},
+    {"scx_sched", "watchdog_timeout", Need::asked},
     {"scx_sched", "pcpu", Need::asked},
     {"scx_sched_pcpu", "event_stats", Need::asked},
     {"scx_sched", "event_stats_cpu", Need::asked},

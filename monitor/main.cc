@@ -97,6 +97,10 @@ void addWritesInRun(CLI::App& app, MonitorOptions& options) {
                  "MAP:PLACE=VALUE, written once a scheduler is enabled (repeatable)")
       ->allow_extra_args(false)
       ->needs(grants);
+  app.add_option("--watchdog-ms", options.watchdogMs,
+                 "Timeout of sched_ext's watchdog for every scheduler that is enabled")
+      ->check(CLI::Range(minWatchdogMs, maxWatchdogMs))
+      ->needs(grants);
 }
 
 CommandLine parse(int argc, char** argv) {

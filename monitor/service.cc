@@ -270,13 +270,20 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   Sampler sampler(attachment);
   writeAttached(attachment, sampler);
   store(attachment);
-  PendingWrites writes(options_.mapWrites, [this](rpc::MonitorRecord::Reader record) { put(record); });
+  const auto putRecord = [this](rpc::MonitorRecord::Reader record) { put(record); };
+  PendingWrites writes(options_.mapWrites, putRecord);
+  std::optional<WatchdogGate> watchdog;
+  if (options_.watchdogMs != 0) {
+    watchdog.emplace(attachment, options_.watchdogMs, vm_->bootstrap().castAs<rpc::Observer>(),
+                     grants_->bootstrap().castAs<rpc::WriteGrants>(), putRecord);
+  }
   const uint64_t period = options_.periodMs * millisecond;
   uint64_t next = monotonicNs();
   while (!end_) {
     const bool enabled = writeSample(sampler, samples_, next + period);
     if (enabled && writes.pending() && !end_)
       writes.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
+    if (enabled && watchdog && !end_) watchdog->attempt(io_.waitScope);
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();

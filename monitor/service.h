@@ -15,6 +15,7 @@
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
+#include "monitor/watchdog_gate.h"
 #include "protocol/cache.capnp.h"
 #include "protocol/call_error.h"
 #include "protocol/error.h"
@@ -37,8 +38,9 @@ struct MonitorOptions {
   std::string gatePath;                // gate socket for writeMap(); empty: none
   std::vector<std::string> mapWrites;  // that run() makes, MAP:PLACE=VALUE; with grantsFd
   int grantsFd = -1;                   // connection to WriteGrants; -1 = none
-  bool freeze = false;                 // inspect() looks at a guest that stands still; not of a raw file
-  uint32_t attachMs = 10'000;          // inspect() gives up after that
+  uint64_t watchdogMs = 0;     // that every scheduler gets from run(); 0 = its own; with grantsFd and a VMM
+  bool freeze = false;         // inspect() looks at a guest that stands still; not of a raw file
+  uint32_t attachMs = 10'000;  // inspect() gives up after that
 };
 
 // What the process may do once everything is open: at most 18 syscalls, among them no open, socket, ioctl or

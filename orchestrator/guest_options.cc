@@ -125,18 +125,29 @@ std::vector<std::string> lastForEachPlace(const std::vector<std::string>& words)
   return kept;
 }
 
+// `option` makes our monitor write into the machine.
+void checkMonitorWrites(const RunOptions& options, const std::string& option) {
+  if (options.scheduler.empty()) invalid(option + " without a scheduler", "give --scheduler");
+  if (!options.vmm.empty()) {
+    invalid(option + " and --vmm: the monitor that writes belongs to a VMM of our own",
+            "leave out --vmm, or write with ktstr-monitor write --gate");
+  }
+}
+
+void checkWatchdog(const RunOptions& options) {
+  constexpr uint32_t leastMs = 1000;  // monitor/watchdog.h
+  if (options.guest.watchdogMs == 0) return;
+  if (options.guest.watchdogMs < leastMs)
+    invalid(text("--watchdog-timeout ", options.guest.watchdogMs, "ms"), "give a second or more");
+  checkMonitorWrites(options, "--watchdog-timeout");
+}
+
 void checkMapWrites(RunOptions& options) {
   options.guest.mapWrites = lastForEachPlace(options.guest.mapWrites);
   if (options.guest.mapWrites.empty()) return;
   if (options.guest.mapWrites.size() > maxMapWrites)
     invalid(text(options.guest.mapWrites.size(), " times --map-write"), "at most 64");
-  if (options.scheduler.empty()) {
-    invalid("--map-write without a scheduler whose maps could be written", "give --scheduler");
-  }
-  if (!options.vmm.empty()) {
-    invalid("--map-write and --vmm: the monitor that writes belongs to a VMM of our own",
-            "leave out --vmm, or write with ktstr-monitor write --gate");
-  }
+  checkMonitorWrites(options, "--map-write");
 }
 
 }  // namespace
@@ -210,6 +221,7 @@ void applyGuestOptions(RunOptions& options) {
   writeGuestOptions(options.guest, checked.initRoot<rpc::GuestOrders>());
   options.commandLine += kernelArguments(options.guest);
   checkMapWrites(options);
+  checkWatchdog(options);
   if (!options.schedulerConfig.empty()) {
     if (options.scheduler.empty()) {
       invalid("--scheduler-config without a scheduler that would read it", "give --scheduler");

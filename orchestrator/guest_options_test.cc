@@ -60,6 +60,25 @@ TEST(GuestOptions, MapWritesNeedASchedulerAndAVmmOfOurOwn) {
   EXPECT_THAT(refusal(".data:x=1", "scx_simple", "/run/vmm"), HasSubstr("--vmm"));
 }
 
+TEST(GuestOptions, WatchdogNeedsASchedulerAndASecond) {
+  const auto refusal = [](uint32_t ms, const std::string& scheduler, const std::string& vmm) {
+    RunOptions options;
+    options.guest.watchdogMs = ms;
+    options.scheduler = scheduler;
+    options.vmm = vmm;
+    try {
+      applyGuestOptions(options);
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(refusal(1000, "scx_simple", ""), "none");
+  EXPECT_THAT(refusal(999, "scx_simple", ""), HasSubstr("--watchdog-timeout 999ms"));
+  EXPECT_THAT(refusal(1000, "", ""), HasSubstr("without a scheduler"));
+  EXPECT_THAT(refusal(1000, "scx_simple", "/run/vmm"), HasSubstr("--vmm"));
+}
+
 TEST(GuestOptions, OfTwoMapWritesToOnePlaceTheLastCounts) {
   RunOptions options;
   options.scheduler = "scx_simple";

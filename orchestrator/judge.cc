@@ -84,6 +84,7 @@ Judgement judge(const Evidence& evidence) {
   judgeWorkers(evidence, story, explained, findings);
   judgeMonitor(evidence, story, explained, findings);
   judgeMapWrites(evidence, explained, findings);
+  judgeWatchdog(evidence, explained, findings);
   if (!explained) {
     judgeCpus(evidence, story, findings);
     judgeRelative(evidence, story, findings);

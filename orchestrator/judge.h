@@ -72,6 +72,12 @@ struct MapWrites {
   std::vector<rpc::MapWriteOutcome::Reader> outcomes;
 };
 
+// A watchdog's timeout that was asked for (0: none), and what the monitor told of it.
+struct WatchdogWrites {
+  uint32_t askedMs = 0;
+  std::vector<rpc::WatchdogWrite::Reader> outcomes;
+};
+
 struct Evidence {
   rpc::Scenario::Reader scenario;
   Limits limits;
@@ -84,6 +90,7 @@ struct Evidence {
   bool besideEevdf = false;                                // a second pass was asked for
   std::span<const rpc::GuestEvent::Reader> baseline = {};  // what it told; empty: it never began
   MapWrites mapWrites = {};
+  WatchdogWrites watchdog = {};
 };
 
 Judgement judge(const Evidence& evidence);

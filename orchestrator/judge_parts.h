@@ -44,6 +44,9 @@ void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& find
 // Writes of BPF maps that were not made, or did not stay.
 void judgeMapWrites(const Evidence& evidence, bool explained, Findings& findings);
 
+// A watchdog's timeout that was not set, or is another than was asked for.
+void judgeWatchdog(const Evidence& evidence, bool explained, Findings& findings);
+
 // The second pass against the first.
 void judgeRelative(const Evidence& evidence, const GuestStory& story, Findings& findings);
 

@@ -81,7 +81,7 @@ class GoodRun {
     const Passes passes = splitPasses(readers);
     return ktstr::judge({asked, mergeAssertions(asked), scheduler_, passes.scheduler, monitor,
                          classifyConsole(console), lifecycle, emulated, besideEevdf || hasRelative(asked),
-                         passes.baseline, mapWrites});
+                         passes.baseline, mapWrites, watchdog});
   }
 
   // The same reports once more, of a second pass; from here on report() means them.
@@ -98,6 +98,7 @@ class GoodRun {
   bool emulated = true;
   bool besideEevdf = false;
   MapWrites mapWrites;
+  WatchdogWrites watchdog;
 
  private:
   static rpc::WorkSpec::Builder addWork(rpc::CgroupDef::Builder cgroup, const char* name,

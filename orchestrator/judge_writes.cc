@@ -27,7 +27,38 @@ void judgeOutcome(rpc::MapWriteOutcome::Reader outcome, Findings& findings) {
   }
 }
 
+constexpr uint64_t longestTickMs = 10;  // HZ=100; timeouts are whole ticks
+
+Finding watchdogNotSet(uint32_t askedMs, const std::string& what, const char* hint) {
+  return {"watchdog-not-set", Outcome::INCONCLUSIVE, text("--watchdog-timeout ", askedMs, " ms ", what),
+          hint};
+}
+
+void judgeWatchdogWrite(rpc::WatchdogWrite::Reader write, uint32_t askedMs, Findings& findings) {
+  const std::string failure = write.getFailure().cStr();
+  if (!failure.empty()) {
+    Finding finding = watchdogNotSet(
+        askedMs, text("was not set: ", cleanText(failure), ": ", cleanText(write.getProblem().cStr())),
+        "the scheduler kept the timeout of its own");
+    if (failure == "write-refused") finding.outcome = Outcome::INFRASTRUCTURE;
+    findings.add(std::move(finding));
+  } else if (write.getReadBackMs() > askedMs || write.getReadBackMs() + longestTickMs < askedMs) {
+    findings.add(watchdogNotSet(
+        askedMs, text("reads back as ", write.getReadBackMs(), " ms in ", cleanText(write.getPlace().cStr())),
+        "this kernel may keep it elsewhere: see ktstr-monitor type scx_sched"));
+  }
+}
+
 }  // namespace
+
+void judgeWatchdog(const Evidence& evidence, bool explained, Findings& findings) {
+  const auto& [askedMs, outcomes] = evidence.watchdog;
+  for (const auto& write : outcomes) judgeWatchdogWrite(write, askedMs, findings);
+  if (askedMs != 0 && outcomes.empty() && !explained) {
+    findings.add(watchdogNotSet(askedMs, "was not set: the monitor saw no sched_ext scheduler enabled",
+                                "let the scenario hold longer: the monitor looks ten times a second"));
+  }
+}
 
 void judgeMapWrites(const Evidence& evidence, bool explained, Findings& findings) {
   for (const auto& outcome : evidence.mapWrites.outcomes) judgeOutcome(outcome, findings);

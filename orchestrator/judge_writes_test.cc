@@ -84,5 +84,53 @@ TEST(JudgeWrites, NeverComeToIsNamedUnlessExplained) {
   for (const auto& finding : run.judge().findings) EXPECT_NE(finding.name, "map-write-failed");
 }
 
+// A good run whose watchdog was to have a timeout of 5 s.
+class WatchedRun : public GoodRun {
+ public:
+  WatchedRun() {
+    watchdog.askedMs = 5000;
+    outcome().setAskedMs(5000);
+    outcome().setReadBackMs(5000);
+    outcome().setPlace("scx_sched.watchdog_timeout");
+    watchdog.outcomes.push_back(outcome().asReader());
+  }
+  rpc::WatchdogWrite::Builder outcome() { return message_.getRoot<rpc::WatchdogWrite>(); }
+
+ private:
+  capnp::MallocMessageBuilder message_;
+};
+
+TEST(JudgeWatchdog, SetAsAskedIsNoFindingUpToOneTick) {
+  WatchedRun run;
+  EXPECT_TRUE(run.judge().findings.empty());
+  run.outcome().setReadBackMs(4996);
+  EXPECT_TRUE(run.judge().findings.empty());
+}
+
+TEST(JudgeWatchdog, WhatIsNotSetMakesTheRunInconclusive) {
+  WatchedRun other;
+  other.outcome().setReadBackMs(30'000);
+  WatchedRun absent;
+  absent.outcome().setFailure("watchdog-absent");
+  absent.outcome().setProblem("scx_watchdog_timeout: no such symbol");
+  WatchedRun unseen;
+  unseen.watchdog.outcomes.clear();
+  for (auto& [run, words] : {std::pair<WatchedRun*, const char*>{&other, "reads back as 30000 ms"},
+                             {&absent, "watchdog-absent: scx_watchdog_timeout: no such symbol"},
+                             {&unseen, "saw no sched_ext scheduler"}}) {
+    const Judgement judgement = run->judge();
+    ASSERT_EQ(judgement.findings.size(), 1u);
+    EXPECT_EQ(judgement.findings.front().name, "watchdog-not-set");
+    EXPECT_EQ(judgement.outcome, Outcome::INCONCLUSIVE);
+    EXPECT_THAT(judgement.findings.front().message, HasSubstr(words));
+  }
+}
+
+TEST(JudgeWatchdog, AGateThatRefusesIsTheHarnesssFault) {
+  WatchedRun run;
+  run.outcome().setFailure("write-refused");
+  EXPECT_EQ(run.judge().outcome, Outcome::INFRASTRUCTURE);
+}
+
 }  // namespace
 }  // namespace ktstr

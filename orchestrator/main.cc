@@ -118,7 +118,7 @@ uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
 
 // Options that are read when all are there.
 struct Words {
-  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget;
+  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget, watchdog;
 
   void read(RunOptions& options) const {
     options.topology = parseTopology(topology);
@@ -127,6 +127,7 @@ struct Words {
     if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
     if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
     if (!cleanupBudget.empty()) options.cleanupBudgetMs = parseDuration(cleanupBudget);
+    if (!watchdog.empty()) options.guest.watchdogMs = parseDuration(watchdog);
   }
 };
 
@@ -207,6 +208,10 @@ void addGuest(CLI::App& app, RunOptions& options, Words& words) {
       "scenario may be starting: MAP a name, the end of one (.bss) or #ID, PLACE a path in its value or "
       "+OFFSET for four bytes, VALUE a number, 0x hex, true, false or an enumerator; all or none "
       "(repeatable)");
+  app.add_option(
+      "--watchdog-timeout", words.watchdog,
+      "how long a runnable task may wait until the kernel ends the scheduler, as 5s; a shorter one than the "
+      "scheduler's own holds once half of that has passed");
   app.add_option("--cleanup-budget", words.cleanupBudget, "how long the machine may take to end, as 500ms");
 }
 

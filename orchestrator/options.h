@@ -22,6 +22,7 @@ struct GuestOptions {
   std::vector<std::string> enable = {}, disable = {};  // PATH=VALUE, for a scheduler inside the kernel
   std::string cgroupParent = {};                       // /a/b
   std::vector<std::string> mapWrites = {};             // MAP:PLACE=VALUE, once the scheduler is enabled
+  uint32_t watchdogMs = 0;                             // of every scheduler that is enabled; 0 = its own
 };
 
 struct RunOptions {

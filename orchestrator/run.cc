@@ -92,7 +92,7 @@ Helpers findHelpers(const RunOptions& options, Fd observe, const cache::Entry& k
   }
   if (!options.vmm.empty()) observe = connectUnix(options.vmm + "/observe.sock");
   return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(),
-                      options.guest.mapWrites);
+                      options.guest);
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -173,7 +173,8 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
                              record.asReader().getAccelerator() == "tcg",
                              wantsBaseline(options, plan.scenario),
                              passes.baseline,
-                             session.mapWrites()};
+                             session.mapWrites(),
+                             session.watchdog()};
   writeVerdict(judge(evidence), record.initVerdict());
   writeLimits(limits, record);
   if (!passes.baseline.empty()) {
@@ -184,6 +185,8 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
   if (const auto attached = session.attached()) record.setMonitorAttach(*attached);
   auto mapWrites = record.initMapWrites(static_cast<uint>(evidence.mapWrites.outcomes.size()));
   for (uint i = 0; i < mapWrites.size(); i++) mapWrites.setWithCaveats(i, evidence.mapWrites.outcomes[i]);
+  auto watchdog = record.initWatchdog(static_cast<uint>(evidence.watchdog.outcomes.size()));
+  for (uint i = 0; i < watchdog.size(); i++) watchdog.setWithCaveats(i, evidence.watchdog.outcomes[i]);
   if (evidence.lifecycle.exit) {
     auto exit = record.initExit();
     exit.setKind(*evidence.lifecycle.exit);

@@ -18,11 +18,12 @@
 namespace ktstr {
 namespace {
 
+constexpr size_t maxWatchdogWrites = 64;
 constexpr uint32_t panicGraceMs = 1500;  // from the panic on the console to the machine's end, with panic=-1
 
 }  // namespace
 
-Helpers startHelpers(Fd observe, const std::string& buildId, const std::vector<std::string>& mapWrites) {
+Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest) {
   constexpr int observeNumber = 3, analysisNumber = 4, grantsNumber = 5;
   Helpers helpers;
   auto [monitorAnalysis, cacheAnalysis] = makeSocketPair();
@@ -40,13 +41,16 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const std::vector<s
   if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
   monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
   Fd itsGrants;
-  if (!mapWrites.empty()) {
+  if (!guest.mapWrites.empty() || guest.watchdogMs != 0) {
     std::tie(helpers.grants, itsGrants) = makeSocketPair();
     monitor.arguments.insert(monitor.arguments.end(), {"--grants-fd", text(grantsNumber)});
-    for (const auto& word : mapWrites)
+    for (const auto& word : guest.mapWrites)
       monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
     monitor.descriptors.emplace_back(itsGrants.get(), grantsNumber);
-    helpers.mapWrites = mapWrites;
+    if (guest.watchdogMs != 0)
+      monitor.arguments.insert(monitor.arguments.end(), {"--watchdog-ms", text(guest.watchdogMs)});
+    helpers.mapWrites = guest.mapWrites;
+    helpers.watchdogMs = guest.watchdogMs;
   }
   monitor.standardOutput = write.get();
   helpers.monitor = spawn(monitor);
@@ -65,8 +69,9 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       analysis_(assertions) {
   exit_.initRoot<rpc::ExitReason>();
   if (helpers.grants) {
-    grants_ = kj::heap<Connection>(*io.lowLevelProvider, std::move(helpers.grants),
-                                   kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size()));
+    grants_ = kj::heap<Connection>(
+        *io.lowLevelProvider, std::move(helpers.grants),
+        kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size(), helpers.watchdogMs != 0));
   }
 }
 
@@ -180,6 +185,10 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     mapWrites_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
     mapWrites_.back()->setRoot(record.getMapWrite());
   }
+  if (record.isWatchdog() && watchdog_.size() < maxWatchdogWrites) {
+    watchdog_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
+    watchdog_.back()->setRoot(record.getWatchdog());
+  }
   analysis_.add(record);
   samples_.add(record);
 }
@@ -193,6 +202,13 @@ MapWrites Session::mapWrites() const {
   MapWrites writes{helpers_.mapWrites, {}};
   for (const auto& message : mapWrites_)
     writes.outcomes.push_back(message->getRoot<rpc::MapWriteOutcome>().asReader());
+  return writes;
+}
+
+WatchdogWrites Session::watchdog() const {
+  WatchdogWrites writes{helpers_.watchdogMs, {}};
+  for (const auto& message : watchdog_)
+    writes.outcomes.push_back(message->getRoot<rpc::WatchdogWrite>().asReader());
   return writes;
 }
 

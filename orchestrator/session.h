@@ -12,6 +12,7 @@
 #include "orchestrator/judge.h"
 #include "orchestrator/machine_link.h"
 #include "orchestrator/monitor_link.h"
+#include "orchestrator/options.h"
 #include "orchestrator/phase_limits.h"
 #include "orchestrator/phases.h"
 #include "orchestrator/timeline_samples.h"
@@ -26,9 +27,10 @@ struct Helpers {
   Fd monitorOutput;                    // the monitor's records, as of --format capnp
   Fd grants;                           // where it asks for a write gate; only with mapWrites
   std::vector<std::string> mapWrites;  // that it is to make
+  uint32_t watchdogMs = 0;             // that it is to set
 };
 // `observe` is our end of the VMM's observe socket; the monitor gets it.
-Helpers startHelpers(Fd observe, const std::string& buildId, const std::vector<std::string>& mapWrites);
+Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest);
 
 class Session {
  public:
@@ -50,6 +52,7 @@ class Session {
   // The monitor's first record, if there was one.
   std::optional<rpc::Attached::Reader> attached() const;
   MapWrites mapWrites() const;
+  WatchdogWrites watchdog() const;
   int ram() const { return prepared_.ram.get(); }
 
  private:
@@ -77,7 +80,7 @@ class Session {
   kj::Promise<void> pumping_ = kj::READY_NOW;
   kj::Promise<void> observing_ = kj::READY_NOW;
   kj::Maybe<kj::Own<Connection>> grants_;
-  std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_;
+  std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_, watchdog_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;
   uint32_t phaseLimitMs_ = 0;

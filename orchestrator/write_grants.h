@@ -10,16 +10,16 @@ namespace ktstr {
 
 class WriteGrantsServer final : public rpc::WriteGrants::Server {
  public:
-  // For so many writes. `machine` outlives this object.
-  WriteGrantsServer(MachineLink& machine, size_t writes) : machine_(machine), writes_(writes) {}
+  // For so many writes of map values and, with `watchdog`, the watchdog's words of up to 64 schedulers.
+  // `machine` outlives this object.
+  WriteGrantsServer(MachineLink& machine, size_t writes, bool watchdog);
 
-  // Error "grant-refused" for a second call, and for more than the writes can need.
+  // Error "grant-refused" for more, and for longer ranges, than all of these can need.
   kj::Promise<void> grant(GrantContext context) override;
 
  private:
   MachineLink& machine_;
-  size_t writes_;
-  bool granted_ = false;
+  size_t rangesLeft_;
 };
 
 }  // namespace ktstr

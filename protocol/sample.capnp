@@ -55,8 +55,9 @@ interface WriteGrants {
   # Bootstrap object of the connection over which a monitor that is to write asks for what it needs. Held by the monitor,
   # served by the orchestrator, which has the Machine.
   grant @0 (ranges :List(Machine.GpaRange)) -> (gate :Machine.WriteGate);
-  # A gate for just these bytes. Granted once; refused where more or longer ranges are asked for than the writes of the
-  # run can need: two of at most 8 bytes for each.
+  # A gate for just these bytes. Refused where all grants together have more ranges, or one of them is longer, than the
+  # writes of the run can need: at most 8 bytes each, two for a map value, three for each time that a watchdog's timeout
+  # is set.
 }
 
 struct MapWriteOutcome {

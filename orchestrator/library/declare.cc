@@ -86,6 +86,8 @@ void checkPairs(const TestSpec& spec) {
     invalid("extraArgs are given, but no scheduler that would take them", "name one");
   if (!spec.bpfMapWrites.empty() || !scheduler.bpfMapWrites.empty())
     invalid("bpfMapWrites are given, but no scheduler whose maps could be written", "name a binary");
+  if (spec.watchdogTimeoutMs != 0 || scheduler.watchdogTimeoutMs != 0)
+    invalid("watchdogTimeoutMs is given, but no scheduler that would be watched", "name a binary");
   if (!scheduler.args.empty()) invalid("args are given, but no binary that would take them", "name one");
   if (!scheduler.configFile.empty())
     invalid("configFile is given, but no binary that would read it", "name one");
@@ -150,6 +152,9 @@ void addGuest(const TestSpec& spec, Words& words) {
   addEach(words, "--enable", scheduler.switches.enable);
   addEach(words, "--disable", scheduler.switches.disable);
   if (!scheduler.cgroupParent.empty()) append(words, {"--cgroup-parent", scheduler.cgroupParent});
+  const uint32_t watchdogMs =
+      spec.watchdogTimeoutMs != 0 ? spec.watchdogTimeoutMs : scheduler.watchdogTimeoutMs;
+  if (watchdogMs != 0) append(words, {"--watchdog-timeout", text(watchdogMs, "ms")});
   if (spec.cleanupBudgetMs != 0) append(words, {"--cleanup-budget", text(spec.cleanupBudgetMs, "ms")});
 }
 

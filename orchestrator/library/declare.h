@@ -53,8 +53,9 @@ struct Scheduler {
   Words kernelArgs = {};    // words of the kernel command line; not those that the harness needs itself
   Words includeFiles = {};  // FILE[:GUESTPATH] as `ktstr run --include`
   Words bpfMapWrites = {};  // as `ktstr run --map-write`: MAP:PLACE=VALUE, once it is enabled
-  Words kernels = {};       // of tests that name none
-  Cores topology = {};      // of tests that say nothing else
+  uint32_t watchdogTimeoutMs = 0;  // as `ktstr run --watchdog-timeout`; 0: its own
+  Words kernels = {};              // of tests that name none
+  Cores topology = {};             // of tests that say nothing else
   Constraints constraints = {};
   Assertions assertions = {};  // of every test of it
 };
@@ -115,6 +116,7 @@ struct TestSpec {
   Words binaries = {};  // programs besides the payloads of the scenario, to /ktstr/bin, which is in PATH
   std::string accelerator = {};  // auto, kvm, tcg; empty: $KTSTR_TEST_ACCEL, else auto
   bool performanceMode = false, noPerfMode = false;
+  uint32_t watchdogTimeoutMs = 0;  // else the scheduler's
   uint32_t cleanupBudgetMs = 0;    // how long the machine may take to end; 0: as long as it takes
   Assertions assertions = {};      // after the scheduler's and the scenario's
   bool expectError = false;        // the run must fail, for whatever reason

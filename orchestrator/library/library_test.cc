@@ -81,12 +81,13 @@ TEST(Declare, SchedulersAndTestsFieldsGoTogether) {
                        .bpfMapWrites = {".data:x=1"},
                        .includeFiles = {"two"},
                        .binaries = {"/usr/bin/env"},
+                       .watchdogTimeoutMs = 5000,
                        .cleanupBudgetMs = 500}),
               ElementsAre("--sysctl", "kernel.a=1", "--sysctl", "kernel.b=2", "--kernel-arg", "preempt=full",
                           "--kernel-arg", "nohz_full=1", "--map-write", ".data:x=1", "--include", "one",
                           "--include", "two", "--include", "/usr/bin/env:/ktstr/bin/env", "--cgroup-parent",
-                          "/tenants", "--cleanup-budget", "500ms", "--scheduler", "scx_x",
-                          "--scheduler-config", "layers.json", "--", "-v", "--x"));
+                          "/tenants", "--watchdog-timeout", "5000ms", "--cleanup-budget", "500ms",
+                          "--scheduler", "scx_x", "--scheduler-config", "layers.json", "--", "-v", "--x"));
   EXPECT_THAT(wordsOf({.scheduler = features}),
               ElementsAre("--enable", "/sys/x=NO_A", "--disable", "/sys/x=A"));
   EXPECT_THAT(wordsOf({.scheduler = layered.with("{}")}),
@@ -127,6 +128,7 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
   const std::pair<TestSpec, const char*> wrong[] = {
       {{.extraArgs = {"--x"}}, "extraArgs are given, but no scheduler"},
       {{.bpfMapWrites = {".data:x=1"}}, "bpfMapWrites are given, but no scheduler"},
+      {{.watchdogTimeoutMs = 5000}, "watchdogTimeoutMs is given, but no scheduler"},
       {{.performanceMode = true, .noPerfMode = true}, "performanceMode and noPerfMode"},
       {{.scheduler = both}, "a binary and switches"},
       {{.scheduler = half}, "switches.enable is given, but not the other"},

@@ -21,6 +21,7 @@ struct Fault {
   std::string message = "";        // a regular expression for it
   std::string cgroup = "";         // whom it names; "": nobody
   int cpu = -1;
+  std::string watchdog = "";  // timeout that the run sets; the words give one of 4 s
 };
 
 void PrintTo(const Fault& fault, std::ostream* out) {
@@ -57,6 +58,7 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
       "--topology", "1n1l2c1t",        "--duration",  fault.duration,
       "--kernel",   "debian:7.3",      "--scheduler", built().out.substr(0, built().out.find('\n')),
       "--"};
+  if (!fault.watchdog.empty()) words.insert(words.end() - 1, {"--watchdog-timeout", fault.watchdog});
   words.insert(words.end(), fault.words.begin(), fault.words.end());
   const Result result = ktstr(words);
   ASSERT_FALSE(result.out.empty()) << result.err;
@@ -78,6 +80,12 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
     EXPECT_TRUE(fault.cpu == anyCpu || fault.cpu == finding.getCpu()) << record.findings();
   }
   EXPECT_STREQ(record->getSchedulerOps().cStr(), "fault");
+  EXPECT_EQ(record->getWatchdog().size(), fault.watchdog.empty() ? 0u : 1u);
+  for (const auto write : record->getWatchdog()) {
+    EXPECT_STREQ(write.getFailure().cStr(), "") << write.getProblem().cStr();
+    EXPECT_EQ(write.getBeforeMs(), 4000u);
+    EXPECT_EQ(write.getReadBackMs(), 1500u);
+  }
   EXPECT_TRUE(descendants().empty());
 }
 
@@ -107,10 +115,12 @@ INSTANTIATE_TEST_SUITE_P(
               1},
         Fault{"Stall",
               "10s",
-              {"--fault", "stall", "--cgroup", "right", "--after-ms", "500", "--timeout-ms", "1000"},
+              {"--fault", "stall", "--cgroup", "right", "--after-ms", "3000", "--timeout-ms", "4000"},
               "scheduler-stalled",
-              "runnable task stall.*(failed to run|failed to check in) for",
-              anyone},
+              "runnable task stall.*(failed to run|failed to check in) for [12]\\.",
+              anyone,
+              anyCpu,
+              "1500ms"},
         Fault{"WrongCpu",
               "10s",
               {"--fault", "wrong-cpu", "--cgroup", "right", "--after-ms", "500"},
