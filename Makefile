@@ -47,17 +47,20 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies bench \
+.PHONY: all deps deps-if-missing all-deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies bench \
         bench-kvm fuzz fuzzers install install-built format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
 	+@$(submake) programs
 
-deps: ## install what is needed (Debian 12 and 13; root or sudo)
-	@tests/tools/deps.sh install
+deps: ## install all that any target needs (Debian 12 and 13; root or sudo)
+	@tests/tools/deps.sh install all
 
 deps-if-missing:
 	@tests/tools/deps.sh check || tests/tools/deps.sh install
+
+all-deps-if-missing:
+	@tests/tools/deps.sh check all || tests/tools/deps.sh install all
 
 # ---- schemas ---------------------------------------------------------------------------------------------------
 
@@ -187,15 +190,15 @@ demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers,
 	+@$(submake) programs
 	@$(BUILD)/bin/ktstr demo
 
-bench: deps-if-missing ## the figures of README's table
+bench: all-deps-if-missing ## the figures of README's table
 	+@$(submake) programs benches
 	@tests/tools/bench.sh $(BUILD)
 
-bench-kvm: deps-if-missing ## Linux on KVM beside QEMU microvm; makes a /dev/kvm where there is none (slow)
+bench-kvm: all-deps-if-missing ## Linux on KVM beside QEMU microvm; makes a /dev/kvm where there is none (slow)
 	+@$(submake) programs
 	@tests/tools/bench-kvm.sh $(BUILD)
 
-fuzz: deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
+fuzz: all-deps-if-missing ## every fuzz target for FUZZ_SECONDS seconds
 	+@$(submake) BUILD=build/fuzz CXX=clang++ SANITIZE=address,undefined,fuzzer-no-link fuzzers
 	@tests/tools/run-fuzzers.sh build/fuzz/fuzzer $(FUZZ_SECONDS)
 
@@ -227,10 +230,10 @@ install-built:
 
 SOURCES = $(shell git ls-files '*.cc' '*.h')
 
-format: ## clang-format all sources
+format: all-deps-if-missing ## clang-format all sources
 	clang-format -i $(SOURCES)
 
-lint: compile_commands.json $(GENERATED) $(BUILD)/gen/version.h ## clang-tidy and format check
+lint: all-deps-if-missing compile_commands.json $(GENERATED) $(BUILD)/gen/version.h ## clang-tidy and format check
 	clang-format --dry-run --Werror $(SOURCES)
 	printf '%s\n' $(filter %.cc,$(SOURCES)) | xargs -P $$(nproc) -n 8 clang-tidy --quiet -p .
 

@@ -1,27 +1,30 @@
 #!/bin/bash
 # Installs what ktstr needs on Debian 12 and 13, or says what is missing.
-#   deps.sh check     exit 0 if everything is there; otherwise names what is missing
-#   deps.sh install   as root or with sudo; does nothing if nothing is missing
+#   deps.sh check [all]     exit 0 if everything is there; otherwise names what is missing
+#   deps.sh install [all]   as root or with sudo; does nothing if nothing is missing
+# all: also what no build and no check needs: the second compiler, and what `make fuzz`, `lint` and `bench` use.
 set -euo pipefail
 
 build="g++ make pkg-config capnproto libcapnp-dev libbpf-dev libelf-dev zlib1g-dev liblz4-dev libzstd-dev liblzma-dev
        libseccomp-dev libspdlog-dev libgtest-dev libgmock-dev nlohmann-json3-dev libcli11-dev libarchive-dev libssl-dev"
 run="qemu-system-x86 busybox-static xz-utils ca-certificates"
 schedulers="clang-22 llvm-22 gcc bison flex"   # tools/sched_ext of the kernel
-extra="clang clang-format clang-tidy cmake jq time"          # the second compiler, fuzz, lint, bench
+tests="cmake"
+extra="clang clang-format clang-tidy jq time"
 
 . /etc/os-release
 case "${VERSION_CODENAME:-}" in
   bookworm) extra="$extra libclang-rt-14-dev" ;;
   trixie) extra="$extra libclang-rt-19-dev" ;;
 esac
+[ "${2:-}" = all ] || extra=""
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 at_least() { dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$1" 2>/dev/null || echo 0)" ge "$2"; }
 
 missing() {
   local package
-  for package in $build $run $schedulers $extra; do installed "$package" || echo "$package"; done
+  for package in $build $run $schedulers $tests $extra; do installed "$package" || echo "$package"; done
   installed qemu-system-x86 && { at_least qemu-system-x86 1:10 || echo qemu-system-x86; }
   installed libbpf-dev && { at_least libbpf-dev 1:1.3 || echo libbpf-dev; }
   return 0
