@@ -135,6 +135,10 @@ std::vector<rpc::GuestEvent::Reader> GuestLink::events() const {
   return all;
 }
 
+void GuestLink::letGoOn() {
+  mailbox_.letGoOn();
+}
+
 void GuestLink::requestStop() {
   mailbox_.requestStop();
 }

@@ -35,6 +35,7 @@ class GuestLink {
 
   ~GuestLink();
   void drain();        // takes every event that is there now
+  void letGoOn();      // a guest that waits for the host, or will: once for each time that it does
   void requestStop();  // asks the agent to end the scenario, report and power off
 
   // In the order in which they came; valid as long as the link.

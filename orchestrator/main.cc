@@ -204,8 +204,8 @@ void addGuest(CLI::App& app, RunOptions& options, Words& words) {
   app.add_option("--cgroup-parent", guest.cgroupParent,
                  "/PATH below which the scenario's cgroups are made (default: /ktstr)");
   add("--map-write", guest.mapWrites,
-      "MAP:PLACE=VALUE, a number written into a BPF map as soon as the scheduler is enabled, while the "
-      "scenario may be starting: MAP a name, the end of one (.bss) or #ID, PLACE a path in its value or "
+      "MAP:PLACE=VALUE, a number written into a BPF map when the scheduler is enabled, before the scenario "
+      "begins: MAP a name, the end of one (.bss) or #ID, PLACE a path in its value or "
       "+OFFSET for four bytes, VALUE a number, 0x hex, true, false or an enumerator; all or none "
       "(repeatable)");
   app.add_option(

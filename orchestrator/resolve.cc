@@ -110,6 +110,7 @@ kj::Array<capnp::word> makeOrders(const RunOptions& options, rpc::Scenario::Read
   orders.setBaseline(wantsBaseline(options, scenario));
   fillSchedulers(options, scenario, programs, orders);
   writeGuestOptions(options.guest, orders);
+  orders.setHostWrites(!options.guest.mapWrites.empty() || options.guest.watchdogMs != 0);
   return capnp::messageToFlatArray(message);
 }
 

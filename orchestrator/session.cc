@@ -160,6 +160,8 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
     case rpc::GuestEvent::SCHEDULER_STARTED:
       if (lifecycle_.phase >= RunPhase::scenario) return;  // an operation of the scenario
       return enter(RunPhase::scheduler, "scheduler", limits_.scheduler);
+    case rpc::GuestEvent::SNAPSHOT_REQUESTED:
+      return guest_->letGoOn();
     case rpc::GuestEvent::SCENARIO_STARTED:
       analysis_.beginScenario();
       return enter(RunPhase::scenario, "scenario", limits_.scenario);
@@ -189,8 +191,17 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     watchdog_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
     watchdog_.back()->setRoot(record.getWatchdog());
   }
+  if (record.isMapWrite() || record.isWatchdog()) letGoAfterWrites();
   analysis_.add(record);
   samples_.add(record);
+}
+
+// The scenario begins when all that was to be written into the scheduler is there, or is known not to be.
+void Session::letGoAfterWrites() {
+  const bool all =
+      mapWrites_.size() == helpers_.mapWrites.size() && (helpers_.watchdogMs == 0 || !watchdog_.empty());
+  if (all && !letGo_) guest_->letGoOn();
+  letGo_ |= all;
 }
 
 std::optional<rpc::Attached::Reader> Session::attached() const {

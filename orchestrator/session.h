@@ -61,6 +61,7 @@ class Session {
   kj::Promise<void> watchSignal(int number);
   void onEvent(rpc::GuestEvent::Reader event);
   void onRecord(rpc::MonitorRecord::Reader record);
+  void letGoAfterWrites();
   void enter(RunPhase phase, const char* name, uint32_t limitMs);
   void windDown();
   void noteHelpers();
@@ -85,6 +86,7 @@ class Session {
   uint64_t phaseStartNs_ = 0;
   uint32_t phaseLimitMs_ = 0;
   bool panicSeen_ = false;
+  bool letGo_ = false;  // after the writes
   bool hasAttached_ = false;
   Lifecycle lifecycle_;
 };

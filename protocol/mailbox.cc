@@ -100,6 +100,11 @@ std::optional<std::vector<std::byte>> HostMailbox::next() {
   return payload;
 }
 
+// Counted by the host alone: what the guest makes of the word harms only itself.
+void HostMailbox::letGoOn() {
+  header_->letGo.store(++letGo_, std::memory_order_release);
+}
+
 void HostMailbox::requestStop() {
   header_->stopRequested.store(1, std::memory_order_release);
 }
@@ -151,6 +156,10 @@ bool GuestMailbox::post(std::span<const std::byte> payload) {
 
 uint64_t GuestMailbox::consumed() const {
   return header_->tail.load(std::memory_order_acquire);
+}
+
+uint32_t GuestMailbox::letGo() const {
+  return header_->letGo.load(std::memory_order_acquire);
 }
 
 bool GuestMailbox::stopRequested() const {

@@ -38,7 +38,7 @@ struct MailboxHeader {
   std::atomic<uint64_t> tail;           // host: bytes ever consumed
   std::atomic<uint64_t> dropped;        // guest: records that did not fit
   std::atomic<uint32_t> stopRequested;  // host: 1 = end the scenario now, report and power off
-  std::atomic<uint32_t> reserved;
+  std::atomic<uint32_t> letGo;          // host: how often it has let the guest go on, see Supervisor::awaitHost()
 };
 static_assert(sizeof(MailboxHeader) <= mailboxOrdersOffset);
 
@@ -63,12 +63,14 @@ class HostMailbox {
   std::optional<std::vector<std::byte>> next();
   uint64_t consumed() const { return tail_; }  // bytes of the ring
   void requestStop();
+  void letGoOn();
   uint64_t dropped() const;
 
  private:
   MailboxHeader* header_;
   std::span<std::byte> ring_;
   uint64_t tail_ = 0;
+  uint32_t letGo_ = 0;
 };
 
 // The guest's side.
@@ -84,6 +86,7 @@ class GuestMailbox {
   uint64_t posted() const { return head_; }  // bytes of the ring
   uint64_t consumed() const;                 // as the host says
   bool stopRequested() const;
+  uint32_t letGo() const;
   uint64_t dropped() const;
 
  private:

@@ -63,6 +63,10 @@ TEST_F(Mailbox, CarriesOrdersAndEvents) {
   EXPECT_EQ(host.next(), bytesOf("one"));
   EXPECT_EQ(host.next(), bytesOf("two and more"));
   EXPECT_FALSE(host.next());
+  EXPECT_EQ(guest.letGo(), 0u);
+  host.letGoOn();
+  host.letGoOn();
+  EXPECT_EQ(guest.letGo(), 2u);
   EXPECT_FALSE(guest.stopRequested());
   host.requestStop();
   EXPECT_TRUE(guest.stopRequested());

@@ -21,6 +21,8 @@ struct GuestOrders {
   enable @10 :List(FileWrite);       # of a scheduler inside the kernel: written to files that are there
   disable @11 :List(FileWrite);      # likewise, at the end, when the scheduler under test has been stopped
   cgroupParent @12 :Text;            # "/a/b": the scenario's cgroups are below this one; empty: below /ktstr
+  hostWrites @13 :Bool;              # once the scheduler is attached the host writes into its memory: the scenario begins
+                                     # when it has let the guest go on (protocol/mailbox.h)
 }
 
 struct FileWrite {
@@ -228,7 +230,7 @@ struct GuestEvent {
       cgroup @25 :Text;
     }
     payloadEnded @26 :PayloadReport;
-    snapshotRequested @27 :Text; # the name
+    snapshotRequested @27 :Text; # the name; the guest waits until the host lets it go on
     watchRequested @28 :Text;    # the kernel symbol
     baselineStarted @29 :Void;   # the scheduler is detached, the scenario begins again
   }

@@ -35,7 +35,10 @@ void run(rpc::GuestOrders::Reader orders, Channel& channel, const Environment& e
   const auto hook = [&](const std::vector<pid_t>& workers) { inject(environment.inject, channel, workers); };
   try {
     applySettings(orders);
-    if (orders.getScheduler().getPath().size() > 0) supervisor.startScheduler(orders.getScheduler());
+    if (orders.getScheduler().getPath().size() > 0) {
+      supervisor.startScheduler(orders.getScheduler());
+      if (orders.getHostWrites()) supervisor.awaitHost();
+    }
     if (!supervisor.cutShort()) runPasses(orders, channel, supervisor, cgroups, hook);
   } catch (const Failure& failure) {
     channel.failure(failure);

@@ -126,6 +126,8 @@ class AgentTest : public ::testing::Test {
   std::string directory_;
   bool stopAtOnce_ = false, expectLeft_ = false;
   std::vector<std::string> events_;  // "kind {json}\n"
+  std::string letGoAfter_;           // the host lets the guest go on 100 ms after an event of this kind
+  uint64_t letGoNs_ = 0, startedNs_ = 0, appliedNs_ = 0;
 
  private:
   struct alignas(64) Line {
@@ -144,6 +146,13 @@ class AgentTest : public ::testing::Test {
         kind = field->getProto().getName().cStr();
       }
       events_.push_back(kind + " " + toJson(event) + "\n");
+      if (kind == letGoAfter_) {
+        usleep(100'000);
+        letGoNs_ = monotonicNs();
+        host.letGoOn();
+      }
+      if (kind == "scenarioStarted") startedNs_ = event.getAtNs();
+      if (kind == "opApplied" || kind == "stepEnded") appliedNs_ = event.getAtNs();
     }
     usleep(1000);
   }
@@ -440,6 +449,34 @@ TEST_F(AgentTest, RunsTheScenarioAgainWithoutItsScheduler) {
     const bool again = events_[i].find("\"baseline\":true") != std::string::npos;
     EXPECT_EQ(again, seen[i] == "worker" && seen.begin() + static_cast<long>(i) > second) << events_[i];
   }
+}
+
+TEST_F(AgentTest, ScenarioBeginsWhenTheHostHasWrittenIntoTheScheduler) {
+  setScheduler(attach + serve);
+  orders().setHostWrites(true);
+  letGoAfter_ = "schedulerAttached";
+  run();
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+  ASSERT_GT(letGoNs_, 0u);
+  EXPECT_GE(startedNs_, letGoNs_);
+}
+
+TEST_F(AgentTest, NothingGoesOnWhileASnapshotIsTaken) {
+  setScenario(
+      R"({"name":"x","durationMs":50,"steps":[{"cgroups":[{"name":"a","work":[{}]}],"ops":[{"snapshot":"s"}]}]})");
+  letGoAfter_ = "snapshotRequested";
+  run();
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+  ASSERT_GT(letGoNs_, 0u);
+  EXPECT_GE(appliedNs_, letGoNs_);
+}
+
+TEST_F(AgentTest, ASchedulerThatEndsMeanwhileIsNotWaitedFor) {
+  setScheduler(attach + "sleep 0.3; exit 4");
+  orders().setHostWrites(true);
+  run();
+  EXPECT_THAT(all(), HasSubstr(R"("name":"schedulerExited")"));
+  EXPECT_EQ(startedNs_, 0u) << "the scenario did not begin";
 }
 
 TEST_F(AgentTest, NamesASchedulerThatDoesNotLeave) {

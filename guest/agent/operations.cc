@@ -150,11 +150,12 @@ std::string Operations::killPayload(const std::string& name) {
   return text("killed payload ", name);
 }
 
-// The host may act on them; the guest only tells, in order with everything else.
+// A snapshot shows the machine as it is here: nothing goes on before the host has taken it.
 std::string Operations::ask(rpc::Op::Reader op) {
   channel_.post([&](rpc::GuestEvent::Builder event) {
     op.isSnapshot() ? event.setSnapshotRequested(op.getSnapshot()) : event.setWatchRequested(op.getWatch());
   });
+  if (op.isSnapshot()) supervisor_.awaitHost();
   return op.isSnapshot() ? text("asked for snapshot ", op.getSnapshot().cStr())
                          : text("asked to watch ", op.getWatch().cStr());
 }

@@ -18,7 +18,7 @@
 namespace ktstr::agent {
 namespace {
 
-constexpr uint32_t disableBoundMs = 5000;
+constexpr uint32_t disableBoundMs = 5000, hostBoundMs = 10'000;
 
 // By the fourth field of /proc/PID/stat: every kernel has it.
 std::vector<pid_t> childrenOf(pid_t parent) {
@@ -84,6 +84,12 @@ bool Supervisor::wait(uint64_t deadlineNs, const std::function<bool()>& done, bo
     ppoll(sources.data(), sources.size(), &time, nullptr);
     if ((sources[0].revents & POLLIN) != 0) channel_.drainDoorbell();
   }
+}
+
+void Supervisor::awaitHost() {
+  ++awaited_;
+  wait(
+      inMilliseconds(hostBoundMs), [this] { return channel_.letGo() >= awaited_; }, true, 5);
 }
 
 std::string Supervisor::startScheduler(rpc::SchedulerOrders::Reader orders) {

@@ -31,6 +31,10 @@ class Supervisor {
   // everything is looked after: a crash is named at once, an ejected scheduler within 100 ms. True: `done`.
   bool wait(uint64_t deadlineNs, const std::function<bool()>& done, bool unlessCut = false, int tickMs = 100);
 
+  // What was posted last is something that the host does first: goes on when it has let us, or after 10 s, or
+  // when the scenario has to be cut short. The host lets us go once for each time that we wait, in order.
+  void awaitHost();
+
   // The scheduler is lost or the host has asked to stop.
   bool cutShort() const { return scheduler_.lost() || channel_.stopRequested(); }
 
@@ -55,6 +59,7 @@ class Supervisor {
   Workers* workers_ = nullptr;
   Payloads* payloads_ = nullptr;
   Fd childSignals_;
+  uint32_t awaited_ = 0;  // times
 };
 
 uint64_t inMilliseconds(uint64_t milliseconds);  // CLOCK_MONOTONIC then

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
 #include <stdexcept>
 
+#include "protocol/file.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -40,6 +42,14 @@ TEST(RunWithMapWrites, ReachesTheScheduler) {
     EXPECT_GT(write.getAtNs(), 0u);
   }
   EXPECT_TRUE(record.hasFinding("scheduler-exited")) << record.findings();
+  // The scenario began when they were there.
+  const std::string events = readFile(std::string(record->getDirectory().cStr()) + "/events.jsonl");
+  std::smatch started;
+  ASSERT_TRUE(std::regex_search(events, started, std::regex("\"atNs\":\"?(\\d+)[^\n]*\"scenarioStarted\"")))
+      << events;
+  const auto clock = record->getClock();
+  const int64_t startedNs = std::stoll(started[1]) + clock.getOffsetNs();
+  EXPECT_GT(startedNs + static_cast<int64_t>(clock.getErrorNs()), static_cast<int64_t>(writes[1].getAtNs()));
   EXPECT_FALSE(record.hasFinding("map-write-failed")) << record.findings();
 }
 
