@@ -216,6 +216,22 @@ void writeGuestOptions(const GuestOptions& options, rpc::GuestOrders::Builder or
   orders.setCgroupParent(options.cgroupParent);
 }
 
+void writeSettings(const RunOptions& options, rpc::GuestSettings::Builder settings) {
+  const GuestOptions& guest = options.guest;
+  const auto size = [](const std::vector<std::string>& words) { return static_cast<uint>(words.size()); };
+  const auto fill = [](const std::vector<std::string>& words, capnp::List<capnp::Text>::Builder list) {
+    for (uint i = 0; i < list.size(); i++) list.set(i, words[i]);
+  };
+  fill(guest.sysctls, settings.initSysctls(size(guest.sysctls)));
+  fill(guest.includes, settings.initIncludes(size(guest.includes)));
+  fill(guest.files, settings.initFiles(size(guest.files)));
+  fill(guest.enable, settings.initEnable(size(guest.enable)));
+  fill(guest.disable, settings.initDisable(size(guest.disable)));
+  fill(options.schedulerEnv, settings.initEnvironment(size(options.schedulerEnv)));
+  settings.setCgroupParent(guest.cgroupParent);
+  settings.setCommandLine(options.commandLine);
+}
+
 void applyGuestOptions(RunOptions& options) {
   capnp::MallocMessageBuilder checked;
   writeGuestOptions(options.guest, checked.initRoot<rpc::GuestOrders>());

@@ -7,6 +7,7 @@
 
 #include "guest/image/initramfs.h"
 #include "orchestrator/options.h"
+#include "protocol/record.capnp.h"
 #include "protocol/report.capnp.h"
 
 namespace ktstr {
@@ -31,5 +32,8 @@ std::vector<ImageFile> includeFiles(const GuestOptions& options);
 // Fills GuestOrders.sysctls, files, enable, disable, cgroupParent. Throws Error "option-invalid" for what is
 // not written as NAME=VALUE, or names no place that may be written.
 void writeGuestOptions(const GuestOptions& options, rpc::GuestOrders::Builder orders);
+
+// The same for the record, after applyGuestOptions().
+void writeSettings(const RunOptions& options, rpc::GuestSettings::Builder settings);
 
 }  // namespace ktstr

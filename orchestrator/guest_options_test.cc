@@ -168,6 +168,14 @@ TEST_F(Includes, SchedulerConfigIsPackedAndNamedToTheScheduler) {
   EXPECT_THAT(options.schedulerArgs, ElementsAre("--config", "/include-files/one", "-v"));
   EXPECT_EQ(options.commandLine, " preempt=full");
   ASSERT_EQ(includeFiles(options.guest).size(), 1u);
+  capnp::MallocMessageBuilder message;
+  auto settings = message.initRoot<rpc::GuestSettings>();
+  options.guest.sysctls = {"kernel.a=1"};
+  options.schedulerEnv = {"A=b"};
+  writeSettings(options, settings);
+  EXPECT_THAT(toJson(settings.asReader()),
+              AllOf(HasSubstr("/include-files/one"), HasSubstr(R"("commandLine":" preempt=full")"),
+                    HasSubstr(R"(["kernel.a=1"])"), HasSubstr(R"(["A=b"])")));
 }
 
 }  // namespace

@@ -139,6 +139,22 @@ std::string phaseLine(capnp::List<rpc::Phase>::Reader phases) {
   return line.empty() ? "" : labelled("time", text(line, "in all ", milliseconds(end)));
 }
 
+// ".data:x=7 (was 0); watchdog 5000 ms (was 30000)": what was written into the scheduler. What was not is a
+// finding.
+std::string writesLine(rpc::RunRecord::Reader record) {
+  std::string line;
+  for (const auto write : record.getMapWrites()) {
+    if (write.getFailure().size() == 0)
+      line += text(line.empty() ? "" : "; ", clean(write.getAsked()), " (was ", write.getBefore(), ")");
+  }
+  for (const auto write : record.getWatchdog()) {
+    if (write.getFailure().size() == 0)
+      line += text(line.empty() ? "" : "; ", "watchdog ", write.getReadBackMs(), " ms (was ",
+                   write.getBeforeMs(), ")");
+  }
+  return line.empty() ? "" : labelled("written", line);
+}
+
 }  // namespace
 
 std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
@@ -149,6 +165,7 @@ std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
   const std::string timeline = renderTimeline(record, TimelineView::brief, colour);
   if (!timeline.empty()) out += "\n" + timeline;
   out += "\n" + monitorLine(record.getMonitor()) + phaseLine(record.getPhases());
+  out += writesLine(record);
   // Never broken: it is there to be copied.
   if (record.getDirectory().size() > 0)
     out += "  " + padRight("record", nameColumn - 2) + clean(record.getDirectory()) + "\n";

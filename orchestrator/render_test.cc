@@ -128,6 +128,23 @@ TEST(Render, anEmptyRecordIsNoProblem) {
   EXPECT_EQ(renderComparison({}, false), "");
 }
 
+TEST(Render, tellsWhatWasWrittenIntoTheScheduler) {
+  capnp::MallocMessageBuilder message;
+  auto record = makeRecord(message, "scx_x", rpc::Outcome::PASS);
+  EXPECT_THAT(renderRecord(record, false), Not(HasSubstr("written")));
+  auto writes = record.initMapWrites(2);
+  writes[0].setAsked(".data:x=7");
+  writes[0].setBefore(3);
+  writes[1].setAsked(".data:y=1");
+  writes[1].setFailure("held-back");
+  auto watchdog = record.initWatchdog(1)[0];
+  watchdog.setReadBackMs(5000);
+  watchdog.setBeforeMs(30'000);
+  const std::string shown = renderRecord(record, false);
+  EXPECT_THAT(shown, HasSubstr(".data:x=7 (was 3); watchdog 5000 ms (was 30000)"));
+  EXPECT_THAT(shown, Not(HasSubstr(".data:y")));
+}
+
 TEST(Render, comparesSideBySide) {
   std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> messages;
   std::vector<rpc::RunRecord::Reader> records;

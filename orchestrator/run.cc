@@ -12,6 +12,7 @@
 #include <chrono>
 
 #include "orchestrator/guest_record.h"
+#include "orchestrator/guest_options.h"
 #include "orchestrator/host.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/performance.h"
@@ -150,6 +151,7 @@ void describeRun(const RunOptions& options, const Plan& plan, const PendingRecor
   record.setKernel(plan.kernel->record().getKernel());
   auto arguments = record.initSchedulerArgs(static_cast<uint>(options.schedulerArgs.size()));
   for (uint i = 0; i < arguments.size(); i++) arguments.set(i, options.schedulerArgs[i]);
+  writeSettings(options, record.initSettings());
 }
 
 void judgeRun(const RunOptions& options, const Session& session, const Plan& plan, const Limits& limits,

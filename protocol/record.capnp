@@ -209,6 +209,18 @@ struct SnapshotFacts {
   failure @5 :Text;
 }
 
+struct GuestSettings {
+  # What was made of the guest before the scheduler started, as the words of `ktstr run`.
+  sysctls @0 :List(Text);      # NAME=VALUE
+  includes @1 :List(Text);     # FILE or FILE:GUESTPATH, that of --scheduler-config among them
+  files @2 :List(Text);        # GUESTPATH=CONTENT
+  enable @3 :List(Text);       # PATH=VALUE
+  disable @4 :List(Text);
+  cgroupParent @5 :Text;
+  commandLine @6 :Text;        # what was added to the kernel's, by --kernel-arg and --append
+  environment @7 :List(Text);  # of the scheduler, NAME=VALUE
+}
+
 struct RunRecord {
   schemaVersion @0 :UInt32 = 1;
   id @1 :Text;
@@ -241,5 +253,6 @@ struct RunRecord {
   mapWrites @29 :List(Sample.MapWriteOutcome); # those of --map-write that the monitor told of
   snapshots @30 :List(SnapshotFacts);    # in the order in which they were taken
   watchdog @31 :List(Sample.WatchdogWrite); # with a watchdog timeout of the test's own
+  settings @32 :GuestSettings;
   directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
 }
