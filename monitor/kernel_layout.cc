@@ -37,6 +37,78 @@ constexpr Wanted wantedMembers[] = {
     {"scx_sched", "pcpu", Need::asked},
     {"scx_sched_pcpu", "event_stats", Need::asked},
     {"scx_sched", "event_stats_cpu", Need::asked},
+    // What a dump shows of the scheduler: dump_scheduler.cc.
+    {"scx_sched", "ops.flags", Need::asked},
+    {"scx_sched", "aborting", Need::asked},
+    {"scx_sched", "bypass_depth", Need::asked},
+    {"scx_sched", "watchdog_timeout", Need::asked},
+    {"scx_sched", "exit_kind", Need::asked},
+    {"scx_sched", "exit_info", Need::asked},
+    {"scx_exit_info", "kind", Need::asked},
+    {"scx_exit_info", "exit_code", Need::asked},
+    {"scx_exit_info", "reason", Need::asked},
+    {"scx_exit_info", "msg", Need::asked},
+    {"scx_exit_info", "bt", Need::asked},
+    {"scx_exit_info", "bt_len", Need::asked},
+    {"scx_exit_info", "dump", Need::asked},
+    {"clocksource", "mult", Need::asked},
+    {"clocksource", "shift", Need::asked},
+    // Its queues: dump_dsqs.cc, guest_rhashtable.h.
+    {"scx_sched", "dsq_hash", Need::asked},
+    {"scx_sched", "global_dsqs", Need::asked},
+    {"scx_sched", "pnode", Need::asked},
+    {"scx_sched_pnode", "global_dsq", Need::asked},
+    {"scx_sched_pcpu", "bypass_dsq", Need::asked},
+    {"scx_dispatch_q", "list", Need::asked},
+    {"scx_dispatch_q", "nr", Need::asked},
+    {"scx_dispatch_q", "seq", Need::asked},
+    {"scx_dispatch_q", "id", Need::asked},
+    {"scx_dispatch_q", "hash_node", Need::asked},
+    {"scx_dsq_list_node", "flags", Need::asked},
+    {"rhashtable", "tbl", Need::asked},
+    {"bucket_table", "size", Need::asked},
+    {"bucket_table", "nest", Need::asked},
+    {"bucket_table", "future_tbl", Need::asked},
+    {"bucket_table", "buckets", Need::asked},
+    // Its CPUs and tasks: dump_cpus.cc, dump_tasks.cc.
+    {"rq", "scx.local_dsq", Need::asked},
+    {"rq", "scx.runnable_list", Need::asked},
+    {"rq", "scx.cpu_released", Need::asked},
+    {"rq", "scx.cpus_to_kick", Need::asked},
+    {"scx_sched_pcpu", "cpus_to_kick", Need::asked},
+    {"task_struct", "policy", Need::asked},
+    {"task_struct", "cpus_ptr", Need::asked},
+    {"task_struct", "cgroups", Need::asked},
+    {"task_struct", "se.sum_exec_runtime", Need::asked},
+    {"task_struct", "scx.dsq", Need::asked},
+    {"task_struct", "scx.dsq_list", Need::asked},
+    {"task_struct", "scx.runnable_node", Need::asked},
+    {"task_struct", "scx.runnable_at", Need::asked},
+    {"task_struct", "scx.sticky_cpu", Need::asked},
+    {"task_struct", "scx.holding_cpu", Need::asked},
+    {"task_struct", "scx.disallow", Need::asked},
+    // Its cgroups: dump_cgroups.cc.
+    {"css_set", "dfl_cgrp", Need::asked},
+    {"cgroup", "kn", Need::asked},
+    {"kernfs_node", "name", Need::asked},
+    {"kernfs_node", "id", Need::asked},
+    {"kernfs_node", "__parent", Need::asked},
+    {"kernfs_node", "parent", Need::asked},
+    {"task_group", "list", Need::asked},
+    {"task_group", "css.cgroup", Need::asked},
+    {"task_group", "scx_weight", Need::asked},
+    {"task_group", "scx_flags", Need::asked},
+    {"task_group", "scx.weight", Need::asked},
+    {"task_group", "scx.flags", Need::asked},
+    // Its maps: dump_maps.cc.
+    {"bpf_struct_ops_map", "kvalue.data", Need::asked},
+    {"bpf_struct_ops_map", "links", Need::asked},
+    {"bpf_struct_ops_map", "funcs_cnt", Need::asked},
+    {"bpf_link", "prog", Need::asked},
+    {"bpf_prog_aux", "used_maps", Need::asked},
+    {"bpf_prog_aux", "used_map_cnt", Need::asked},
+    {"sched_ext_ops", "name", Need::asked},
+    {"sched_ext_ops", "priv", Need::asked},
     // Data structures: guest_xarray.h, guest_rbtree.h.
     {"idr", "idr_rt", Need::asked},
     {"idr", "idr_base", Need::asked},
@@ -101,6 +173,8 @@ constexpr std::string_view everyMember = "*";
 // Enumerators are known by the end of their name: SCX_ENABLED, before 6.16 SCX_OPS_ENABLED.
 constexpr const char* wantedEnum = "scx_enable_state";
 constexpr const char* wantedStates[] = {"enabling", "enabled", "disabling", "disabled"};
+// Others are known whole, by their full names.
+constexpr const char* wholeEnums[] = {"scx_exit_kind", "scx_rq_flags", "scx_ent_flags", "scx_task_state"};
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -113,6 +187,12 @@ std::optional<int64_t> findState(const std::vector<Enumerator>& enumerators, con
     if (lower(enumerator.name).ends_with("_" + state)) return enumerator.value;
   }
   return std::nullopt;
+}
+
+// As those of the kernel are; a stored layout bears nothing else.
+bool isEnumerator(std::string_view name) {
+  return !name.empty() && name.size() <= 64 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
 }
 
 // Takes the text up to the next separator off the front.
@@ -146,6 +226,7 @@ auto findIn(const Map& map, std::string_view name) -> std::optional<typename Map
 
 KernelLayout KernelLayout::fromBtf(BtfTypes types) {
   std::vector<std::string> names{wantedEnum};
+  names.insert(names.end(), std::begin(wholeEnums), std::end(wholeEnums));
   for (const auto& wanted : wantedMembers) names.push_back(wanted.type);
   types.lookUp(names);
   KernelLayout layout;
@@ -171,6 +252,11 @@ KernelLayout KernelLayout::fromBtf(BtfTypes types) {
       layout.constants_[name] = *value;
     } else {
       layout.absent_[name] = enumerators.empty() ? text("no enum ", wantedEnum) : "no such enumerator";
+    }
+  }
+  for (const auto whole : wholeEnums) {
+    for (const auto& [name, value] : types.enumerators(whole)) {
+      if (isEnumerator(name)) layout.constants_[text(whole, ".", name)] = value;
     }
   }
   return layout;
@@ -219,6 +305,7 @@ uint64_t KernelLayout::tag() {
   };
   for (const auto& wanted : wantedMembers) mix(wanted.type), mix(wanted.path);
   for (const auto state : wantedStates) mix(state);
+  for (const auto whole : wholeEnums) mix(whole);
   return hash;
 }
 
@@ -236,6 +323,16 @@ std::vector<NamedField> KernelLayout::members(std::string_view structName) const
     list.push_back({at->first.substr(prefix.size()), at->second});
   std::stable_sort(list.begin(), list.end(),
                    [](auto& a, auto& b) { return a.field.offset < b.field.offset; });
+  return list;
+}
+
+std::vector<Enumerator> KernelLayout::enumerators(std::string_view enumName) const {
+  const auto prefix = text(enumName, ".");
+  std::vector<Enumerator> list;
+  for (auto at = constants_.lower_bound(prefix); at != constants_.end() && at->first.starts_with(prefix);
+       ++at)
+    list.push_back({at->first.substr(prefix.size()), at->second});
+  std::stable_sort(list.begin(), list.end(), [](auto& a, auto& b) { return a.value < b.value; });
   return list;
 }
 

@@ -32,6 +32,8 @@ class KernelLayout {
   std::optional<int64_t> constant(std::string_view name) const;
   // All members of a struct that was asked for as a whole ("scx_event_stats"), in order of offset.
   std::vector<NamedField> members(std::string_view structName) const;
+  // All of an enum that is looked for as a whole ("scx_exit_kind"), with their full names, by value.
+  std::vector<Enumerator> enumerators(std::string_view enumName) const;
   // What every sample would have: "rq.foo: no member foo", in order of name.
   std::vector<std::string> absent() const;
   // Why there is no such member or constant: "scx_sched.pcpu: no member pcpu".

@@ -2,7 +2,7 @@
 # monitor_service  the shell around it, as a library so that tests can run it
 libraries += monitor monitor_service
 monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc \
-  monitor/btf_types.cc monitor/finder.cc monitor/guest_list.cc \
+  monitor/btf_types.cc monitor/dump.cc monitor/dump_names.cc monitor/dump_scheduler.cc monitor/finder.cc monitor/guest_list.cc \
   monitor/guest_mem.cc monitor/guest_rbtree.cc monitor/guest_xarray.cc monitor/inspect.cc \
   monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc \
   monitor/map_write.cc monitor/page_walk.cc monitor/ram_file.cc monitor/renderer.cc \
@@ -17,10 +17,10 @@ monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_obj
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/guest_walks_fuzz.cc \
   monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
-monitor_service.sources := monitor/map_write_gate.cc monitor/pending_writes.cc monitor/record_writer.cc monitor/service.cc monitor/service_tools.cc \
-  monitor/vcpu_times.cc monitor/watchdog_gate.cc
+monitor_service.sources := monitor/dump_asks.cc monitor/freeze.cc monitor/map_write_gate.cc monitor/pending_writes.cc monitor/record_writer.cc \
+  monitor/service.cc monitor/service_dumps.cc monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor json log sandbox rpc protocol
-monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
+monitor_service.tests := monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc
 
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc

@@ -121,8 +121,8 @@ bool MonitorService::open() {
                                          kj::heap<NothingServer>());
   }
   if (options_.grantsFd >= 0) {
-    grants_ =
-        std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.grantsFd), kj::heap<NothingServer>());
+    grants_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.grantsFd),
+                                           kj::heap<MonitorServer>(asks_));
   }
   if (options_.analysisFd >= 0) {
     cache_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.analysisFd),
@@ -223,7 +223,8 @@ std::optional<Attachment> MonitorService::attach(std::string& reason, uint64_t d
       writeWaiting(reason, (now - begin) / millisecond);
       nextRecord = now + waitingRecordMs * millisecond;
     }
-    if (!end_) pauseUntil(now + std::max(retryMs * millisecond, (now - tryBegin) * idleShare));
+    const uint64_t next = now + std::max(retryMs * millisecond, (now - tryBegin) * idleShare);
+    if (!end_) pauseAndDump(next, nullptr, reason);
   }
   if (end_) end_->detail += "; last: " + reason;
   return std::nullopt;
@@ -288,7 +289,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();
     next = std::max(next + period, now);  // a late sample moves the following ones, none is made up for
-    if (!end_) pauseUntil(next);
+    if (!end_) pauseAndDump(next, &attachment);
   }
   writes.giveUp();
 }

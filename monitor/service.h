@@ -9,6 +9,7 @@
 #include <string>
 
 #include "monitor/attach.h"
+#include "monitor/dump_asks.h"
 #include "monitor/inspect.h"
 #include "monitor/map_write_gate.h"
 #include "monitor/pending_writes.h"
@@ -37,7 +38,7 @@ struct MonitorOptions {
   RecordFormat format = RecordFormat::jsonl;
   std::string gatePath;                // gate socket for writeMap(); empty: none
   std::vector<std::string> mapWrites;  // that run() makes, MAP:PLACE=VALUE; with grantsFd
-  int grantsFd = -1;                   // connection to WriteGrants; -1 = none
+  int grantsFd = -1;                   // connection to WriteGrants, on which we serve Monitor; -1 = none
   uint64_t watchdogMs = 0;     // that every scheduler gets from run(); 0 = its own; with grantsFd and a VMM
   bool freeze = false;         // inspect() looks at a guest that stands still; not of a raw file
   uint32_t attachMs = 10'000;  // inspect() gives up after that
@@ -78,6 +79,12 @@ class MonitorService {
   void watchForEnd();
   // False: the end came first.
   bool pauseUntil(uint64_t monotonicNanos, kj::Promise<void> orUntil = kj::NEVER_DONE);
+  // As pauseUntil(), and makes the dumps that are asked for meanwhile. `attachment`: nullptr before there is
+  // one, of which `reason` tells why.
+  void pauseAndDump(uint64_t monotonicNanos, const Attachment* attachment, const std::string& reason = {});
+  void writeDump(const DumpAsk& ask, const Attachment* attachment, const std::string& reason);
+  void fillDump(rpc::Dump::Builder out, const DumpAsk& ask, const Attachment* attachment,
+                const std::string& reason);
   template <typename T>
   std::optional<T> waitFor(kj::Promise<T> promise);  // nothing: the end came first
   std::optional<Analysis> lookup(const std::string& buildId);
@@ -99,6 +106,7 @@ class MonitorService {
   RecordWriter writer_;
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
+  DumpAsks asks_;
   std::unique_ptr<Connection> vm_, cache_, gate_, grants_;
   std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;

@@ -20,12 +20,12 @@ kj::Promise<void> MonitorLink::pump(kj::LowLevelAsyncIoProvider& io, Fd pipe) {
 
 kj::Promise<void> MonitorLink::next(kj::AsyncInputStream& stream) {
   capnp::ReaderOptions options;
-  options.traversalLimitInWords = 1 << 20;
+  options.traversalLimitInWords = 8 << 20;  // dumps are large
   return capnp::tryReadMessage(stream, options)
       .then([this, &stream](kj::Maybe<kj::Own<capnp::MessageReader>> maybe) -> kj::Promise<void> {
         KJ_IF_MAYBE (message, maybe) {
           auto record = (*message)->getRoot<rpc::MonitorRecord>();
-          record_.append(RecordFile::samples, toJson(record) + "\n");
+          if (!record.isDump()) record_.append(RecordFile::samples, toJson(record) + "\n");
           onRecord_(record);
           return next(stream);
         }

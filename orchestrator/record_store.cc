@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/place.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -24,6 +26,7 @@ namespace ktstr {
 namespace {
 
 constexpr const char* partialPrefix = ".partial-";
+constexpr const char* socketName = "run.sock";
 constexpr const char* diskHint = "free some space there, or name another place with KTSTR_STATE_DIR";
 
 // Room for the line that says what was cut off.
@@ -79,6 +82,7 @@ void removePartial(int runs, const std::string& name, int directory,
                    const std::vector<std::string>& further) noexcept {
   for (size_t i = 0; i < recordFileCount; ++i)
     unlinkat(directory, recordFileName(static_cast<RecordFile>(i)), 0);
+  unlinkat(directory, socketName, 0);
   for (const std::string& file : further) unlinkat(directory, file.c_str(), 0);
   unlinkat(runs, name.c_str(), AT_REMOVEDIR);
 }
@@ -93,6 +97,18 @@ void removeAbandoned(int runs, const std::string& path) {
   }
 }
 
+// The first few.
+std::string joined(const std::vector<std::string>& words) {
+  std::string list;
+  for (size_t i = 0; i < std::min<size_t>(words.size(), 5); ++i) list += (i == 0 ? "" : ", ") + words[i];
+  return list;
+}
+
+// By the descriptor: the path itself may be longer than a socket's may be.
+std::string socketPath(int directory) {
+  return text("/proc/self/fd/", directory, "/", socketName);
+}
+
 bool isRun(const std::string& directory) {
   return access((directory + "/" + recordFileName(RecordFile::record)).c_str(), F_OK) == 0;
 }
@@ -101,7 +117,8 @@ bool isRun(const std::string& directory) {
 
 const char* recordFileName(RecordFile file) {
   constexpr std::array<const char*, recordFileCount> names = {
-      "record.json", "samples.jsonl", "events.jsonl", "console.log", "scheduler.log", "scenario.json"};
+      "record.json",   "samples.jsonl", "events.jsonl",   "console.log",
+      "scheduler.log", "scenario.json", "snapshots.jsonl"};
   return names.at(static_cast<size_t>(file));
 }
 
@@ -133,6 +150,15 @@ std::string PendingRecord::partialPath(const std::string& name) {
   return text(std::filesystem::path(directory_).parent_path().string(), "/", partialName_, "/", name);
 }
 
+Fd PendingRecord::listen() {
+  return listenUnix(socketPath(partial_.get()), 0600);
+}
+
+bool PendingRecord::fits(RecordFile file, size_t bytes) const {
+  const size_t index = static_cast<size_t>(file);
+  return dropped_[index] == 0 && written_[index] + bytes <= maxRecordFileBytes - noteBytes;
+}
+
 void PendingRecord::append(RecordFile file, std::string_view bytes) noexcept {
   const size_t index = static_cast<size_t>(file);
   const uint64_t room =
@@ -160,6 +186,7 @@ void PendingRecord::finish(rpc::RunRecord::Reader record) {
       if (fsync(files_[i].get()) != 0)
         throw storeError(text("write ", directory_, "/", recordFileName(static_cast<RecordFile>(i))));
     }
+    unlinkat(partial_.get(), socketName, 0);
     if (fsync(partial_.get()) != 0) throw storeError("write " + directory_);
     if (renameat(runs_.get(), partialName_.c_str(), runs_.get(), id_.c_str()) != 0)
       throw storeError("rename to " + directory_);
@@ -228,6 +255,38 @@ std::vector<std::string> RecordStore::list() const {
   return ids;
 }
 
+std::vector<std::string> RecordStore::running() const {
+  std::vector<std::string> ids;
+  for (const std::string& name : namesIn(runs_)) {
+    const Fd directory(
+        ::open(text(runs_, "/", name).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    if (name.starts_with(partialPrefix) && directory && flock(directory.get(), LOCK_SH | LOCK_NB) != 0)
+      ids.push_back(name.substr(strlen(partialPrefix)));
+  }
+  std::sort(ids.rbegin(), ids.rend());
+  return ids;
+}
+
+RecordStore::Running RecordStore::connect(std::string_view name) const {
+  const std::vector<std::string> ids = running();
+  std::vector<std::string> matches;
+  std::copy_if(ids.begin(), ids.end(), std::back_inserter(matches),
+               [&](const std::string& id) { return id.starts_with(name); });
+  if (matches.empty()) {
+    throw Error(ExitCode::usage, "run-not-found",
+                ids.empty() ? text("no run is being made in ", runs_)
+                            : text("no run whose id begins with \"", name, "\" is being made"),
+                ids.empty() ? "start one with ktstr run, or name a machine with --vm SOCKET"
+                            : "there is " + joined(ids));
+  }
+  if (matches.size() > 1)
+    throw Error(ExitCode::usage, "run-ambiguous", text(matches.size(), " runs are being made"),
+                "name one: " + joined(matches));
+  const std::string directory = text(runs_, "/", partialPrefix, matches.front());
+  const Fd held = openFile(directory, O_RDONLY | O_DIRECTORY);
+  return {matches.front(), directory, connectUnix(socketPath(held.get()))};
+}
+
 std::string RecordStore::find(std::string_view name) const {
   const std::string wanted(name);
   if (wanted.find('/') != std::string::npos) {
@@ -253,11 +312,25 @@ std::string RecordStore::find(std::string_view name) const {
                 ids.empty() ? "no run is stored yet"
                             : text("the newest is ", ids.front(), "; see `ktstr record list`"));
   }
-  std::string candidates;
-  for (size_t i = 0; i < std::min<size_t>(matches.size(), 5); ++i)
-    candidates += (i == 0 ? "" : ", ") + matches[i];
   throw Error(ExitCode::usage, "record-ambiguous", text(matches.size(), " runs begin with \"", wanted, "\""),
-              "for example " + candidates);
+              "for example " + joined(matches));
+}
+
+void loadSnapshot(const std::string& directory, std::string_view name, rpc::Dump::Builder out) {
+  const std::string path = directory + "/" + recordFileName(RecordFile::snapshots);
+  const std::string lines = readFileIfThere(path, maxRecordFileBytes).value_or("");
+  std::vector<std::string> names;
+  for (size_t at = 0; at < lines.size();) {
+    const size_t end = std::min(lines.find('\n', at), lines.size());
+    const std::string_view line(lines.data() + at, end - at);
+    const std::string own(line.substr(0, line.find("\",")));
+    constexpr std::string_view head = "{\"name\":\"";
+    if (own.starts_with(head)) names.push_back(own.substr(head.size()));
+    if (own.starts_with(head) && names.back() == name) return fromJson(line, out);
+    at = end + 1;
+  }
+  throw Error(ExitCode::usage, "snapshot-not-found", text("the run has no snapshot \"", name, "\""),
+              names.empty() ? "it has none" : "it has " + joined(names));
 }
 
 void loadRecord(const std::string& directory, rpc::RunRecord::Builder out) {

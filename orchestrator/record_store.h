@@ -1,5 +1,6 @@
 // Where runs are kept: one directory per run with
 //   record.json (pretty)  samples.jsonl  events.jsonl  console.log  scheduler.log  scenario.json
+//   snapshots.jsonl
 // under $KTSTR_STATE_DIR, else $XDG_STATE_HOME/ktstr, else ~/.local/state/ktstr, in runs/<id>.
 // The id is "<UTC time>-<scenario>-<scheduler>-<6 hex>", so that names sort by time.
 //
@@ -20,8 +21,8 @@
 
 namespace ktstr {
 
-enum class RecordFile { record, samples, events, console, scheduler, scenario };
-inline constexpr size_t recordFileCount = 6;
+enum class RecordFile { record, samples, events, console, scheduler, scenario, snapshots };
+inline constexpr size_t recordFileCount = 7;
 const char* recordFileName(RecordFile file);
 
 // Of a file that grows without end (a console in a loop) this much is kept; a last line says how much is not.
@@ -43,6 +44,12 @@ class PendingRecord {
   // Where a further file may be made while the run is written; it is kept, or removed, with the rest.
   std::string partialPath(const std::string& name);
 
+  // A Unix socket in the directory, for who wants something of the run while it is written; gone with
+  // finish(). Throws Error "listen-failed".
+  Fd listen();
+
+  // Whether so many bytes more are kept whole.
+  bool fits(RecordFile file, size_t bytes) const;
   // Never throws: the first failure is kept for finish(), so that a full disk does not end a run.
   void append(RecordFile file, std::string_view bytes) noexcept;
 
@@ -80,11 +87,25 @@ class RecordStore {
   // record.json). Throws Error "record-not-found", "record-ambiguous" (usage) naming the candidates.
   std::string find(std::string_view name) const;
 
+  // Ids of the runs that are being written, newest first.
+  std::vector<std::string> running() const;
+  // Connects to the socket of one, by id or a prefix of exactly one, "" for the only one. Throws Error
+  // "run-not-found", "run-ambiguous" (usage), "connect-failed".
+  struct Running {
+    std::string id, directory;
+    Fd socket;
+  };
+  Running connect(std::string_view name) const;
+
   const std::string& runsDirectory() const { return runs_; }
 
  private:
   std::string runs_;
 };
+
+// One dump of a run's snapshots.jsonl. Throws Error "snapshot-not-found" (usage), which names those that are
+// there, "json-invalid".
+void loadSnapshot(const std::string& directory, std::string_view name, rpc::Dump::Builder out);
 
 // Reads record.json of a run's directory. Throws Error "record-unreadable", "json-invalid".
 void loadRecord(const std::string& directory, rpc::RunRecord::Builder out);

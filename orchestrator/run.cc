@@ -14,6 +14,7 @@
 #include "orchestrator/guest_record.h"
 #include "orchestrator/guest_options.h"
 #include "orchestrator/host.h"
+#include "orchestrator/judge_parts.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/performance.h"
 #include "orchestrator/phase_limits.h"
@@ -28,6 +29,7 @@
 #include "protocol/socket.h"
 #include "protocol/sparse.h"
 #include "protocol/text.h"
+#include "protocol/transport.h"
 #include "version.h"
 
 namespace ktstr {
@@ -183,6 +185,7 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
     const auto again = groupReports(plan.scenario, workerReports(passes.baseline));
     writeBaseline(relativeFigures(groups, again), record);
   }
+  writeSnapshots(session.snapshots().facts(), session.clock(), readEvents(events).scenarioStartNs, record);
   writeMonitorSummary(evidence.monitor, record.initMonitor());
   if (const auto attached = session.attached()) record.setMonitorAttach(*attached);
   auto mapWrites = record.initMapWrites(static_cast<uint>(evidence.mapWrites.outcomes.size()));
@@ -220,7 +223,7 @@ void keepRam(int ram, int file) {
 
 }  // namespace
 
-Sandbox orchestratorSandbox() {
+Sandbox orchestratorSandbox(int listener) {
   Sandbox sandbox("ktstr-orchestrator");
   sandbox.allowBasics().allowHeap().allowEventLoop();
   // The machine: memory objects are made, filled and mapped; the kernel image is read.
@@ -228,6 +231,7 @@ Sandbox orchestratorSandbox() {
   sandbox.allow("mmap", {{2, PROT_READ | PROT_WRITE}, {3, MAP_SHARED}}).allow("mmap", {{2, PROT_READ}});
   sandbox.allow("mbind").allow("get_mempolicy");
   sandbox.allow("copy_file_range").allow("sendfile").allow("fadvise64").allow("fallocate");
+  sandbox.allowAccept(listener);  // who wants a snapshot
   // The children: told to end, and waited for.
   sandbox.allow("kill")
       .allow("wait4")
@@ -290,7 +294,9 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   plan.kvmCpuid = offeredCpuid(info);
 
   CopyHelper copyHelper;
-  orchestratorSandbox().lockDown();  // from here on no file is opened, no process started, no socket made
+  Fd listener = pending.listen();
+  orchestratorSandbox(listener.get())
+      .lockDown();  // from here on no file is opened, no process started, no socket made
 
   phases.begin("prepare");
   const auto suffix = makeSuffix(pending.id());
@@ -305,6 +311,11 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));
   }
+  AcceptOptions accept;
+  accept.name = "run.sock";
+  const auto listening = serve(io, std::move(listener), accept, {}, [&](uid_t) {
+                           return kj::heap<SnapshotServer>(session.snapshots());
+                         }).eagerlyEvaluate(nullptr);
   session.run(std::move(prepared), plan.base.file.get(), orderBytes,
               [&](rpc::Placement::Builder placement) { writePlacement(plan.performance, placement); });
   if (!session.lifecycle().error) writePerformance(options, plan.performance, record.initPerformance());

@@ -16,6 +16,6 @@ namespace ktstr {
 void runOnce(const RunOptions& options, rpc::RunRecord::Builder record);
 
 // Everything the orchestrator may do once its children run and its files are open.
-Sandbox orchestratorSandbox();
+Sandbox orchestratorSandbox(int listener);
 
 }  // namespace ktstr

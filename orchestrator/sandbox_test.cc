@@ -36,7 +36,7 @@ std::pair<int, std::string> confined(const std::function<void()>& act) {
   if (pid == 0) {
     dup2(write.get(), STDERR_FILENO);
     setenv("KTSTR_SANDBOX", "log", 1);
-    orchestratorSandbox().lockDown();
+    orchestratorSandbox(-1).lockDown();
     act();
     _exit(0);
   }

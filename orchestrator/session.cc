@@ -19,7 +19,23 @@ namespace ktstr {
 namespace {
 
 constexpr size_t maxWatchdogWrites = 64;
-constexpr uint32_t panicGraceMs = 1500;  // from the panic on the console to the machine's end, with panic=-1
+constexpr uint32_t panicGraceMs = 1500;   // from the panic on the console to the machine's end, with panic=-1
+constexpr int snapshotPatienceMs = 5000;  // of a machine that is about to end
+
+// The connection to a monitor of our own.
+kj::Maybe<kj::Own<Connection>> connectGrants(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers) {
+  if (!helpers.grants) return nullptr;
+  return kj::heap<Connection>(
+      *io.lowLevelProvider, std::move(helpers.grants),
+      kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size(), helpers.watchdogMs != 0));
+}
+
+kj::Maybe<rpc::Monitor::Client> monitorOf(kj::Maybe<kj::Own<Connection>>& grants) {
+  KJ_IF_MAYBE (connection, grants) {
+    return (*connection)->bootstrap().castAs<rpc::Monitor>();
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -41,17 +57,15 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
   if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
   monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
   Fd itsGrants;
-  if (!guest.mapWrites.empty() || guest.watchdogMs != 0) {
-    std::tie(helpers.grants, itsGrants) = makeSocketPair();
-    monitor.arguments.insert(monitor.arguments.end(), {"--grants-fd", text(grantsNumber)});
-    for (const auto& word : guest.mapWrites)
-      monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
-    monitor.descriptors.emplace_back(itsGrants.get(), grantsNumber);
-    if (guest.watchdogMs != 0)
-      monitor.arguments.insert(monitor.arguments.end(), {"--watchdog-ms", text(guest.watchdogMs)});
-    helpers.mapWrites = guest.mapWrites;
-    helpers.watchdogMs = guest.watchdogMs;
-  }
+  std::tie(helpers.grants, itsGrants) = makeSocketPair();
+  monitor.arguments.insert(monitor.arguments.end(), {"--grants-fd", text(grantsNumber)});
+  monitor.descriptors.emplace_back(itsGrants.get(), grantsNumber);
+  for (const auto& word : guest.mapWrites)
+    monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
+  if (guest.watchdogMs != 0)
+    monitor.arguments.insert(monitor.arguments.end(), {"--watchdog-ms", text(guest.watchdogMs)});
+  helpers.mapWrites = guest.mapWrites;
+  helpers.watchdogMs = guest.watchdogMs;
   monitor.standardOutput = write.get();
   helpers.monitor = spawn(monitor);
   helpers.monitorOutput = std::move(read);
@@ -66,13 +80,10 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       phases_(phases),
       record_(record),
       limits_(limits),
-      analysis_(assertions) {
+      analysis_(assertions),
+      grants_(connectGrants(io, machine, helpers)),
+      snapshots_(record, io.provider->getTimer(), monitorOf(grants_)) {
   exit_.initRoot<rpc::ExitReason>();
-  if (helpers.grants) {
-    grants_ = kj::heap<Connection>(
-        *io.lowLevelProvider, std::move(helpers.grants),
-        kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size(), helpers.watchdogMs != 0));
-  }
 }
 
 void Session::run(PreparedRam prepared, int base, std::span<const std::byte> orders,
@@ -141,14 +152,18 @@ kj::Promise<void> Session::watchSignal(int number) {
 kj::Promise<void> Session::watchClock() {
   return io_.provider->getTimer().afterDelay(100 * kj::MILLISECONDS).then([this]() -> kj::Promise<void> {
     phases_.refresh();
-    if (!panicSeen_ && guest_->console().find("Kernel panic - not syncing") != std::string::npos) {
+    if (!panicSeen_ && panicked()) {
       panicSeen_ = true;
+      snapshotFailure("panic");
       phaseStartNs_ = monotonicNs();
       phaseLimitMs_ = panicGraceMs;
     }
     const double elapsedMs = static_cast<double>(monotonicNs() - phaseStartNs_) / 1e6;
     if (guest_->corruption().empty() && elapsedMs <= phaseLimitMs_) return watchClock();
-    if (guest_->corruption().empty() && !panicSeen_) lifecycle_.timedOutAfterMs = elapsedMs;
+    if (guest_->corruption().empty() && !panicSeen_) {
+      lifecycle_.timedOutAfterMs = elapsedMs;
+      snapshotFailure("timeout");
+    }
     return kj::READY_NOW;
   });
 }
@@ -160,8 +175,16 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
     case rpc::GuestEvent::SCHEDULER_STARTED:
       if (lifecycle_.phase >= RunPhase::scenario) return;  // an operation of the scenario
       return enter(RunPhase::scheduler, "scheduler", limits_.scheduler);
+    case rpc::GuestEvent::SCHEDULER_EXITED:
+      if (!event.getSchedulerExited().getExpected()) snapshotFailure("scheduler-ended");
+      return;
+    case rpc::GuestEvent::FAILURE:
+      return snapshotFailure("guest-failure");
     case rpc::GuestEvent::SNAPSHOT_REQUESTED:
-      return guest_->letGoOn();
+      answering_.push_back(snapshots_.take(event.getSnapshotRequested(), rpc::DumpReason::OPERATION)
+                               .then([this](SnapshotFact) { guest_->letGoOn(); })
+                               .eagerlyEvaluate(nullptr));
+      return;
     case rpc::GuestEvent::SCENARIO_STARTED:
       analysis_.beginScenario();
       return enter(RunPhase::scenario, "scenario", limits_.scenario);
@@ -178,7 +201,17 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
   }
 }
 
+bool Session::panicked() const {
+  return guest_->console().find("Kernel panic - not syncing") != std::string::npos;
+}
+
+// One of a run: what comes after the first failure is mostly its consequence.
+void Session::snapshotFailure(const char* name) {
+  if (!snapshots_.hasFailureDump()) snapshots_.take(name, rpc::DumpReason::FAILURE);
+}
+
 void Session::onRecord(rpc::MonitorRecord::Reader record) {
+  if (record.isDump()) return snapshots_.received(record.getDump());
   if (record.isAttached() && !hasAttached_) {
     attached_.setRoot(record.getAttached());
     hasAttached_ = true;
@@ -248,12 +281,15 @@ void Session::windDown() {
         .wait(io_.waitScope);
   };
   noteHelpers();
+  within(snapshots_.settled(), snapshotPatienceMs);
   if (!machine_.child().poll() && !within(machine_.stop(), 3000) && lifecycle_.timedOutAfterMs) {
     lifecycle_.vmmDied = "it does not answer any more (was it stopped?)";
   }
   within(kj::mv(pumping_), 300);  // what is still in the console's socket
   guest_->drain();
   if (!guest_->corruption().empty()) lifecycle_.guestCorrupt = guest_->corruption();
+  if (panicked()) snapshotFailure("panic");  // the memory is still there
+  within(snapshots_.settled(), snapshotPatienceMs);
   machine_.end();
   within(kj::mv(observing_), 1500);
   grants_ = nullptr;

@@ -15,6 +15,7 @@
 #include "orchestrator/options.h"
 #include "orchestrator/phase_limits.h"
 #include "orchestrator/phases.h"
+#include "orchestrator/snapshots.h"
 #include "orchestrator/timeline_samples.h"
 
 namespace ktstr {
@@ -25,7 +26,7 @@ struct Helpers {
   Child analysis;  // ktstr-cache serve, which the monitor asks for symbols
   Child monitor;
   Fd monitorOutput;                    // the monitor's records, as of --format capnp
-  Fd grants;                           // where it asks for a write gate; only with mapWrites
+  Fd grants;                           // where it asks for a write gate, and is asked for dumps
   std::vector<std::string> mapWrites;  // that it is to make
   uint32_t watchdogMs = 0;             // that it is to set
 };
@@ -53,6 +54,8 @@ class Session {
   std::optional<rpc::Attached::Reader> attached() const;
   MapWrites mapWrites() const;
   WatchdogWrites watchdog() const;
+  Snapshots& snapshots() { return snapshots_; }
+  const Snapshots& snapshots() const { return snapshots_; }
   int ram() const { return prepared_.ram.get(); }
 
  private:
@@ -62,6 +65,8 @@ class Session {
   void onEvent(rpc::GuestEvent::Reader event);
   void onRecord(rpc::MonitorRecord::Reader record);
   void letGoAfterWrites();
+  bool panicked() const;
+  void snapshotFailure(const char* name);
   void enter(RunPhase phase, const char* name, uint32_t limitMs);
   void windDown();
   void noteHelpers();
@@ -81,6 +86,8 @@ class Session {
   kj::Promise<void> pumping_ = kj::READY_NOW;
   kj::Promise<void> observing_ = kj::READY_NOW;
   kj::Maybe<kj::Own<Connection>> grants_;
+  Snapshots snapshots_;
+  std::vector<kj::Promise<void>> answering_;  // snapshots that the guest asked for
   std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_, watchdog_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;

@@ -205,8 +205,8 @@ struct SnapshotFacts {
   reason @1 :Dump.DumpReason;
   atMs @2 :Float64 = nan;      # guest time since the scenario started, as far as it is known
   frozenMs @3 :Float64 = nan;  # absent: the guest ran meanwhile, or there is none
-  file @4 :Text;               # in `directory`: the Dump as JSON; empty: there is none, because of
-  failure @5 :Text;
+  file @4 :Text;               # in `directory`: where the Dump of this name is a line of JSON; empty: there is none, because of
+  failure @5 :Text;            # "no-monitor: ...", see orchestrator/snapshots.h
 }
 
 struct GuestSettings {
@@ -254,5 +254,5 @@ struct RunRecord {
   snapshots @30 :List(SnapshotFacts);    # in the order in which they were taken
   watchdog @31 :List(Sample.WatchdogWrite); # with a watchdog timeout of the test's own
   settings @32 :GuestSettings;
-  directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json
+  directory @21 :Text;         # holds record.json, samples.jsonl, events.jsonl, console.log, scheduler.log, scenario.json, snapshots.jsonl
 }

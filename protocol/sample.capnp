@@ -17,7 +17,8 @@ struct MonitorRecord {
       elapsedMs @4 :UInt32;
     }
     mapWrite @5 :MapWriteOutcome; # one for each that was asked for, all at the same time
-    dump @6 :Dump.Dump;         # one for each that was asked for, in their order
+    dump @6 :Dump.Dump;         # one for each that was asked for, in their order; with --grants-fd also, unasked, one
+                                # called "scheduler-error" of each scheduler that the kernel ends for an error
     watchdog @7 :WatchdogWrite; # with --watchdog-ms: each time that a scheduler was found with another timeout
     watchHit @8 :WatchHit;      # of an expression that is watched
   }

@@ -1,0 +1,52 @@
+// What the scheduler of a guest looks like at one moment (protocol/dump.capnp), from its memory alone.
+//
+// In two parts, so that a guest that is frozen for it stands still for as short as can be: the copy reads all
+// that may change; the rendering names and words what was copied, and reads nothing but what stays the same.
+// Both take bounded time and memory whatever the guest holds: see `limits`. What a kernel does not have, what
+// could not be read and what was left out is named among the absences, or by the `incomplete` of its part.
+#pragma once
+
+#include <memory>
+
+#include "monitor/attach.h"
+#include "protocol/dump.capnp.h"
+
+namespace ktstr {
+
+namespace dump_limits {
+inline constexpr size_t tasks = 16'384;  // also of those queued on all DSQs together
+inline constexpr size_t dsqs = 4096;     // the scheduler's own
+inline constexpr size_t cgroups = 4096;
+inline constexpr size_t mapEntries = 1024;   // of each map
+inline constexpr size_t mapBytes = 8 << 20;  // of all maps
+inline constexpr size_t absences = 256;
+}  // namespace dump_limits
+
+// What is not there, and why. At most dump_limits::absences; nothing twice.
+class Absences {
+ public:
+  void add(std::string section, std::string reason);
+  void fill(rpc::Dump::Builder out) const;
+
+ private:
+  std::vector<std::pair<std::string, std::string>> list_;
+};
+
+class KernelDump {
+ public:
+  // Copies into `out`, whose memory must outlive this object, as must the others'.
+  KernelDump(const Attachment& attachment, rpc::Dump::Builder out, Absences& absent);
+  ~KernelDump();
+
+  // Completes `out`. Once.
+  void render();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+// The members name, reason, atNs, frozenNs, notFrozen, copyNs, renderNs, schedulerStats and registers are not
+// KernelDump's: whoever makes a dump knows them.
+
+}  // namespace ktstr

@@ -1,0 +1,51 @@
+// The monitor's end of the connection with whoever started it: rpc::Monitor. What is asked for waits here
+// until the monitor has time for it, between two samples.
+#pragma once
+
+#include <kj/async.h>
+
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "protocol/sample.capnp.h"
+
+namespace ktstr {
+
+struct DumpAsk {
+  std::string name;
+  rpc::DumpReason reason;
+  std::string schedulerStats;  // JSON; empty: none was taken
+  kj::Own<kj::PromiseFulfiller<void>>
+      done;  // to be fulfilled once the record is written; none of our own asks
+};
+
+class DumpAsks {
+ public:
+  static constexpr size_t most = 64;  // that wait
+
+  // Error "too-many-dumps" of the promise if there are `most` already.
+  kj::Promise<void> add(std::string name, rpc::DumpReason reason, std::string schedulerStats);
+
+  // The oldest, if there is one.
+  std::optional<DumpAsk> take();
+
+  // Resolves as soon as there is one. One at a time: a second call makes the first one fail.
+  kj::Promise<void> asked();
+
+ private:
+  std::deque<DumpAsk> asks_;
+  kj::Own<kj::PromiseFulfiller<void>> waiter_;
+};
+
+class MonitorServer final : public rpc::Monitor::Server {
+ public:
+  // `asks` must outlive the connection.
+  explicit MonitorServer(DumpAsks& asks) : asks_(asks) {}
+  kj::Promise<void> dump(DumpContext context) override;
+
+ private:
+  DumpAsks& asks_;
+};
+
+}  // namespace ktstr

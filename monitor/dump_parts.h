@@ -1,0 +1,50 @@
+// The sections of a dump, and what they share. Each copy...() reads the guest, each name...() reads only
+// `out` and what its copy kept.
+#pragma once
+
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "monitor/bpf_values.h"
+#include "monitor/dump.h"
+#include "monitor/kernel_fields.h"
+
+namespace ktstr {
+
+// While a dump is being made. `fields` reads the guest.
+struct DumpSource {
+  const Attachment& attachment;
+  const KernelFields& fields;
+  Absences& absent;
+  std::vector<uint32_t> cpus;  // possible ones
+  uint64_t scheduler = 0;      // *scx_root; 0: none, or not readable
+  uint64_t jiffies = 0;
+  double jiffyMs = 0;  // 0: not known
+
+  const GuestKernel& kernel() const { return fields.kernel(); }
+  const KernelLayout& layout() const { return fields.layout(); }
+};
+
+// "0-3,8" of a struct cpumask's bits; at most the possible CPUs.
+std::vector<uint32_t> readCpus(const DumpSource& source, uint64_t mask);
+std::string cpuRanges(const std::vector<uint32_t>& cpus);
+// Of a cpumask_var_t: the mask itself, or a pointer to it (CONFIG_CPUMASK_OFFSTACK), which looks like one.
+std::vector<uint32_t> readCpusOf(const DumpSource& source, uint64_t variable);
+
+// The enumerators of `enumName` that are one bit each and set in `flags`, without `prefix`. Those that are
+// part of a field, as the enum's *_MASK say, are none.
+std::vector<std::string> flagNames(const KernelLayout& layout, std::string_view enumName,
+                                   std::string_view prefix, uint32_t flags);
+void setTexts(capnp::List<capnp::Text>::Builder list, const std::vector<std::string>& texts);
+
+// ---- scheduler: ops, exit info, events
+
+struct ExitTrace {
+  std::vector<uint64_t> addresses;
+};
+ExitTrace copyScheduler(const DumpSource& source, rpc::Dump::Builder out);
+void nameScheduler(const DumpSource& source, const ExitTrace& trace, rpc::Dump::Builder out);
+
+}  // namespace ktstr
