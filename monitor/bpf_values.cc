@@ -147,24 +147,32 @@ std::optional<uint64_t> arrayElement(const KernelLayout& layout, const BpfMap& m
   return map.address + first->offset + roundUp8(map.valueSize) * index;
 }
 
-ProgramTypes readProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address) {
-  if (address == 0) return {nullptr, "the map has no types (BTF)"};
+ProgramTypesCopy copyProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address) {
+  if (address == 0) return {{}, "the map has no types (BTF)"};
   const auto data = layout.member("btf.data"), size = layout.member("btf.data_size"),
              base = layout.member("btf.base_btf");
-  if (!data || !size) return {nullptr, layout.whyAbsent("btf.data")};
+  if (!data || !size) return {{}, layout.whyAbsent("btf.data")};
   const auto begin = kernel.read<uint64_t>(address + data->offset);
   const auto length = kernel.read<uint32_t>(address + size->offset);
   if (base && kernel.read<uint64_t>(address + base->offset).value_or(0) != 0)
-    return {nullptr, "its types are a module's"};
-  if (!begin || !length || *length == 0 || *length > maxTypeBytes)
-    return {nullptr, "its types are not in memory"};
+    return {{}, "its types are a module's"};
+  if (!begin || !length || *length == 0 || *length > maxTypeBytes) return {{}, "its types are not in memory"};
   std::vector<std::byte> bytes(*length);
-  if (!kernel.copy(*begin, bytes)) return {nullptr, "its types are not in memory"};
+  if (!kernel.copy(*begin, bytes)) return {{}, "its types are not in memory"};
+  return {std::move(bytes), {}};
+}
+
+ProgramTypes parseProgramTypes(const ProgramTypesCopy& copy) {
+  if (!copy.problem.empty()) return {nullptr, copy.problem};
   try {
-    return {std::make_unique<BtfTypes>(bytes), {}};
+    return {std::make_unique<BtfTypes>(copy.bytes), {}};
   } catch (const Error& error) {
     return {nullptr, error.message()};
   }
+}
+
+ProgramTypes readProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address) {
+  return parseProgramTypes(copyProgramTypes(kernel, layout, address));
 }
 
 }  // namespace ktstr

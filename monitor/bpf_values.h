@@ -30,12 +30,21 @@ Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& lay
 // Address of an array's element, if it has one of this index.
 std::optional<uint64_t> arrayElement(const KernelLayout& layout, const BpfMap& map, uint32_t index);
 
+// The types of the program that made a map, as the kernel's struct btf at `address` has them: BTF, or why
+// there is none.
+struct ProgramTypesCopy {
+  std::vector<std::byte> bytes;
+  std::string problem;
+};
+ProgramTypesCopy copyProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address);
+
 // The types of the program that made a map, from the kernel's struct btf at `address`. Nothing, and why, if
 // there are none, or they depend on a module's.
 struct ProgramTypes {
   std::unique_ptr<BtfTypes> types;
   std::string problem;
 };
+ProgramTypes parseProgramTypes(const ProgramTypesCopy& copy);
 ProgramTypes readProgramTypes(const GuestKernel& kernel, const KernelLayout& layout, uint64_t address);
 
 }  // namespace ktstr

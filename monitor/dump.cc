@@ -52,6 +52,7 @@ struct KernelDump::Parts {
   DumpSource source;
   rpc::Dump::Builder out;
   ExitTrace trace;
+  MapCopies maps;
 };
 
 KernelDump::KernelDump(const Attachment& attachment, rpc::Dump::Builder out, Absences& absent)
@@ -61,13 +62,22 @@ KernelDump::KernelDump(const Attachment& attachment, rpc::Dump::Builder out, Abs
   source.jiffyMs = jiffyMs(source.fields);
   source.scheduler = attachedScheduler(source.fields, absent);
   out.setJiffies(source.jiffies);
+  CgroupPaths paths(source.fields);
   parts_->trace = copyScheduler(source, out);
+  copyDsqs(source, out);
+  copyCpus(source, out);
+  copyTasks(source, paths, out);
+  copyCgroups(source, paths, out);
+  parts_->maps = copyMaps(source);
 }
 
 KernelDump::~KernelDump() = default;
 
 void KernelDump::render() {
   nameScheduler(parts_->source, parts_->trace, parts_->out);
+  nameCpus(parts_->source, parts_->out);
+  nameTasks(parts_->source, parts_->out);
+  renderMaps(parts_->source, parts_->maps, parts_->out);
 }
 
 }  // namespace ktstr

@@ -47,4 +47,43 @@ struct ExitTrace {
 ExitTrace copyScheduler(const DumpSource& source, rpc::Dump::Builder out);
 void nameScheduler(const DumpSource& source, const ExitTrace& trace, rpc::Dump::Builder out);
 
+// ---- its queues and CPUs
+
+void copyDsqs(const DumpSource& source, rpc::Dump::Builder out);
+void copyCpus(const DumpSource& source, rpc::Dump::Builder out);
+void nameCpus(const DumpSource& source, rpc::Dump::Builder out);
+
+// ---- tasks and cgroups
+
+// Paths of the default hierarchy ("/a/b"), each looked up once.
+class CgroupPaths {
+ public:
+  explicit CgroupPaths(const KernelFields& fields) : fields_(fields) {}
+  // Of a struct cgroup; empty if it cannot be read.
+  const std::string& of(uint64_t cgroup);
+
+ private:
+  std::string read(uint64_t cgroup) const;
+
+  const KernelFields& fields_;
+  std::unordered_map<uint64_t, std::string> known_;
+};
+// After copyCpus().
+void copyTasks(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builder out);
+void nameTasks(const DumpSource& source, rpc::Dump::Builder out);
+void copyCgroups(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builder out);
+
+// ---- maps
+
+struct MapCopy {
+  BpfMap map;
+  Walk<MapEntry> entries;
+};
+struct MapCopies {
+  std::vector<MapCopy> maps;                   // by id
+  std::map<uint64_t, ProgramTypesCopy> types;  // by address of struct btf
+};
+MapCopies copyMaps(const DumpSource& source);
+void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Builder out);
+
 }  // namespace ktstr

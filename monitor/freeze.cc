@@ -1,5 +1,7 @@
 #include "monitor/freeze.h"
 
+#include "protocol/call_error.h"
+#include "protocol/error.h"
 #include "protocol/fd.h"
 #include "protocol/text.h"
 
@@ -8,6 +10,14 @@ namespace {
 
 constexpr auto leaseWait = 500 * kj::MILLISECONDS, registersWait = 50 * kj::MILLISECONDS;
 constexpr uint64_t leaseNs = 1'000'000'000;  // Observer.freezeLease
+
+std::string wordsOf(const kj::Exception& refusal) {
+  try {
+    rethrowAsError(refusal);
+  } catch (const Error& error) {
+    return text(error.name(), ": ", error.message());
+  }
+}
 
 }  // namespace
 
@@ -24,7 +34,7 @@ Freeze::Freeze(kj::AsyncIoContext& io, rpc::Observer::Client observer, uint32_t 
         .exclusiveJoin(io_.provider->getTimer().afterDelay(leaseWait))
         .wait(io_.waitScope);
   } catch (const kj::Exception& refusal) {
-    failure_ = refusal.getDescription().cStr();
+    failure_ = wordsOf(refusal);
   }
   sinceNs_ = monotonicNs();
   if (failure_.empty()) {
@@ -48,7 +58,7 @@ void Freeze::askForRegisters(uint32_t vcpus) {
   }
   asking_ = kj::joinPromises(all.finish())
                 .then([this] { registersAbsent_.clear(); },
-                      [this](kj::Exception&& refusal) { registersAbsent_ = refusal.getDescription().cStr(); })
+                      [this](kj::Exception&& refusal) { registersAbsent_ = wordsOf(refusal); })
                 .eagerlyEvaluate(nullptr);
   io_.waitScope.poll();  // the questions leave now
 }

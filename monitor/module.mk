@@ -2,8 +2,8 @@
 # monitor_service  the shell around it, as a library so that tests can run it
 libraries += monitor monitor_service
 monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc \
-  monitor/btf_types.cc monitor/dump.cc monitor/dump_names.cc monitor/dump_scheduler.cc monitor/finder.cc monitor/guest_list.cc \
-  monitor/guest_mem.cc monitor/guest_rbtree.cc monitor/guest_xarray.cc monitor/inspect.cc \
+  monitor/btf_types.cc monitor/dump.cc monitor/dump_cgroups.cc monitor/dump_cpus.cc monitor/dump_dsqs.cc monitor/dump_maps.cc monitor/dump_names.cc monitor/dump_scheduler.cc monitor/dump_tasks.cc monitor/finder.cc monitor/guest_list.cc \
+  monitor/guest_mem.cc monitor/guest_rbtree.cc monitor/guest_rhashtable.cc monitor/guest_xarray.cc monitor/inspect.cc \
   monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc \
   monitor/map_write.cc monitor/page_walk.cc monitor/ram_file.cc monitor/renderer.cc \
   monitor/sampler.cc monitor/scx_events.cc monitor/symbol_table.cc monitor/task_list.cc monitor/type_path.cc \

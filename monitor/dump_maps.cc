@@ -1,0 +1,155 @@
+// The BPF maps of the attached scheduler: those that its programs use, and those that were loaded with the
+// same types. Its struct_ops map is the one whose sched_ext_ops.priv is the scheduler; that has links to the
+// programs (kernel/bpf/bpf_struct_ops.c).
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "monitor/dump_parts.h"
+#include "monitor/renderer.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+constexpr uint32_t maxPrograms = 256, maxMapsOfProgram = 256;
+
+class MapSection {
+ public:
+  explicit MapSection(const DumpSource& source) : source_(source), fields_(source.fields) {}
+
+  MapCopies copy() {
+    MapCopies copies;
+    auto walk = BpfObjects(source_.kernel(), source_.layout()).maps();
+    if (!walk.problem.empty()) source_.absent.add("maps", walk.problem);
+    const auto own = choose(walk.found);
+    size_t left = dump_limits::mapBytes;
+    for (auto& map : walk.found) {
+      if (!own.contains(map.address)) continue;
+      auto entries = read(map, left);
+      if (!copies.types.contains(map.btf))
+        copies.types[map.btf] = copyProgramTypes(source_.kernel(), source_.layout(), map.btf);
+      copies.maps.push_back({std::move(map), std::move(entries)});
+    }
+    return copies;
+  }
+
+ private:
+  std::set<uint64_t> choose(const std::vector<BpfMap>& maps) {
+    std::set<uint64_t> own;
+    for (const auto& map : maps) {
+      if (map.type == BPF_MAP_TYPE_STRUCT_OPS && isOfScheduler(map.address)) {
+        own.insert(map.address);
+        addUsed(map.address, own);
+      }
+    }
+    std::set<uint64_t> types;
+    for (const auto& map : maps) {
+      if (own.contains(map.address) && map.btf != 0) types.insert(map.btf);
+    }
+    for (const auto& map : maps) {
+      if (types.contains(map.btf)) own.insert(map.address);
+    }
+    if (own.empty())
+      source_.absent.add("maps", source_.scheduler == 0
+                                     ? "no scheduler is attached"
+                                     : "no struct_ops map leads to the attached scheduler");
+    return own;
+  }
+
+  bool isOfScheduler(uint64_t map) {
+    const auto ops = fields_.at(map, "bpf_struct_ops_map.kvalue.data");
+    return source_.scheduler != 0 && ops &&
+           fields_.get<uint64_t>(*ops, "sched_ext_ops.priv") == source_.scheduler;
+  }
+
+  void addUsed(uint64_t structOps, std::set<uint64_t>& own) {
+    const auto links = fields_.get<uint64_t>(structOps, "bpf_struct_ops_map.links");
+    const auto count = fields_.get<uint32_t>(structOps, "bpf_struct_ops_map.funcs_cnt");
+    if (!links || !count)
+      return source_.absent.add("maps", source_.layout().whyAbsent(links ? "bpf_struct_ops_map.funcs_cnt"
+                                                                         : "bpf_struct_ops_map.links"));
+    for (uint32_t i = 0; i < std::min(*count, maxPrograms); ++i) {
+      const auto link = source_.kernel().read<uint64_t>(*links + uint64_t{8} * i).value_or(0);
+      const auto program = link ? fields_.get<uint64_t>(link, "bpf_link.prog").value_or(0) : 0;
+      const auto aux = program ? fields_.get<uint64_t>(program, "bpf_prog.aux").value_or(0) : 0;
+      const auto used = aux ? fields_.get<uint64_t>(aux, "bpf_prog_aux.used_maps") : std::nullopt;
+      const auto number = aux ? fields_.get<uint32_t>(aux, "bpf_prog_aux.used_map_cnt").value_or(0) : 0;
+      for (uint32_t j = 0; used && j < std::min(number, maxMapsOfProgram); ++j) {
+        if (const auto map = source_.kernel().read<uint64_t>(*used + uint64_t{8} * j)) own.insert(*map);
+      }
+    }
+  }
+
+  Walk<MapEntry> read(const BpfMap& map, size_t& left) {
+    const uint64_t each =
+        uint64_t{map.keySize} + uint64_t{map.valueSize} * std::max<size_t>(1, source_.cpus.size());
+    const size_t limit = std::min<uint64_t>(dump_limits::mapEntries, left / std::max<uint64_t>(1, each));
+    if (limit == 0)
+      return {{}, text("the maps together have more than ", dump_limits::mapBytes >> 20, " MiB")};
+    auto entries = readMapEntries(source_.kernel(), source_.layout(), map, limit);
+    for (const auto& entry : entries.found) {
+      for (const auto& value : entry.values) left -= std::min(left, entry.key.size() + value.bytes.size());
+    }
+    return entries;
+  }
+
+  const DumpSource& source_;
+  const KernelFields& fields_;
+};
+
+std::string typeConstant(uint32_t type) {
+  std::string name = "BPF_MAP_TYPE_" + mapTypeName(type);
+  for (char& c : name) c = c == ' ' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes& types,
+               rpc::MapState::Builder out) {
+  const BpfMap& map = copy.map;
+  out.setId(map.id);
+  out.setName(map.name);
+  out.setType(typeConstant(map.type));
+  out.setMaxEntries(map.maxEntries);
+  out.setValueBytes(map.valueSize);
+  const auto shown = [&](uint32_t type, const std::vector<std::byte>& bytes) {
+    if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
+    return valueAsJson(Renderer(*types.types, source.kernel()).render({type, 0, 0, 0}, bytes));
+  };
+  unsigned count = 0;
+  for (const auto& entry : copy.entries.found) count += static_cast<unsigned>(entry.values.size());
+  auto list = out.initEntries(count);
+  unsigned at = 0;
+  for (const auto& entry : copy.entries.found) {
+    const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
+    const std::string key =
+        isIndex ? text(loadGuest<uint32_t>(entry.key.data())) : shown(map.keyType, entry.key);
+    for (const auto& value : entry.values) {
+      auto to = list[at++];
+      to.setKey(key);
+      if (value.cpu) to.setCpu(static_cast<int32_t>(*value.cpu));
+      to.setValue(shown(map.valueType, value.bytes));
+    }
+  }
+  std::string problem = copy.entries.problem;
+  if (!types.problem.empty() && count > 0) problem += (problem.empty() ? "" : "; ") + types.problem;
+  out.setIncomplete(problem);
+}
+
+}  // namespace
+
+MapCopies copyMaps(const DumpSource& source) {
+  return MapSection(source).copy();
+}
+
+void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Builder out) {
+  std::map<uint64_t, ProgramTypes> types;
+  for (const auto& [address, copy] : copies.types) types[address] = parseProgramTypes(copy);
+  auto list = out.initMaps(static_cast<unsigned>(copies.maps.size()));
+  for (unsigned i = 0; i < list.size(); ++i)
+    renderMap(source, copies.maps[i], types.at(copies.maps[i].map.btf), list[i]);
+}
+
+}  // namespace ktstr
