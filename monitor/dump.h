@@ -17,8 +17,12 @@ namespace dump_limits {
 inline constexpr size_t tasks = 16'384;  // also of those queued on all DSQs together
 inline constexpr size_t dsqs = 4096;     // the scheduler's own
 inline constexpr size_t cgroups = 4096;
-inline constexpr size_t mapEntries = 1024;   // of each map
-inline constexpr size_t mapBytes = 8 << 20;  // of all maps
+inline constexpr size_t mapEntries = 1024;  // of each map
+inline constexpr size_t maps = 1024;
+inline constexpr size_t mapBytes = 8 << 20;    // of all maps, each entry as its bytes and 64
+inline constexpr size_t typeBytes = 16 << 20;  // of the programs' types
+inline constexpr size_t mapText = 16 << 20;    // rendered
+inline constexpr size_t path = 1024;           // of a cgroup, bytes
 inline constexpr size_t absences = 256;
 }  // namespace dump_limits
 

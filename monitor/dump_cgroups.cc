@@ -32,6 +32,7 @@ std::string CgroupPaths::read(uint64_t cgroup) const {
     if (!parent || !words || depth == maxDepth) return {};
     if (*parent == 0) return path.empty() ? "/" : path;
     path = "/" + printable(*words) + path;
+    if (path.size() > dump_limits::path) return {};
     node = parent;
   }
   return {};

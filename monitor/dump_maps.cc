@@ -15,6 +15,7 @@ namespace ktstr {
 namespace {
 
 constexpr uint32_t maxPrograms = 256, maxMapsOfProgram = 256;
+constexpr size_t entryBytes = 64;  // what an entry costs besides its bytes
 
 class MapSection {
  public:
@@ -28,9 +29,12 @@ class MapSection {
     size_t left = dump_limits::mapBytes;
     for (auto& map : walk.found) {
       if (!own.contains(map.address)) continue;
+      if (copies.maps.size() == dump_limits::maps) {
+        source_.absent.add("maps", text("the scheduler has more than ", dump_limits::maps));
+        break;
+      }
       auto entries = read(map, left);
-      if (!copies.types.contains(map.btf))
-        copies.types[map.btf] = copyProgramTypes(source_.kernel(), source_.layout(), map.btf);
+      if (!copies.types.contains(map.btf)) copies.types[map.btf] = copyTypes(map.btf);
       copies.maps.push_back({std::move(map), std::move(entries)});
     }
     return copies;
@@ -83,21 +87,31 @@ class MapSection {
     }
   }
 
+  ProgramTypesCopy copyTypes(uint64_t btf) {
+    auto copy = copyProgramTypes(source_.kernel(), source_.layout(), btf);
+    if (copy.bytes.size() > typesLeft_)
+      return {{}, text("the types together have more than ", dump_limits::typeBytes >> 20, " MiB")};
+    typesLeft_ -= copy.bytes.size();
+    return copy;
+  }
+
   Walk<MapEntry> read(const BpfMap& map, size_t& left) {
     const uint64_t each =
         uint64_t{map.keySize} + uint64_t{map.valueSize} * std::max<size_t>(1, source_.cpus.size());
-    const size_t limit = std::min<uint64_t>(dump_limits::mapEntries, left / std::max<uint64_t>(1, each));
+    const size_t limit = std::min<uint64_t>(dump_limits::mapEntries, left / (entryBytes + each));
     if (limit == 0)
       return {{}, text("the maps together have more than ", dump_limits::mapBytes >> 20, " MiB")};
     auto entries = readMapEntries(source_.kernel(), source_.layout(), map, limit);
     for (const auto& entry : entries.found) {
-      for (const auto& value : entry.values) left -= std::min(left, entry.key.size() + value.bytes.size());
+      for (const auto& value : entry.values)
+        left -= std::min(left, entryBytes + entry.key.size() + value.bytes.size());
     }
     return entries;
   }
 
   const DumpSource& source_;
   const KernelFields& fields_;
+  size_t typesLeft_ = dump_limits::typeBytes;
 };
 
 std::string typeConstant(uint32_t type) {
@@ -106,7 +120,8 @@ std::string typeConstant(uint32_t type) {
   return name;
 }
 
-void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes& types,
+// `left`: bytes of text that all maps may still have.
+void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes& types, size_t& left,
                rpc::MapState::Builder out) {
   const BpfMap& map = copy.map;
   out.setId(map.id);
@@ -118,23 +133,33 @@ void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes
     if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
     return valueAsJson(Renderer(*types.types, source.kernel()).render({type, 0, 0, 0}, bytes));
   };
-  unsigned count = 0;
-  for (const auto& entry : copy.entries.found) count += static_cast<unsigned>(entry.values.size());
-  auto list = out.initEntries(count);
-  unsigned at = 0;
+  struct Shown {
+    std::string key, value;
+    int32_t cpu;
+  };
+  std::vector<Shown> entries;
+  std::string problem = copy.entries.problem;
   for (const auto& entry : copy.entries.found) {
     const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
     const std::string key =
         isIndex ? text(loadGuest<uint32_t>(entry.key.data())) : shown(map.keyType, entry.key);
     for (const auto& value : entry.values) {
-      auto to = list[at++];
-      to.setKey(key);
-      if (value.cpu) to.setCpu(static_cast<int32_t>(*value.cpu));
-      to.setValue(shown(map.valueType, value.bytes));
+      Shown one{key, shown(map.valueType, value.bytes), value.cpu ? static_cast<int32_t>(*value.cpu) : -1};
+      const size_t size = one.key.size() + one.value.size();
+      if (size > left)
+        problem = text("the maps together are more than ", dump_limits::mapText >> 20, " MiB of text");
+      if (size > left) break;
+      left -= size;
+      entries.push_back(std::move(one));
     }
   }
-  std::string problem = copy.entries.problem;
-  if (!types.problem.empty() && count > 0) problem += (problem.empty() ? "" : "; ") + types.problem;
+  auto list = out.initEntries(static_cast<unsigned>(entries.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    list[i].setKey(entries[i].key);
+    list[i].setCpu(entries[i].cpu);
+    list[i].setValue(entries[i].value);
+  }
+  if (!types.problem.empty() && !entries.empty()) problem += (problem.empty() ? "" : "; ") + types.problem;
   out.setIncomplete(problem);
 }
 
@@ -148,8 +173,9 @@ void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Bu
   std::map<uint64_t, ProgramTypes> types;
   for (const auto& [address, copy] : copies.types) types[address] = parseProgramTypes(copy);
   auto list = out.initMaps(static_cast<unsigned>(copies.maps.size()));
+  size_t left = dump_limits::mapText;
   for (unsigned i = 0; i < list.size(); ++i)
-    renderMap(source, copies.maps[i], types.at(copies.maps[i].map.btf), list[i]);
+    renderMap(source, copies.maps[i], types.at(copies.maps[i].map.btf), left, list[i]);
 }
 
 }  // namespace ktstr

@@ -18,9 +18,12 @@ bool describesField(std::string_view name) {
 
 std::vector<uint32_t> readCpus(const DumpSource& source, uint64_t mask) {
   std::vector<uint32_t> cpus;
-  for (const uint32_t cpu : source.cpus) {
-    const auto word = source.kernel().read<uint64_t>(mask + cpu / 64 * 8);
-    if (word && *word >> cpu % 64 & 1) cpus.push_back(cpu);
+  uint64_t word = 0;
+  for (size_t i = 0; i < source.cpus.size(); ++i) {
+    const uint32_t cpu = source.cpus[i];
+    if (i == 0 || cpu / 64 != source.cpus[i - 1] / 64)
+      word = source.kernel().read<uint64_t>(mask + cpu / 64 * 8).value_or(0);
+    if (word >> cpu % 64 & 1) cpus.push_back(cpu);
   }
   return cpus;
 }
@@ -32,8 +35,10 @@ std::vector<uint32_t> readCpusOf(const DumpSource& source, uint64_t variable) {
 }
 
 std::string cpuRanges(const std::vector<uint32_t>& cpus) {
+  constexpr size_t enough = 256;
   std::string out;
   for (size_t i = 0; i < cpus.size();) {
+    if (out.size() > enough) return out + ",...";
     size_t last = i;
     while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) ++last;
     out += text(out.empty() ? "" : ",", cpus[i]);

@@ -41,7 +41,6 @@ constexpr Wanted wantedMembers[] = {
     {"scx_sched", "ops.flags", Need::asked},
     {"scx_sched", "aborting", Need::asked},
     {"scx_sched", "bypass_depth", Need::asked},
-    {"scx_sched", "watchdog_timeout", Need::asked},
     {"scx_sched", "exit_kind", Need::asked},
     {"scx_sched", "exit_info", Need::asked},
     {"scx_exit_info", "kind", Need::asked},

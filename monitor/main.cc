@@ -37,6 +37,8 @@ const Tool tools[] = {
     {"progs", "List the BPF programs, with their runs", {}, {}},
     {"tasks", "List the tasks, with what sched_ext keeps of them", {}, {}},
     {"events", "Show the event counters of the attached scheduler", {}, {}},
+    {"dsqs", "Show the dispatch queues of sched_ext, with the tasks on them", {}, {}},
+    {"dump", "Show all of the scheduler's state at one moment, the guest frozen meanwhile", {}, {"NAME"}},
     {"symbol", "Show the address of a symbol, or what is at an address", {"SYMBOL"}, {}},
     {"type", "Show the members of a kernel type", {"TYPE"}, {"PATH"}},
     {"read", "Show a value of a kernel type", {"ADDRESS", "TYPE"}, {"PATH"}},
@@ -52,6 +54,7 @@ Examples:
   ktstr-monitor --vm observe.sock --format text
   ktstr-monitor maps --vm observe.sock --format text
   ktstr-monitor map .bss nr_queued --vm observe.sock | jq .value
+  ktstr-monitor dump --vm observe.sock --format text
   ktstr-monitor read '*scx_root' scx_sched ops.name --vm observe.sock
   ktstr-monitor write .data slice_ns 5000000 --vm observe.sock --gate gate.sock
   ktstr-monitor read init_task task_struct scx --ram ram.bin --format text

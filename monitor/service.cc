@@ -278,6 +278,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
     watchdog.emplace(attachment, options_.watchdogMs, vm_->bootstrap().castAs<rpc::Observer>(),
                      grants_->bootstrap().castAs<rpc::WriteGrants>(), putRecord);
   }
+  if (grants_) errors_.emplace(*attachment.kernel, attachment.analysis->layout());
   const uint64_t period = options_.periodMs * millisecond;
   uint64_t next = monotonicNs();
   while (!end_) {

@@ -10,6 +10,7 @@
 
 #include "monitor/attach.h"
 #include "monitor/dump_asks.h"
+#include "monitor/error_watch.h"
 #include "monitor/inspect.h"
 #include "monitor/map_write_gate.h"
 #include "monitor/pending_writes.h"
@@ -65,6 +66,10 @@ class MonitorService {
   // and makes the exit code inconclusive. Throws Error "kernel-not-found" and what inspect() throws.
   ExitCode inspect(const Inspection& what);
 
+  // inspect() of "dump" and "dsqs": one JSON line of the dump, or of each DSQ; or text. The guest is frozen
+  // meanwhile.
+  ExitCode dumpOnce(const Inspection& what);
+
   // Writes through the gate, reads back, writes one record: map, address, and the bytes before, wrote and
   // after. Inconclusive if the guest has something else there already. Throws what planMapWrites() and
   // writeMaps() throw.
@@ -107,6 +112,7 @@ class MonitorService {
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
   DumpAsks asks_;
+  std::optional<ErrorWatch> errors_;  // with grantsFd, once there is a kernel
   std::unique_ptr<Connection> vm_, cache_, gate_, grants_;
   std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;

@@ -2,13 +2,21 @@
 #include <capnp/message.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "monitor/dump.h"
+#include "monitor/dump_text.h"
 #include "monitor/freeze.h"
 #include "monitor/service.h"
+#include "protocol/file.h"
+#include "protocol/json.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
+
+// From a scheduler's error to the kernel's taking its tasks away: tens of milliseconds and more.
+constexpr uint64_t errorLookNs = 2'000'000;
 
 void fillRegisters(const Freeze& freeze, const GuestKernel& kernel, rpc::Dump::Builder out,
                    Absences& absent) {
@@ -26,7 +34,9 @@ void fillRegisters(const Freeze& freeze, const GuestKernel& kernel, rpc::Dump::B
 
 void MonitorService::pauseAndDump(uint64_t nanos, const Attachment* attachment, const std::string& reason) {
   do {
-    pauseUntil(nanos, asks_.asked());
+    pauseUntil(errors_ ? std::min(nanos, monotonicNs() + errorLookNs) : nanos, asks_.asked());
+    if (errors_ && errors_->look())
+      writeDump({"scheduler-error", rpc::DumpReason::FAILURE, {}, {}}, attachment, reason);
     while (auto ask = asks_.take()) {
       writeDump(*ask, attachment, reason);
       ask->done->fulfill();
@@ -64,12 +74,31 @@ void MonitorService::fillDump(rpc::Dump::Builder out, const DumpAsk& ask, const 
   out.setCopyNs(copied - begin);
   if (freeze) freeze->thaw();
   out.setFrozenNs(freeze ? freeze->frozenNs() : 0);
-  out.setNotFrozen(freeze ? freeze->failure() : "");
+  out.setNotFrozen(freeze ? freeze->failure() : "it is a file, in which nothing runs");
   const uint64_t thawed = monotonicNs();
   if (freeze) fillRegisters(*freeze, *attachment->kernel, out, absent);
   dump.render();
   absent.fill(out);
   out.setRenderNs(monotonicNs() - thawed);
+}
+
+ExitCode MonitorService::dumpOnce(const Inspection& what) {
+  const Attachment attachment = attachNow();
+  const bool named = !what.arguments.empty() && !what.arguments.front().empty();
+  capnp::MallocMessageBuilder message;
+  auto dump = message.initRoot<rpc::Dump>();
+  fillDump(dump, {named ? what.arguments.front() : what.command, rpc::DumpReason::DEMAND, {}, {}},
+           &attachment, {});
+  std::string out;
+  if (options_.format == RecordFormat::text) {
+    out = what.command == "dsqs" ? dsqsAsText(dump) : dumpAsText(dump);
+  } else if (what.command == "dsqs") {
+    for (const auto dsq : dump.asReader().getDsqs()) out += toJson(dsq) + '\n';
+  } else {
+    out = toJson(dump.asReader()) + '\n';
+  }
+  writeAll(STDOUT_FILENO, out);
+  return ExitCode::pass;
 }
 
 }  // namespace ktstr

@@ -36,6 +36,7 @@ ExitCode MonitorService::writeMap(const MapWrite& write) {
 }
 
 ExitCode MonitorService::inspect(const Inspection& what) {
+  if (what.command == "dump" || what.command == "dsqs") return dumpOnce(what);
   const Attachment attachment = attachNow();
   kj::Maybe<rpc::FreezeLease::Client> lease;
   if (options_.freeze && vm_) {

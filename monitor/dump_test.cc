@@ -1,0 +1,180 @@
+// Dumps of kernels made by hand, as they should be and as a hostile guest would have them.
+#include "monitor/dump.h"
+
+#include <capnp/message.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "monitor/crafted_scx.h"
+#include "monitor/error_watch.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+using test::CraftedKernel;
+using test::CraftedScx;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Dumps : public ::testing::Test, protected CraftedScx {
+ protected:
+  rpc::Dump::Reader dump() {
+    message_ = std::make_unique<capnp::MallocMessageBuilder>();
+    auto out = message_->initRoot<rpc::Dump>();
+    Absences absent;
+    KernelDump dump(attachment(), out, absent);
+    dump.render();
+    absent.fill(out);
+    return out.asReader();
+  }
+  static std::vector<int32_t> pids(rpc::DsqState::Reader dsq) {
+    std::vector<int32_t> pids;
+    for (const auto task : dsq.getTasks()) pids.push_back(task.getPid());
+    return pids;
+  }
+  static std::string absent(rpc::Dump::Reader dump) {
+    std::string out;
+    for (const auto one : dump.getAbsent())
+      out += text(one.getSection().cStr(), ": ", one.getReason().cStr(), "\n");
+    return out;
+  }
+  static rpc::DsqState::Reader find(rpc::Dump::Reader dump, rpc::DsqKind kind, uint64_t id = 0) {
+    for (const auto dsq : dump.getDsqs()) {
+      if (dsq.getKind() == kind && (kind != rpc::DsqKind::USER || dsq.getId() == id)) return dsq;
+    }
+    ADD_FAILURE() << "no such DSQ";
+    return {};
+  }
+
+  std::unique_ptr<capnp::MallocMessageBuilder> message_;
+};
+
+TEST_F(Dumps, ShowTheSchedulerAndItsExit) {
+  attach("qmap");
+  exitWith(1026, "runnable task stall", "yes[7] failed to run for 5.2s", {symbolVa("__per_cpu_offset") + 4});
+  const auto scheduler = dump().getScheduler();
+  EXPECT_EQ(scheduler.getState(), "enabled");
+  EXPECT_EQ(scheduler.getOpsName(), "qmap");
+  EXPECT_EQ(scheduler.getBypassDepth(), 1);
+  EXPECT_EQ(scheduler.getWatchdogTimeoutMs(), 5000);
+  const auto exit = scheduler.getExit();
+  EXPECT_EQ(exit.getKind(), 1026);
+  EXPECT_EQ(exit.getKindName(), "SCX_EXIT_ERROR_STALL");
+  EXPECT_EQ(exit.getReason(), "runnable task stall");
+  EXPECT_EQ(exit.getMessage(), "yes[7] failed to run for 5.2s");
+  ASSERT_EQ(exit.getBacktrace().size(), 1u);
+  EXPECT_EQ(exit.getBacktrace()[0], "__per_cpu_offset+0x4");
+}
+
+TEST_F(Dumps, ListEachQueueInItsOrderWithoutCursors) {
+  attach("qmap");
+  const uint64_t user = dsq(0, 1000), other = dsq(1, 7);
+  task(0, 11, "first"), task(1, 12, "second"), task(2, 13, "local");
+  hash({user, other});
+  queue(user, {taskNode(0), cursor(), taskNode(1)}, 2);
+  queue(localDsq(1), {taskNode(2)}, 1);
+  const auto shown = dump();
+  EXPECT_THAT(absent(shown), ::testing::Not(HasSubstr("dsqs user")));
+  EXPECT_THAT(absent(shown), HasSubstr("dsqs bypass: scx_sched_pcpu.bypass_dsq"));
+  ASSERT_EQ(shown.getDsqs().size(), 5u);  // two local, one global, two of the scheduler
+  EXPECT_THAT(pids(find(shown, rpc::DsqKind::USER, 1000)), ElementsAre(11, 12));
+  EXPECT_EQ(find(shown, rpc::DsqKind::USER, 1000).getTasks()[1].getComm(), "second");
+  EXPECT_EQ(find(shown, rpc::DsqKind::USER, 1000).getNr(), 2u);
+  EXPECT_THAT(pids(find(shown, rpc::DsqKind::USER, 7)), ElementsAre());
+  EXPECT_THAT(pids(shown.getDsqs()[1]), ElementsAre(13));
+  EXPECT_EQ(shown.getDsqs()[1].getCpu(), 1);
+  EXPECT_EQ(shown.getDsqs()[2].getNode(), 0);
+  EXPECT_EQ(shown.getDsqs()[3].getId(), 7u);  // by id
+}
+
+TEST_F(Dumps, NameTheGapOfAListThatLeadsAstray) {
+  attach("qmap");
+  const uint64_t user = dsq(0, 1000);
+  hash({user});
+  task(0, 11, "first"), task(1, 12, "second");
+  queue(user, {taskNode(0), taskNode(1)}, 0xffff'ffff);
+  guest_.put<uint64_t>(taskNode(1), CraftedKernel::va(taskNode(0)));  // never back to its head
+  auto dsq = find(dump(), rpc::DsqKind::USER, 1000);
+  EXPECT_THAT(pids(dsq), ElementsAre(11, 12));
+  EXPECT_THAT(dsq.getIncomplete().cStr(), HasSubstr("comes back to"));
+  EXPECT_EQ(dsq.getNr(), 0xffff'ffffu);  // as the kernel counts
+  guest_.put<uint64_t>(taskNode(1), 0x10);
+  dsq = find(dump(), rpc::DsqKind::USER, 1000);
+  EXPECT_THAT(dsq.getIncomplete().cStr(), HasSubstr("0x10, which is not in memory"));
+  guest_.put<uint64_t>(user + CraftedScx::dsqList, CraftedKernel::va(guest_.ram().size() * 2));
+  dsq = find(dump(), rpc::DsqKind::USER, 1000);
+  EXPECT_THAT(dsq.getIncomplete().cStr(), HasSubstr("not in memory"));
+}
+
+TEST_F(Dumps, NameTheGapOfATableThatLeadsAstray) {
+  attach("qmap");
+  const uint64_t user = dsq(0, 1000), other = dsq(1, 7);
+  hash({user, other});
+  guest_.put<uint64_t>(other + CraftedScx::dsqHashNode, CraftedKernel::va(user + CraftedScx::dsqHashNode));
+  guest_.put<uint64_t>(user + CraftedScx::dsqHashNode, CraftedKernel::va(user + CraftedScx::dsqHashNode));
+  EXPECT_THAT(absent(dump()), HasSubstr("dsqs user: a chain comes back to"));
+  guest_.put<uint32_t>(CraftedScx::buckets, 0x8000'0000);
+  EXPECT_THAT(absent(dump()), HasSubstr("dsqs user: its table has 2147483648 buckets"));
+  guest_.put<uint32_t>(CraftedScx::buckets + 4, 9);
+  EXPECT_THAT(absent(dump()), HasSubstr("dsqs user: its table is nested"));
+  guest_.put<uint64_t>(CraftedScx::schedulerGpa + CraftedScx::schedHash, 0x1000);
+  EXPECT_THAT(absent(dump()), HasSubstr("dsqs user: its table at 0x1000 is not in memory"));
+}
+
+TEST_F(Dumps, WithoutASchedulerShowWhatTheKernelHas) {
+  task(0, 11, "first");
+  run(0, 0);
+  const auto shown = dump();
+  EXPECT_EQ(shown.getScheduler().getOpsName(), "");
+  EXPECT_EQ(shown.getDsqs().size(), 2u);
+  EXPECT_EQ(shown.getCpus()[0].getCurrComm(), "first");
+  EXPECT_THAT(absent(shown), HasSubstr("scheduler: scx_root is null: no sched_ext scheduler is attached"));
+  EXPECT_THAT(absent(shown), HasSubstr("dsqs: no scheduler is attached"));
+}
+
+TEST_F(Dumps, ShowCpusAndTheirFlags) {
+  attach("qmap");
+  task(0, 11, "first");
+  run(0, 0);
+  guest_.put<uint32_t>(rq(0) + CraftedScx::rqScxFlags, 1 | 8 | 32);
+  const auto cpu = dump().getCpus()[0];
+  std::vector<std::string> names;
+  for (const auto name : cpu.getFlagNames()) names.emplace_back(name);
+  EXPECT_THAT(names, ElementsAre("ONLINE", "CLK_VALID"));  // 8 is no flag of this kernel
+  EXPECT_EQ(cpu.getCurrPid(), 11);
+}
+
+TEST_F(Dumps, OfRandomBytesEnd) {
+  attach("qmap");
+  uint32_t random = 1;
+  for (unsigned round = 0; round < 20; ++round) {
+    std::vector<uint8_t> input(4099);
+    for (auto& byte : input) byte = static_cast<uint8_t>((random = random * 1664525 + 1013904223) >> 24);
+    guest_.fill(input);
+    prepare();
+    guest_.point(rootGpa(), CraftedScx::schedulerGpa);
+    const auto shown = dump();
+    EXPECT_LE(shown.getAbsent().size(), dump_limits::absences);
+    EXPECT_LE(shown.getDsqs().size(), dump_limits::dsqs + 10);
+  }
+}
+
+TEST_F(Dumps, ErrorIsSeenOncePerScheduler) {
+  ErrorWatch watch(guest_.kernel(), layout_);
+  EXPECT_FALSE(watch.look());
+  attach("qmap");
+  EXPECT_FALSE(watch.look());
+  exitWith(64, "unregistered from user space", "", {});
+  EXPECT_FALSE(watch.look());
+  exitWith(1024, "runtime error", "", {});
+  EXPECT_TRUE(watch.look());
+  EXPECT_FALSE(watch.look());
+  exitWith(0, "", "", {});  // the next one, in the same place
+  EXPECT_FALSE(watch.look());
+  exitWith(1026, "stall", "", {});
+  EXPECT_TRUE(watch.look());
+}
+
+}  // namespace
+}  // namespace ktstr

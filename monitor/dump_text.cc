@@ -1,0 +1,194 @@
+#include "monitor/dump_text.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "protocol/text.h"
+
+namespace ktstr {
+namespace {
+
+using Row = std::vector<std::string>;
+
+// Columns as wide as their widest cell, two spaces between, each line after `indent` spaces.
+std::string table(const std::vector<Row>& rows, size_t indent) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line(indent, ' ');
+    for (size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] + 2 - row[i].size(), ' ');
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  }
+  return out;
+}
+
+std::string milliseconds(double value) {
+  char words[48];
+  snprintf(words, sizeof words, "%.*f ms", value < 10 ? 2 : 0, value);
+  return words;
+}
+
+std::string joined(capnp::List<capnp::Text>::Reader list, const char* between) {
+  std::string out;
+  for (const auto word : list) out += (out.empty() ? "" : between) + std::string(word);
+  return out;
+}
+
+const char* reasonName(rpc::DumpReason reason) {
+  constexpr const char* names[] = {"demand", "operation", "watch", "periodic", "violation", "failure"};
+  const auto index = static_cast<size_t>(reason);
+  return index < std::size(names) ? names[index] : "?";
+}
+
+std::string indented(const std::string& lines) {
+  std::string out;
+  for (size_t at = 0; at < lines.size();) {
+    const size_t end = std::min(lines.find('\n', at), lines.size());
+    out += "  " + lines.substr(at, end - at) + '\n';
+    at = end + 1;
+  }
+  return out;
+}
+
+// "local 0", "global, node 1", "bypass 3", "0x3e8"
+std::string dsqName(rpc::DsqState::Reader dsq) {
+  switch (dsq.getKind()) {
+    case rpc::DsqKind::LOCAL:
+      return text("local ", dsq.getCpu());
+    case rpc::DsqKind::GLOBAL:
+      return text("global ", dsq.getNode());
+    case rpc::DsqKind::BYPASS:
+      return text("bypass ", dsq.getCpu());
+    case rpc::DsqKind::USER:
+      return hex(dsq.getId());
+  }
+  return "?";
+}
+
+std::string queuedTasks(rpc::DsqState::Reader dsq) {
+  std::string out;
+  for (const auto task : dsq.getTasks())
+    out += text(out.empty() ? "" : ", ", task.getComm().cStr(), "[", task.getPid(), "]");
+  if (dsq.getIncomplete().size() > 0) out += text(out.empty() ? "" : "; ", dsq.getIncomplete().cStr());
+  return out;
+}
+
+std::string schedulerText(rpc::Dump::Reader dump) {
+  const auto scheduler = dump.getScheduler();
+  std::string out = text("sched_ext  ", scheduler.getState().cStr());
+  if (scheduler.getOpsName().size() > 0) out += text(", ", scheduler.getOpsName().cStr());
+  if (scheduler.getAborting()) out += ", aborting";
+  if (scheduler.getBypassDepth() > 0) out += text(", bypassed (depth ", scheduler.getBypassDepth(), ")");
+  if (scheduler.getWatchdogTimeoutMs() == scheduler.getWatchdogTimeoutMs())
+    out += ", watchdog " + milliseconds(scheduler.getWatchdogTimeoutMs());
+  out += '\n';
+  const auto exit = scheduler.getExit();
+  if (exit.getKind() == 0) return out;
+  out += text("exit       ", exit.getKindName().size() > 0 ? exit.getKindName().cStr() : "kind ",
+              exit.getKindName().size() > 0 ? "" : text(exit.getKind()), ": ", exit.getReason().cStr());
+  if (exit.getMessage().size() > 0) out += text(" (", exit.getMessage().cStr(), ")");
+  if (exit.getExitCode() != 0) out += text(", code ", exit.getExitCode());
+  out += '\n';
+  for (const auto line : exit.getBacktrace()) out += text("  ", line.cStr(), '\n');
+  return out;
+}
+
+std::string cpusText(rpc::Dump::Reader dump) {
+  std::vector<Row> rows = {{"CPU", "running", "of scx", "current", "flags", "waiting"}};
+  for (const auto cpu : dump.getCpus()) {
+    std::string waiting;
+    for (const int32_t pid : cpu.getRunnable()) waiting += text(waiting.empty() ? "" : " ", pid);
+    if (cpu.getIncomplete().size() > 0)
+      waiting += text(waiting.empty() ? "" : "; ", cpu.getIncomplete().cStr());
+    rows.push_back({text(cpu.getCpu()), text(cpu.getNrRunning()), text(cpu.getScxNrRunning()),
+                    text(cpu.getCurrComm().cStr(), "[", cpu.getCurrPid(), "]"),
+                    joined(cpu.getFlagNames(), "|"), waiting});
+  }
+  return "cpus\n" + table(rows, 2);
+}
+
+std::string tasksText(rpc::Dump::Reader dump) {
+  std::vector<Row> rows = {
+      {"PID", "comm", "state", "CPU", "class", "scx", "weight", "slice", "waits", "on", "allowed", "cgroup"}};
+  for (const auto task : dump.getTasks()) {
+    const bool waits = task.getRunnableMs() == task.getRunnableMs();
+    rows.push_back({text(task.getPid()), task.getComm().cStr(), task.getState().cStr(), text(task.getCpu()),
+                    task.getSchedClass().cStr(), task.getTaskState().cStr(), text(task.getWeight()),
+                    milliseconds(static_cast<double>(task.getSliceNs()) / 1e6),
+                    waits ? milliseconds(task.getRunnableMs()) : "",
+                    task.getOnDsq() ? hex(task.getDsq()) : "", task.getAllowed().cStr(),
+                    task.getCgroup().cStr()});
+  }
+  return "tasks\n" + table(rows, 2);
+}
+
+std::string mapsText(rpc::Dump::Reader dump) {
+  std::string out = "maps\n";
+  for (const auto map : dump.getMaps()) {
+    out += text("  ", map.getName().cStr(), " #", map.getId(), " ", map.getType().cStr(), ", ",
+                map.getEntries().size(), " values shown, at most ", map.getMaxEntries(), " entries");
+    if (map.getIncomplete().size() > 0) out += text("; ", map.getIncomplete().cStr());
+    out += '\n';
+    for (const auto entry : map.getEntries()) {
+      out += text("    ", entry.getKey().cStr());
+      if (entry.getCpu() >= 0) out += text(" CPU ", entry.getCpu());
+      out += text(": ", entry.getValue().cStr(), '\n');
+    }
+  }
+  return out;
+}
+
+std::string eventsText(rpc::Dump::Reader dump) {
+  std::vector<Row> rows;
+  for (const auto event : dump.getEvents()) {
+    if (event.getCount() != 0) rows.push_back({event.getName().cStr(), text(event.getCount())});
+  }
+  return text("events (", dump.getEvents().size() - rows.size(), " more are 0)\n") + table(rows, 2);
+}
+
+}  // namespace
+
+std::string dsqsAsText(rpc::Dump::Reader dump) {
+  std::vector<Row> rows = {{"DSQ", "tasks", "seq", "in order"}};
+  unsigned empty = 0;
+  for (const auto dsq : dump.getDsqs()) {
+    if (dsq.getNr() == 0 && dsq.getTasks().size() == 0 && dsq.getIncomplete().size() == 0)
+      ++empty;
+    else
+      rows.push_back({dsqName(dsq), text(dsq.getNr()), text(dsq.getSeq()), queuedTasks(dsq)});
+  }
+  return text("dsqs (", empty, " more are empty)\n") + (rows.size() > 1 ? table(rows, 2) : "");
+}
+
+std::string dumpAsText(rpc::Dump::Reader dump, bool maps) {
+  std::string out = text("snapshot ", dump.getName().cStr(), " (", reasonName(dump.getReason()), "), ");
+  out += dump.getFrozenNs() > 0 ? "frozen for " + milliseconds(static_cast<double>(dump.getFrozenNs()) / 1e6)
+                                : "not frozen";
+  if (dump.getNotFrozen().size() > 0) out += text(": ", dump.getNotFrozen().cStr());
+  out += '\n' + schedulerText(dump) + dsqsAsText(dump) + cpusText(dump) + tasksText(dump);
+  std::vector<Row> cgroups = {{"cgroup", "weight"}};
+  for (const auto cgroup : dump.getCgroups())
+    cgroups.push_back({cgroup.getPath().cStr(), text(cgroup.getWeight())});
+  out += "cgroups\n" + table(cgroups, 2) + eventsText(dump);
+  std::vector<Row> registers;
+  for (unsigned i = 0; i < dump.getRegisters().size(); ++i)
+    registers.push_back(
+        {text("vCPU ", i), hex(dump.getRegisters()[i].getRip()), dump.getRegisters()[i].getSymbol().cStr()});
+  if (!registers.empty()) out += "registers\n" + table(registers, 2);
+  if (maps) out += mapsText(dump);
+  if (dump.getSchedulerStats().size() > 0)
+    out += text("the scheduler's own statistics\n  ", dump.getSchedulerStats().cStr(), '\n');
+  const auto kernelDump = dump.getScheduler().getExit().getDump();
+  if (kernelDump.size() > 0) out += "the kernel's own dump\n" + indented(kernelDump.cStr());
+  if (dump.getAbsent().size() > 0) out += "absent\n";
+  for (const auto absent : dump.getAbsent())
+    out += text("  ", absent.getSection().cStr(), ": ", absent.getReason().cStr(), '\n');
+  return out;
+}
+
+}  // namespace ktstr
