@@ -247,7 +247,8 @@ struct Op {
       timeoutMs @21 :UInt32 = 60000; # 1..3600000; longer is a failure, and it is killed
     }
     killPayload @22 :Text;      # SIGKILL to its process group, and waits for its end
-    snapshot @23 :Text;         # asks the host to keep the kernel's state under this name: [A-Za-z0-9_.-], 1..64 bytes
+    snapshot @23 :Text;         # asks the host to keep the scheduler's state under this name: [A-Za-z0-9_.-], 1..64 bytes;
+                                # goes on when it is taken, or after 10 s
     watch @24 :Text;            # asks the host to watch writes to this kernel symbol: [A-Za-z0-9_.], 1..64 bytes, at
                                 # most 3 in a scenario
     attachScheduler @25 :Text;  # starts a scheduler and waits until it is attached; "" = the one under test, else a

@@ -178,6 +178,12 @@ TEST(Ops, EveryOperationTakesEffect) {
   applied("stopped b");
   EXPECT_THAT(events, HasSubstr(R"("snapshotRequested":"after-thaw")"));
   EXPECT_THAT(events, HasSubstr(R"("watchRequested":"scx_root")"));
+  EXPECT_THAT(events, HasSubstr(R"("detail":"asked for snapshot after-thaw"})"))
+      << "it waited for the snapshot";
+  ASSERT_EQ(record->getSnapshots().size(), 1U);
+  EXPECT_EQ(record->getSnapshots()[0].getName(), "after-thaw");
+  EXPECT_EQ(record->getSnapshots()[0].getFile(), "snapshots.jsonl")
+      << record->getSnapshots()[0].getFailure().cStr();
 
   // Frozen for 1.5 s, nothing was done, and the scheduler is not to blame.
   for (const auto& worker : workersOf(record, "spin")) {
