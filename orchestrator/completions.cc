@@ -20,7 +20,7 @@ constexpr const char* bash = R"sh(_ktstr() {
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
-      words="run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help"
+      words="run demo scenario work-type assertion record snapshot probe kernel scheduler monitor serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
@@ -33,9 +33,10 @@ constexpr const char* bash = R"sh(_ktstr() {
         kernel) words="get list path rm verify" ;;
         scheduler) words="build path list --kernel --with --source --vmlinux --out --json --help" ;;
         work-type|assertion) words="list --format" ;;
-        record) words="list show --format --timeline" ;;
+        record) words="list show --format --timeline --snapshot" ;;
+        snapshot) words="--vm --name --format --help" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
-        monitor) words="maps map progs tasks events symbol type read write --vm --ram --gate --format --limit --hops
+        monitor) words="maps map progs tasks events dsqs dump symbol type read write --vm --ram --gate --format --limit --hops
                         --freeze --period-ms --count --help" ;;
         completions) words="bash zsh fish" ;;
       esac
@@ -51,7 +52,7 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record snapshot probe kernel scheduler monitor serve completions version help'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
@@ -74,7 +75,10 @@ complete -c ktstr -n '__fish_seen_subcommand_from scenario' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from serve' -l dir -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -l timeline
-complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events symbol type read write'
+complete -c ktstr -n '__fish_seen_subcommand_from record' -l snapshot -x
+complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l vm -r
+complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l name -x
+complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events dsqs dump symbol type read write'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";
 

@@ -36,6 +36,7 @@ const std::vector<Verb>& verbs() {
        {"assertion"},
        "list what can be asserted, with units and defaults"},
       {"record", "ktstr-orchestrator", {"record"}, "list and show what earlier runs stored"},
+      {"snapshot", "ktstr-orchestrator", {"snapshot"}, "dump the scheduler's state of a run or machine, now"},
       {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
       {"kernel", "ktstr-cache", {}, "get, list, locate, remove and verify kernels"},
       {"scheduler", "ktstr-kbuild", {}, "build the kernel tree's sched_ext schedulers"},

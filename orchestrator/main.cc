@@ -1,5 +1,5 @@
 // ktstr-orchestrator: runs scenarios and keeps their records. The front end's `run`, `demo`, `scenario`,
-// `work-type`, `assertion`, `record` and `probe` become this.
+// `work-type`, `assertion`, `record`, `snapshot` and `probe` become this.
 #include <capnp/serialize.h>
 #include <signal.h>
 #include <unistd.h>
@@ -16,6 +16,7 @@
 #include "orchestrator/resolve.h"
 #include "orchestrator/run.h"
 #include "orchestrator/scenario_list.h"
+#include "orchestrator/snapshot_command.h"
 #include "orchestrator/work_type_list.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -215,6 +216,22 @@ void addGuest(CLI::App& app, RunOptions& options, Words& words) {
   app.add_option("--cleanup-budget", words.cleanupBudget, "how long the machine may take to end, as 500ms");
 }
 
+void addSnapshot(CLI::App& app, SnapshotOptions& options) {
+  auto* run = app.add_option("run", options.run,
+                             "id of the run that is being made, or how it begins (default: the only one)");
+  app.add_option("--vm", options.vm, "observe socket of a machine, instead of a run")->excludes(run);
+  app.add_option("--name", options.name, "what to call it: A-Z a-z 0-9 _ . -")->capture_default_str();
+  app.add_option("--format", options.asLine, "human or jsonl")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"human", false}, {"jsonl", true}})
+                      .description("{human,jsonl}"));
+  app.footer(
+      "The dump of a run is kept with the run.\n"
+      "examples:\n"
+      "  ktstr snapshot                            of the run that is being made in another shell\n"
+      "  ktstr snapshot --vm $DIR/observe.sock\n"
+      "  ktstr record show latest --snapshot demand");
+}
+
 void addDemo(CLI::App& app, DemoOptions& demo) {
   app.add_option("--scenario", demo.scenario, "scenario file (default: the shipped demo)");
   app.add_option("--kernel", demo.kernel, "as of run")->capture_default_str();
@@ -271,6 +288,9 @@ int dispatch(int argc, char** argv) {
   auto* showFormat =
       showCommand->add_option("--format", recordFormat, "human, jsonl or capnp")->transform(formatNames());
   bool showTimeline = false;
+  std::string snapshotName;
+  showCommand->add_option("--snapshot", snapshotName,
+                          "the dump of this name instead; --format human or jsonl");
   showCommand->add_flag("--timeline", showTimeline, "its whole timeline instead")->excludes(showFormat);
   const std::map<std::string, bool> listFormats = {{"human", false}, {"jsonl", true}};
   bool asLines = false;
@@ -286,6 +306,10 @@ int dispatch(int argc, char** argv) {
       addList("work-type", "what workers can do", "all types, their parameters, what they measure");
   auto* assertionListCommand = addList("assertion", "what can be asserted",
                                        "all assertions, their units and defaults, what they compare");
+  SnapshotOptions snapshot;
+  auto* snapshotCommand =
+      app.add_subcommand("snapshot", "dump the scheduler's state of a run or machine, now");
+  addSnapshot(*snapshotCommand, snapshot);
   auto* probeCommand = app.add_subcommand("probe", "say as a line of JSON what /dev/kvm is good for here");
   probeCommand->footer("exit codes: 0 it runs Linux, 5 it does not");
 
@@ -295,6 +319,7 @@ int dispatch(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
   if (*probeCommand) return probe();
+  if (*snapshotCommand) return takeSnapshot(snapshot);
   if (*typeListCommand) {
     writeAll(STDOUT_FILENO, asLines ? workTypeJsonLines() : workTypeTable());
     return 0;
@@ -309,6 +334,8 @@ int dispatch(int argc, char** argv) {
     return 0;
   }
   if (*listCommand) return listRecords();
+  if (*showCommand && !snapshotName.empty())
+    return showSnapshot(recordName, snapshotName, recordFormat == OutputFormat::jsonl);
   if (*showCommand) return showRecord(recordName, recordFormat, showTimeline);
   parseTopology(demo.topology);
   if (*demoCommand) return runDemo(demo);

@@ -10,7 +10,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/assertion_list.cc \
   orchestrator/guest_clock.cc orchestrator/timeline.cc orchestrator/timeline_changes.cc \
   orchestrator/timeline_figures.cc orchestrator/timeline_samples.cc orchestrator/render_timeline.cc
-judge.needs := scenario topology json rpc protocol
+judge.needs := dumptext scenario topology json rpc protocol
 judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orchestrator/cpu_sight_test.cc orchestrator/starvation_test.cc \
   orchestrator/monitor_summary_test.cc orchestrator/monitor_host_test.cc orchestrator/monitor_rates_test.cc orchestrator/scx_rate_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
@@ -26,7 +26,7 @@ orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchest
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/scenario_list.cc \
-  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/snapshots.cc orchestrator/tool.cc orchestrator/write_grants.cc
+  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/snapshot_command.cc orchestrator/snapshots.cc orchestrator/tool.cc orchestrator/write_grants.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \

@@ -155,6 +155,19 @@ std::string writesLine(rpc::RunRecord::Reader record) {
   return line.empty() ? "" : labelled("written", line);
 }
 
+// "early, late; failed not taken: no-monitor: ..."
+std::string snapshotLine(capnp::List<rpc::SnapshotFacts>::Reader snapshots) {
+  std::string taken, missing;
+  for (const auto one : snapshots) {
+    if (one.getFile().size() > 0)
+      taken += (taken.empty() ? "" : ", ") + clean(one.getName());
+    else
+      missing += text("; ", clean(one.getName()), " not taken: ", clean(one.getFailure()));
+  }
+  if (taken.empty() && missing.empty()) return "";
+  return labelled("dumps", taken.empty() ? missing.substr(2) : taken + missing);
+}
+
 }  // namespace
 
 std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
@@ -166,6 +179,7 @@ std::string renderRecord(rpc::RunRecord::Reader record, bool colour) {
   if (!timeline.empty()) out += "\n" + timeline;
   out += "\n" + monitorLine(record.getMonitor()) + phaseLine(record.getPhases());
   out += writesLine(record);
+  out += snapshotLine(record.getSnapshots());
   // Never broken: it is there to be copied.
   if (record.getDirectory().size() > 0)
     out += "  " + padRight("record", nameColumn - 2) + clean(record.getDirectory()) + "\n";

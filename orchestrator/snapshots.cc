@@ -125,7 +125,10 @@ void Snapshots::store(Entry& entry, rpc::Dump::Reader dump) {
 }
 
 kj::Promise<void> Snapshots::settled() {
-  return tasks_.onEmpty();
+  const bool all =
+      std::all_of(entries_.begin(), entries_.end(), [](const auto& entry) { return entry->settled; });
+  if (all) return kj::READY_NOW;
+  return timer_.afterDelay(10 * kj::MILLISECONDS).then([this] { return settled(); });
 }
 
 bool Snapshots::hasFailureDump() const {

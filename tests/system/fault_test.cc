@@ -2,9 +2,14 @@
 // blamed on nothing else.
 #include <gtest/gtest.h>
 
+#include <capnp/message.h>
+
+#include <optional>
 #include <ostream>
 #include <regex>
 
+#include "protocol/dump.capnp.h"
+#include "protocol/json.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -22,6 +27,7 @@ struct Fault {
   std::string cgroup = "";         // whom it names; "": nobody
   int cpu = -1;
   std::string watchdog = "";  // timeout that the run sets; the words give one of 4 s
+  const char* exitKind = "";  // that the dump of the failure shows; "": the kernel ends nothing
 };
 
 void PrintTo(const Fault& fault, std::ostream* out) {
@@ -44,6 +50,80 @@ bool hostCannotBuild() {
     if (built().err.find(lack) != std::string::npos) return true;
   }
   return false;
+}
+
+// The dump that the monitor made when the kernel gave the scheduler up.
+std::optional<rpc::Dump::Reader> dumpOfError(const Record& record, capnp::MallocMessageBuilder& message) {
+  for (const auto snapshot : record->getSnapshots()) {
+    if (snapshot.getName() != "scheduler-error" || snapshot.getFile().size() == 0) continue;
+    const Result shown = ktstr({"record", "show", record->getDirectory().cStr(), "--snapshot",
+                                "scheduler-error", "--format", "jsonl"});
+    EXPECT_EQ(shown.exitCode, 0) << shown.err;
+    fromJson(shown.out, message.initRoot<rpc::Dump>());
+    return message.getRoot<rpc::Dump>().asReader();
+  }
+  return std::nullopt;
+}
+
+// What the monitor copied, against what the kernel itself said and what the scheduler's variables say.
+void expectDump(const Fault& fault, const Record& record, rpc::Dump::Reader dump) {
+  const auto exit = dump.getScheduler().getExit();
+  EXPECT_STREQ(exit.getKindName().cStr(), fault.exitKind);
+  EXPECT_STREQ(dump.getScheduler().getOpsName().cStr(), record->getSchedulerOps().cStr());
+  EXPECT_NE(record.findings().find(exit.getMessage().cStr()), std::string::npos)
+      << exit.getMessage().cStr() << "\n"
+      << record.findings();
+  EXPECT_GT(exit.getBacktrace().size(), 2u);
+  EXPECT_TRUE(dump.getFrozenNs() > 0 || dump.getNotFrozen().size() > 0);
+  unsigned users = 0, queued = 0;
+  for (const auto dsq : dump.getDsqs()) {
+    users += dsq.getKind() == rpc::DsqKind::USER;
+    queued += dsq.getNr();
+    if (dump.getFrozenNs() > 0 && dsq.getIncomplete().size() == 0) {
+      EXPECT_EQ(dsq.getTasks().size(), dsq.getNr()) << "DSQ " << dsq.getId();
+    }
+  }
+  EXPECT_EQ(users, 3u);  // SHARED_DSQ, LOST_DSQ, SLOW_DSQ
+  EXPECT_GT(queued, 0u);
+  EXPECT_EQ(dump.getCpus().size(), 2u);
+  EXPECT_GT(dump.getTasks().size(), 20u);
+  EXPECT_EQ(dump.getCgroups().size(), 4u);  // /, /ktstr, left, right
+}
+
+// The task that the scheduler forgot: the kernel's message, the scheduler's variable, the queue and the task
+// agree.
+void expectForgottenTask(rpc::Dump::Reader dump) {
+  const std::string message = dump.getScheduler().getExit().getMessage().cStr();
+  std::smatch match;
+  ASSERT_TRUE(std::regex_search(message, match, std::regex(R"(\[(\d+)\] failed to run)"))) << message;
+  const int pid = std::stoi(match[1]);
+  unsigned maps = 0;
+  for (const auto map : dump.getMaps()) {
+    if (!std::string(map.getName().cStr()).ends_with(".bss")) continue;
+    ++maps;
+    EXPECT_NE(std::string(map.getEntries()[0].getValue().cStr()).find("\"victimPid\":" + match[1].str()),
+              std::string::npos)
+        << map.getEntries()[0].getValue().cStr();
+  }
+  EXPECT_EQ(maps, 1u);
+  unsigned found = 0;
+  for (const auto dsq : dump.getDsqs()) {
+    for (const auto task : dsq.getTasks()) {
+      if (task.getPid() != pid) continue;
+      ++found;
+      if (dump.getScheduler().getBypassDepth() == 0) {
+        EXPECT_EQ(dsq.getId(), 1u) << "LOST_DSQ";
+      }
+    }
+  }
+  EXPECT_EQ(found, 1u) << pid;
+  for (const auto task : dump.getTasks()) {
+    if (task.getPid() != pid) continue;
+    EXPECT_TRUE(task.getOnDsq());
+    EXPECT_GE(task.getRunnableMs(), 1000);
+    EXPECT_STREQ(task.getCgroup().cStr(), "/ktstr/left");
+    EXPECT_STREQ(task.getSchedClass().cStr(), "ext");
+  }
 }
 
 class Named : public ::testing::TestWithParam<Fault> {};
@@ -87,6 +167,13 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
     EXPECT_EQ(write.getReadBackMs(), 1500u);
   }
   EXPECT_TRUE(descendants().empty());
+  if (*fault.exitKind == '\0') return;
+  capnp::MallocMessageBuilder message;
+  const auto dump = dumpOfError(record, message);
+  if (!dump)
+    GTEST_SKIP() << "the host let the monitor look only after the kernel was done with the scheduler";
+  expectDump(fault, record, *dump);
+  if (fault.what == std::string("StarveTask")) expectForgottenTask(*dump);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -98,7 +185,10 @@ INSTANTIATE_TEST_SUITE_P(
               {"--fault", "starve-task", "--cgroup", "left", "--after-ms", "1000", "--timeout-ms", "1000"},
               "scheduler-stalled",
               "runnable task stall.*failed to run for.*which is (spin|burst).[0-2]. in cgroup \"left\"",
-              "left"},
+              "left",
+              -1,
+              "",
+              "SCX_EXIT_ERROR_STALL"},
         Fault{"StarveCgroup",
               "4500ms",
               {"--fault", "starve-cgroup", "--cgroup", "right", "--after-ms", "1000", "--ms", "20000"},
@@ -140,7 +230,10 @@ INSTANTIATE_TEST_SUITE_P(
               {"--fault", "error-exit", "--cgroup", "right", "--after-ms", "500"},
               "scheduler-exited",
               "\\(scx_bpf_error\\).*scx_fault gives up on ",
-              anyone},
+              anyone,
+              -1,
+              "",
+              "SCX_EXIT_ERROR_BPF"},
         Fault{"Crash",
               "10s",
               {"--fault", "crash-loop", "--after-ms", "1000"},
