@@ -5,7 +5,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/guest_story.cc orchestrator/failure_kinds.cc orchestrator/judge_console.cc orchestrator/judge_scheduler.cc \
   orchestrator/judge_workers.cc orchestrator/judge_worker.cc orchestrator/judge_group.cc orchestrator/judge_pages.cc \
   orchestrator/judge_monitor.cc orchestrator/judge_writes.cc orchestrator/judge_cpus.cc orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
-  orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/render.cc \
+  orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/snapshot_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_baseline.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
   orchestrator/assertion_list.cc \
   orchestrator/guest_clock.cc orchestrator/timeline.cc orchestrator/timeline_changes.cc \

@@ -316,23 +316,6 @@ std::string RecordStore::find(std::string_view name) const {
               "for example " + joined(matches));
 }
 
-void loadSnapshot(const std::string& directory, std::string_view name, rpc::Dump::Builder out) {
-  const std::string path = directory + "/" + recordFileName(RecordFile::snapshots);
-  const std::string lines = readFileIfThere(path, maxRecordFileBytes).value_or("");
-  std::vector<std::string> names;
-  for (size_t at = 0; at < lines.size();) {
-    const size_t end = std::min(lines.find('\n', at), lines.size());
-    const std::string_view line(lines.data() + at, end - at);
-    const std::string own(line.substr(0, line.find("\",")));
-    constexpr std::string_view head = "{\"name\":\"";
-    if (own.starts_with(head)) names.push_back(own.substr(head.size()));
-    if (own.starts_with(head) && names.back() == name) return fromJson(line, out);
-    at = end + 1;
-  }
-  throw Error(ExitCode::usage, "snapshot-not-found", text("the run has no snapshot \"", name, "\""),
-              names.empty() ? "it has none" : "it has " + joined(names));
-}
-
 void loadRecord(const std::string& directory, rpc::RunRecord::Builder out) {
   const std::string path = directory + "/" + recordFileName(RecordFile::record);
   const auto json = readFileIfThere(path, maxRecordFileBytes);

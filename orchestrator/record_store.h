@@ -103,10 +103,6 @@ class RecordStore {
   std::string runs_;
 };
 
-// One dump of a run's snapshots.jsonl. Throws Error "snapshot-not-found" (usage), which names those that are
-// there, "json-invalid".
-void loadSnapshot(const std::string& directory, std::string_view name, rpc::Dump::Builder out);
-
 // Reads record.json of a run's directory. Throws Error "record-unreadable", "json-invalid".
 void loadRecord(const std::string& directory, rpc::RunRecord::Builder out);
 

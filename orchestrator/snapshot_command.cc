@@ -5,6 +5,7 @@
 
 #include "monitor/dump_text.h"
 #include "orchestrator/record_store.h"
+#include "orchestrator/snapshot_store.h"
 #include "protocol/call_error.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -46,7 +47,7 @@ int takeSnapshot(const SnapshotOptions& options) {
   } catch (const kj::Exception& exception) {
     rethrowAsError(exception);
   }
-  printSnapshot(running.directory, options.name, options.asLine);
+  printSnapshot(running.directory, newestSnapshot(running.directory, options.name), options.asLine);
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "orchestrator/snapshot_store.h"
 #include "protocol/text.h"
 #include "protocol/transport.h"
 
@@ -95,6 +96,8 @@ TEST_F(SnapshotsOfARun, AreStoredUnderNamesOfTheirOwn) {
   capnp::MallocMessageBuilder message;
   loadSnapshot(directory, "x-2", message.initRoot<rpc::Dump>());
   EXPECT_EQ(message.getRoot<rpc::Dump>().getScheduler().getOpsName(), "of x-2");
+  EXPECT_EQ(newestSnapshot(directory, "x"), "x") << "it came last";
+  EXPECT_EQ(newestSnapshot(directory, "nothing"), "nothing");
   try {
     loadSnapshot(directory, "y", message.initRoot<rpc::Dump>());
     ADD_FAILURE();

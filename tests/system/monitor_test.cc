@@ -11,7 +11,9 @@
 #include "monitor/map_write_gate.h"
 #include "monitor/sampler.h"
 #include "monitor/task_list.h"
+#include "protocol/dump.capnp.h"
 #include "protocol/error.h"
+#include "protocol/json.h"
 #include "protocol/text.h"
 #include "tests/system/guest_shell.h"
 #include "tests/system/harness.h"
@@ -220,6 +222,53 @@ void expectToolsThatSaySo(Watched& watched) {
   EXPECT_THAT(unknown.err, HasSubstr("map-unknown"));
 }
 
+// All of the scheduler's state; the guest runs on meanwhile, so that only what stays is compared.
+void expectDumpOfTheGuest(Watched& watched) {
+  const Result result = look(watched, {"dump", "whole"});
+  ASSERT_EQ(result.exitCode, 0) << result.err;
+  capnp::MallocMessageBuilder message;
+  fromJson(result.out, message.initRoot<rpc::Dump>());
+  const auto dump = message.getRoot<rpc::Dump>().asReader();
+  EXPECT_EQ(dump.getName(), "whole");
+  const auto scheduler = dump.getScheduler();
+  EXPECT_EQ(text(scheduler.getState().cStr(), "\n"), watched.guest.run("cat /sys/kernel/sched_ext/state"));
+  EXPECT_THAT(watched.guest.run("cat /sys/kernel/sched_ext/root/ops"),
+              ::testing::StartsWith(scheduler.getOpsName().cStr()));
+  EXPECT_EQ(scheduler.getExit().getKindName(), "SCX_EXIT_NONE");
+  EXPECT_EQ(scheduler.getWatchdogTimeoutMs(), 30'000);
+  std::map<rpc::DsqKind, unsigned> kinds;
+  for (const auto dsq : dump.getDsqs()) ++kinds[dsq.getKind()];
+  const unsigned cpus = dump.getCpus().size();
+  EXPECT_EQ(text(cpus, "\n"), watched.guest.run("nproc"));
+  EXPECT_EQ(kinds[rpc::DsqKind::LOCAL], cpus);
+  EXPECT_EQ(kinds[rpc::DsqKind::GLOBAL], 1u);
+  EXPECT_EQ(kinds[rpc::DsqKind::USER], 1u);  // SHARED_DSQ
+  EXPECT_TRUE(kinds[rpc::DsqKind::BYPASS] == 0 || kinds[rpc::DsqKind::BYPASS] == cpus);
+  unsigned found = 0;
+  for (const auto task : dump.getTasks()) {
+    if (task.getComm() != "sched" || task.getPid() != task.getTgid()) continue;
+    ++found;
+    const std::string place = text("/proc/", task.getPid(), "/");
+    EXPECT_EQ(text("0::", task.getCgroup().cStr(), "\n"), watched.guest.run("grep ^0 " + place + "cgroup"));
+    EXPECT_EQ(text("Cpus_allowed_list:\t", task.getAllowed().cStr(), "\n"),
+              watched.guest.run("grep Cpus_allowed_list " + place + "status"));
+    EXPECT_EQ(task.getTaskState(), "ENABLED");
+    EXPECT_EQ(task.getWeight(), 100u);
+  }
+  EXPECT_EQ(found, 1u);
+  EXPECT_GT(dump.getTasks().size(), 20u);
+  EXPECT_EQ(
+      dump.getMaps().size(),
+      BpfObjects(*watched.attachment->kernel, watched.attachment->analysis->layout()).maps().found.size());
+  for (const auto absent : dump.getAbsent()) {
+    EXPECT_THAT(
+        absent.getSection().cStr(),
+        ::testing::AnyOf(::testing::StrEq("schedulerStats"), ::testing::StrEq("registers"),
+                         ::testing::StrEq("dsqs bypass"), ::testing::StrEq("scheduler.scx_sched.aborting")))
+        << absent.getReason().cStr();
+  }
+}
+
 rpc::WriteGate::Client gateFor(Watched& watched, const std::vector<PlannedMapWrite>& writes) {
   std::vector<WriteRange> ranges;
   for (const auto& piece : writes.front().pieces) ranges.push_back({piece.gpa, piece.size});
@@ -260,6 +309,7 @@ TEST_P(MonitorKernels, SeesWhatTheGuestSays) {
   expectTasksOfTheGuest(watched);
   expectValuesOfTheGuest(watched);
   expectToolsThatSaySo(watched);
+  expectDumpOfTheGuest(watched);
   expectWritesToTakeEffect(watched);
 }
 
