@@ -231,7 +231,7 @@ struct GuestEvent {
     }
     payloadEnded @26 :PayloadReport;
     snapshotRequested @27 :Text; # the name; the guest waits until the host lets it go on
-    watchRequested @28 :Text;    # the kernel symbol
+    watchRequested @28 :Text;    # the expression
     baselineStarted @29 :Void;   # the scheduler is detached, the scenario begins again
   }
   progress @30 :List(GroupProgress);

@@ -30,7 +30,8 @@ interface Monitor {
   dump @0 (name :Text, reason :Dump.DumpReason, schedulerStats :Text) -> ();
   # Any number of times, also before the kernel was found: then the record says what is absent.
   watch @1 (expression :Text) -> ();
-  # Watches from now on, once each period. Fails by name where it means nothing in this guest, and for more than 16.
+  # Watches from now on, once each period (monitor/watch.h). Fails by name where the expression means nothing in this guest,
+  # for more than 16, and before the kernel was found.
 }
 
 struct WatchHit {

@@ -19,7 +19,7 @@ struct Scenario {
   schedulers @6 :List(SchedulerDef); # those that operations attach, besides the one under test; at most 16
   schedulerAssertions @7 :Assertions; # of every test of the scheduler: over the defaults, under `assertions`
   snapshots @8 :UInt32;        # that the host takes of the scheduler's state, evenly in the middle 80 % of the scenario;
-                               # 0..64, at least 100 ms apart (orchestrator/periodic.h)
+                               # 0..64, at least 100 ms apart (guest/scenario/snapshot_times.h)
 }
 
 struct Backdrop {
@@ -249,8 +249,9 @@ struct Op {
     killPayload @22 :Text;      # SIGKILL to its process group, and waits for its end
     snapshot @23 :Text;         # asks the host to keep the scheduler's state under this name: [A-Za-z0-9_.-], 1..64 bytes;
                                 # goes on when it is taken, or after 10 s
-    watch @24 :Text;            # asks the host to watch writes to this kernel symbol: [A-Za-z0-9_.], 1..64 bytes, at
-                                # most 3 in a scenario
+    watch @24 :Text;            # asks the host to look at a value from now on, once each period of its monitor, and to
+                                # take a snapshot at each change that it sees: an expression of monitor/watch.h, mostly a
+                                # kernel symbol; 1..128 printable bytes, at most 16 in a scenario
     attachScheduler @25 :Text;  # starts a scheduler and waits until it is attached; "" = the one under test, else a
                                 # name of Scenario.schedulers. Only while none is attached
     detachScheduler @26 :Void;  # asks the attached one to end (SIGINT) and waits until the kernel says that sched_ext

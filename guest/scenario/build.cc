@@ -250,6 +250,9 @@ Op killPayload(const std::string& name) {
 Op attachScheduler(const std::string& name) {
   return [=](auto to) { to.setAttachScheduler(name); };
 }
+Op watch(const std::string& expression) {
+  return [=](auto to) { to.setWatch(expression); };
+}
 Op detachScheduler() {
   return [](auto to) { to.setDetachScheduler(); };
 }

@@ -112,6 +112,7 @@ Op waitPayload(const std::string& name, uint32_t timeoutMs = 60'000);
 Op killPayload(const std::string& name);
 Op attachScheduler(const std::string& name = "");
 Op detachScheduler();
+Op watch(const std::string& expression);  // as `ktstr-monitor watch`: each change becomes a snapshot
 
 using Hold = Fill<rpc::HoldSpec>;
 Hold fraction(double ofDuration);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "guest/scenario/checks.h"
+#include "guest/scenario/snapshot_times.h"
 #include "guest/scenario/walk.h"
 #include "guest/scenario/work_types.h"
 #include "protocol/text.h"
@@ -35,6 +36,7 @@ void validateScenario(rpc::Scenario::Reader scenario, const Topology& topology,
   checkMilliseconds("durationMs", scenario.getDurationMs());
   if (scenario.getSteps().size() == 0) refuse("steps", "no step; at least one");
   ScenarioWalk(scenario, topology, underScheduler).run();
+  checkSnapshots(scenario);
 }
 
 void resolvePlacement(rpc::Scenario::Reader scenario, const Topology& topology,

@@ -73,7 +73,7 @@ class ScenarioWalk {
   Payload& running(const std::string& place, const std::string& name);
   void endPayload(Payload& payload);
   void endPayloadsOf(const std::string& cgroup);
-  void walkWatch(const std::string& place, std::string_view symbol);
+  void walkWatch(const std::string& place, std::string_view expression);
   void walkScheduler(const std::string& place, rpc::Op::Reader op);
   void requireScheduler(const std::string& place, std::string_view name) const;
 

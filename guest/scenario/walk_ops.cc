@@ -8,7 +8,7 @@
 namespace ktstr {
 namespace {
 
-constexpr uint32_t maxWatches = 3;  // of the four debug registers one belongs to the harness
+constexpr uint32_t maxWatches = 16, maxExpression = 128;
 
 }  // namespace
 
@@ -168,8 +168,11 @@ void ScenarioWalk::endPayloadsOf(const std::string& cgroup) {
   }
 }
 
-void ScenarioWalk::walkWatch(const std::string& place, std::string_view symbol) {
-  checkWord(place, symbol);
+void ScenarioWalk::walkWatch(const std::string& place, std::string_view expression) {
+  const auto isPrintable = [](char c) { return c >= ' ' && c <= '~'; };
+  if (expression.empty() || expression.size() > maxExpression ||
+      !std::all_of(expression.begin(), expression.end(), isPrintable))
+    refuse(place, text("an expression has 1 to ", maxExpression, " printable bytes"));
   if (inLoop_) refuse(place, "a loop would ask for it in every round");
   if (++watches_ > maxWatches) refuse(place, text("more than ", maxWatches, " watches in a scenario"));
 }

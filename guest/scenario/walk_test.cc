@@ -138,8 +138,12 @@ TEST(WalkTest, KnowsWhoIsThereAtEachPoint) {
   EXPECT_THAT(ops(R"({"freezeCgroup":"z"})"), StartsWith("steps[0].ops[0].freezeCgroup: "));
   EXPECT_THAT(ops(R"({"setLimits":{"cgroup":"a","limits":{"cpuWeight":20000}}})"),
               HasSubstr("setLimits.limits.cpuWeight"));
-  EXPECT_THAT(ops(R"({"watch":"a"},{"watch":"b"},{"watch":"c"},{"watch":"d"})"),
-              HasSubstr("more than 3 watches"));
+  std::string watches = R"({"watch":".bss:nr_queued > 5"})";
+  for (int i = 0; i < 15; ++i) watches += R"(,{"watch":"scx_root"})";
+  EXPECT_EQ(ops(watches), "");
+  EXPECT_THAT(ops(watches + R"(,{"watch":"a"})"), HasSubstr("more than 16 watches"));
+  EXPECT_THAT(ops(R"({"watch":""})"), StartsWith("steps[0].ops[0].watch: an expression has 1 to 128"));
+  EXPECT_THAT(ops(R"({"watch":"a\u0001"})"), StartsWith("steps[0].ops[0].watch: an expression has 1 to 128"));
   EXPECT_THAT(verdict(scenario(step(a) + "," + step("", R"({"stopCgroup":"a"})"))),
               HasSubstr("steps[1].ops[0].stopCgroup: there is no"));
   EXPECT_THAT(ops(R"({"spawn":{"cgroup":"","work":{"workers":4096}}})"),
