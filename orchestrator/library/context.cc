@@ -146,6 +146,7 @@ void Context::run(const say::Scenario& scenario) {
   capnp::MallocMessageBuilder message;
   auto root = message.initRoot<rpc::Scenario>();
   root.setDurationMs(spec_.durationMs);
+  root.setSnapshots(snapshotsOf(spec_));
   const Scheduler* scheduler = spec_.scheduler.get();
   if (scheduler != nullptr && scheduler->assertions) scheduler->assertions(root.initSchedulerAssertions());
   scenario.write(root);

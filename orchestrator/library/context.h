@@ -13,6 +13,7 @@
 #include "guest/scenario/catalog.h"
 #include "orchestrator/library/declare.h"
 #include "orchestrator/library/phases.h"
+#include "orchestrator/library/series.h"
 #include "protocol/record.capnp.h"
 
 namespace ktstr {
@@ -46,6 +47,11 @@ class RunResult {
   // From one change of the machine to the next (phases.h).
   PhaseResult phase(std::string_view name) const { return phaseOf(record(), name); }
   std::vector<PhaseResult> phases() const { return phasesOf(record()); }
+
+  // What was seen of the scheduler's state: one that the scenario asked for by name (snapshot.h), and those
+  // of TestSpec::snapshots (series.h).
+  Snapshot snapshot(std::string_view name) const { return snapshotOf(record(), name); }
+  SampleSeries series() const { return seriesOf(record()); }
 
  private:
   std::string stepOf(rpc::WorkerReport::Reader worker) const;

@@ -105,6 +105,7 @@ void checkHostOnly(const TestSpec& spec) {
   if (!spec.expectFinding.empty() || spec.expectError) refuse("an expected failure");
   if (spec.postVm) refuse("postVm");
   if (spec.performanceMode) refuse("performanceMode");
+  if (spec.snapshots.value_or(0) != 0) refuse("snapshots");
 }
 
 void checkConfig(const Config& config) {
@@ -204,6 +205,10 @@ Topology topologyOf(const TestSpec& spec) {
   if (const auto why = brokenConstraint(spec, topology))
     invalid(*why, "change the topology or the constraint");
   return topology;
+}
+
+uint32_t snapshotsOf(const TestSpec& spec) {
+  return spec.snapshots.value_or(schedulerOf(spec).snapshots);
 }
 
 Words kernelsOf(const TestSpec& spec) {

@@ -56,6 +56,7 @@ struct Scheduler {
   uint32_t watchdogTimeoutMs = 0;  // as `ktstr run --watchdog-timeout`; 0: its own
   Words kernels = {};              // of tests that name none
   Cores topology = {};             // of tests that say nothing else
+  uint32_t snapshots = 0;          // of tests that say nothing else
   Constraints constraints = {};
   Assertions assertions = {};  // of every test of it
 };
@@ -117,6 +118,10 @@ struct TestSpec {
   std::string accelerator = {};  // auto, kvm, tcg; empty: $KTSTR_TEST_ACCEL, else auto
   bool performanceMode = false, noPerfMode = false;
   uint32_t watchdogTimeoutMs = 0;  // else the scheduler's
+  // Taken of the scheduler's state while it runs, evenly in the middle 80 %
+  // (guest/scenario/snapshot_times.h): 0 to 64, at least 100 ms apart; RunResult::series(). Unset: the
+  // scheduler's, else none.
+  std::optional<uint32_t> snapshots = {};
   uint32_t cleanupBudgetMs = 0;    // how long the machine may take to end; 0: as long as it takes
   Assertions assertions = {};      // after the scheduler's and the scenario's
   bool expectError = false;        // the run must fail, for whatever reason
@@ -132,6 +137,8 @@ Topology topologyOf(const TestSpec& spec);
 
 // What a topology breaks of the test's constraints: "maxLlcs 4, but 1n8l2c1t has 8"; nothing: none.
 std::optional<std::string> brokenConstraint(const TestSpec& spec, const Topology& topology);
+
+uint32_t snapshotsOf(const TestSpec& spec);
 
 // One or more.
 Words kernelsOf(const TestSpec& spec);

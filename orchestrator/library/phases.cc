@@ -1,5 +1,6 @@
 #include "orchestrator/library/phases.h"
 
+#include "orchestrator/library/listed.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
 
@@ -9,12 +10,6 @@ namespace {
 PhaseWork workOf(rpc::PhaseFigures::Reader figures) {
   return {figures.getWorkers(), figures.getIterations(), figures.getIterationsPerSecond(),
           figures.getCpuShare(), figures.getRunDelayMs()};
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "there are: " : ", ") + name;
-  return all.empty() ? "there are none" : all;
 }
 
 bool wasBegunBy(rpc::TimelinePhase::Reader phase, std::string_view name) {
