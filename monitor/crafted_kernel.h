@@ -54,6 +54,8 @@ class CraftedKernel {
   static uint64_t va(uint64_t gpa) { return directMap + gpa; }
 
   const GuestKernel& kernel() const { return *kernel_; }
+  const GuestMem& memory() const { return memory_; }
+  const SymbolTable& symbols() const { return symbols_; }
   std::vector<std::byte>& ram() { return ram_; }
 
  private:

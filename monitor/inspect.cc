@@ -3,10 +3,10 @@
 #include <bpf/btf.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "monitor/bpf_values.h"
+#include "monitor/guest_address.h"
 #include "monitor/scx_events.h"
 #include "monitor/task_list.h"
 #include "protocol/error.h"
@@ -147,31 +147,8 @@ class Inspector {
     }
   }
 
-  // An address as it is written, or a symbol's.
-  uint64_t addressOf(const std::string& words) const {
-    if (words.starts_with("0x")) {
-      uint64_t value = 0;
-      const auto end = words.data() + words.size();
-      if (const auto [at, error] = std::from_chars(words.data() + 2, end, value, 16);
-          error == std::errc() && at == end)
-        return value;
-      throw Error(ExitCode::usage, "address-invalid", text(words, " is no address"),
-                  "write 0x and hex digits");
-    }
-    if (words.starts_with('*')) {
-      const uint64_t pointer = addressOf(words.substr(1));
-      if (const auto target = kernel_.read<uint64_t>(pointer)) return *target;
-      throw Error(ExitCode::inconclusive, "not-in-memory", text(hex(pointer), " is not in guest memory"));
-    }
-    const auto address = kernel_.symbol(words);
-    if (!address)
-      throw Error(ExitCode::usage, "symbol-unknown", text("the kernel has no symbol ", words),
-                  "its static functions and variables are known, too");
-    return *address;
-  }
-
   void symbol() {
-    const uint64_t address = addressOf(argument(0));
+    const uint64_t address = guestAddress(kernel_, argument(0));
     record()
         .add("address", Value::named(hex(address)))
         .add("symbol", Value::named(kernel_.symbolAt(address).value_or("")));
@@ -200,7 +177,7 @@ class Inspector {
   }
 
   void read() {
-    const uint64_t address = addressOf(argument(0));
+    const uint64_t address = guestAddress(kernel_, argument(0));
     const BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
     const uint32_t type = findType(types, argument(1));
     const auto place = resolvePath(types, type, argument(2));

@@ -12,13 +12,13 @@ monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc 
   monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc \
   monitor/map_write.cc monitor/page_walk.cc monitor/ram_file.cc monitor/renderer.cc \
   monitor/sampler.cc monitor/scx_events.cc monitor/symbol_table.cc monitor/task_list.cc monitor/type_path.cc \
-  monitor/value.cc monitor/vmcoreinfo.cc monitor/watchdog.cc
+  monitor/value.cc monitor/vmcoreinfo.cc monitor/watchdog.cc monitor/guest_address.cc monitor/watch.cc monitor/watch_expression.cc
 monitor.needs := protocol
 monitor.packages := libbpf
 monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_objects_test.cc monitor/btf_types_test.cc monitor/dump_test.cc monitor/guest_mem_test.cc monitor/guest_walks_test.cc monitor/inspect_test.cc \
   monitor/kallsyms_test.cc monitor/kernel_test.cc monitor/map_write_test.cc monitor/page_walk_test.cc \
   monitor/renderer_test.cc monitor/sampler_test.cc monitor/scx_events_test.cc monitor/task_list_test.cc \
-  monitor/vmcoreinfo_test.cc monitor/watchdog_test.cc monitor/test_kernel.cc
+  monitor/vmcoreinfo_test.cc monitor/watchdog_test.cc monitor/watch_test.cc monitor/test_kernel.cc
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/dump_fuzz.cc monitor/guest_walks_fuzz.cc \
   monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 

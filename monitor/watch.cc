@@ -1,0 +1,187 @@
+#include "monitor/watch.h"
+
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <array>
+
+#include "monitor/attach.h"
+#include "monitor/bpf_values.h"
+#include "monitor/guest_address.h"
+#include "monitor/renderer.h"
+#include "protocol/error.h"
+#include "protocol/text.h"
+
+namespace ktstr {
+
+// Where a value is, found anew at each look: pointers move, schedulers leave.
+class WatchedPlace {
+ public:
+  virtual ~WatchedPlace() = default;
+  // Throws where it is not there, or not any more.
+  virtual Value read(const WatchedGuest& guest) = 0;
+};
+
+namespace {
+
+[[noreturn]] void refuse(const char* name, const std::string& why, const std::string& hint = {}) {
+  throw Error(ExitCode::usage, name, why, hint);
+}
+
+Error notThere(uint64_t address) {
+  return Error(ExitCode::inconclusive, "not-in-memory", text(hex(address), " is not mapped to guest memory"));
+}
+
+// The part of a value that a path leads to, as if it were the whole.
+struct Part {
+  TypePlace place;
+  uint64_t offset;
+  uint32_t bytes;
+};
+
+Part partOf(const BtfTypes& types, uint32_t typeId, const std::string& path) {
+  TypePlace place = resolvePath(types, typeId, path);
+  const auto size =
+      place.bits != 0 ? std::optional((place.bitOffset + place.bits + 7) / 8) : typeSize(types, place.typeId);
+  if (!size || *size == 0 || *size > Watches::mostBytes) {
+    refuse("watch-invalid", text(typeName(types, place.typeId), " has ", size.value_or(0), " bytes"),
+           text("what is watched has 1 to ", Watches::mostBytes, ": give a path to a part of it"));
+  }
+  const uint64_t offset = std::exchange(place.offset, 0);
+  return {place, offset, *size};
+}
+
+Value readPart(const WatchedGuest& guest, const BtfTypes& types, const Part& part, uint64_t base) {
+  std::vector<std::byte> bytes(part.bytes);
+  if (!guest.kernel.copy(base + part.offset, bytes)) throw notThere(base + part.offset);
+  return Renderer(types, guest.kernel).render(part.place, bytes);
+}
+
+class SymbolPlace final : public WatchedPlace {
+ public:
+  SymbolPlace(std::string address, const WatchedGuest& guest) : address_(std::move(address)) {
+    const uint64_t at = guestAddress(guest.kernel, address_);
+    const auto& all = guest.symbols.arrays().addresses;
+    const auto next = std::upper_bound(all.begin(), all.end(), at - guest.kernel.place().slide);
+    const uint64_t room = next == all.end() ? 8 : *next - (at - guest.kernel.place().slide);
+    while (bytes_ > room) bytes_ /= 2;
+  }
+
+  Value read(const WatchedGuest& guest) override {
+    const uint64_t at = guestAddress(guest.kernel, address_);
+    std::array<std::byte, 8> bytes{};
+    if (!guest.kernel.copy(at, std::span(bytes).first(bytes_))) throw notThere(at);
+    return Value::of(loadGuest<uint64_t>(bytes.data()));
+  }
+
+ private:
+  std::string address_;
+  uint64_t bytes_ = 8;
+};
+
+class TypedPlace final : public WatchedPlace {
+ public:
+  TypedPlace(const WatchExpression& parsed, std::shared_ptr<const BtfTypes> types)
+      : address_(parsed.address),
+        types_(std::move(types)),
+        part_(partOf(*types_, findType(*types_, parsed.type), parsed.path)) {}
+
+  Value read(const WatchedGuest& guest) override {
+    return readPart(guest, *types_, part_, guestAddress(guest.kernel, address_));
+  }
+
+ private:
+  std::string address_;
+  std::shared_ptr<const BtfTypes> types_;
+  Part part_;
+};
+
+class MapPlace final : public WatchedPlace {
+ public:
+  explicit MapPlace(const WatchExpression& parsed) : wanted_(parsed.map), path_(parsed.path) {}
+
+  Value read(const WatchedGuest& guest) override {
+    const BpfMap map = findMap(BpfObjects(guest.kernel, guest.layout).maps().found, wanted_);
+    if (map.address != address_ || map.id != id_) resolve(guest, map);
+    const auto element = arrayElement(guest.layout, map, 0);
+    if (!element || part_.offset + part_.bytes > map.valueSize)
+      refuse("path-invalid", text(path_, " is not inside the value of ", map.name));
+    return readPart(guest, *types_, part_, *element);
+  }
+
+ private:
+  void resolve(const WatchedGuest& guest, const BpfMap& map) {
+    if (map.type != BPF_MAP_TYPE_ARRAY) {
+      refuse("watch-invalid", text(map.name, " is of type ", mapTypeName(map.type)),
+             "values of arrays can be watched, which .bss and .data are, too");
+    }
+    auto types = readProgramTypes(guest.kernel, guest.layout, map.btf);
+    if (!types.types || map.valueType == 0)
+      throw Error(ExitCode::inconclusive, "types-missing",
+                  types.types ? text(map.name, " has a value without a type") : types.problem);
+    types_ = std::move(types.types);
+    part_ = partOf(*types_, map.valueType, path_);
+    address_ = map.address;
+    id_ = map.id;
+  }
+
+  std::string wanted_, path_;
+  uint64_t address_ = 0;
+  uint32_t id_ = 0;
+  std::unique_ptr<BtfTypes> types_;
+  Part part_{};
+};
+
+}  // namespace
+
+Watches::Watches() = default;
+Watches::~Watches() = default;
+
+void Watches::add(const std::string& expression, const WatchedGuest& guest) {
+  if (watches_.size() == most)
+    throw Error(ExitCode::usage, "too-many-watches", text(most, " values are watched already"));
+  Watch watch{expression, parseWatch(expression), nullptr, {}};
+  if (!watch.parsed.map.empty()) {
+    watch.place = std::make_unique<MapPlace>(watch.parsed);
+  } else if (watch.parsed.type.empty()) {
+    watch.place = std::make_unique<SymbolPlace>(watch.parsed.address, guest);
+  } else {
+    if (!kernelTypes_)
+      kernelTypes_ = std::make_shared<const BtfTypes>(readKernelTypes(guest.memory, guest.kernel));
+    watch.place = std::make_unique<TypedPlace>(watch.parsed, kernelTypes_);
+  }
+  const Value first = watch.place->read(guest);
+  if (watch.parsed.comparison == WatchComparison::none) {
+    watch.last = valueAsJson(first);
+  } else {
+    keepsComparison(valueAsText(first), watch.parsed.comparison, watch.parsed.operand);
+  }
+  watches_.push_back(std::move(watch));
+}
+
+std::optional<WatchChange> Watches::compare(Watch& watch, const Value& value) {
+  std::string now = valueAsJson(value);
+  WatchChange change{watch.expression, watch.last, now};
+  watch.last = std::move(now);
+  bool isHit = change.before != change.after;
+  if (watch.parsed.comparison != WatchComparison::none) {
+    const bool holds = keepsComparison(valueAsText(value), watch.parsed.comparison, watch.parsed.operand);
+    isHit = holds && !std::exchange(watch.held, holds);
+    watch.held = holds;
+  }
+  return isHit ? std::optional(std::move(change)) : std::nullopt;
+}
+
+std::vector<WatchChange> Watches::look(const WatchedGuest& guest) {
+  std::vector<WatchChange> changes;
+  for (Watch& watch : watches_) {
+    try {
+      if (auto change = compare(watch, watch.place->read(guest))) changes.push_back(std::move(*change));
+    } catch (const Error&) {
+      continue;  // it is not there now
+    }
+  }
+  return changes;
+}
+
+}  // namespace ktstr
