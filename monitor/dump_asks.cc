@@ -33,4 +33,9 @@ kj::Promise<void> MonitorServer::dump(DumpContext context) {
   return asks_.add(params.getName(), params.getReason(), params.getSchedulerStats());
 }
 
+kj::Promise<void> MonitorServer::watch(WatchContext context) {
+  watch_(context.getParams().getExpression());
+  return kj::READY_NOW;
+}
+
 }  // namespace ktstr

@@ -5,6 +5,7 @@
 #include <kj/async.h>
 
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -40,12 +41,16 @@ class DumpAsks {
 
 class MonitorServer final : public rpc::Monitor::Server {
  public:
-  // `asks` must outlive the connection.
-  explicit MonitorServer(DumpAsks& asks) : asks_(asks) {}
+  using Watch = std::function<void(const std::string& expression)>;
+
+  // `asks` must outlive the connection. `watch` throws an Error for what cannot be watched.
+  MonitorServer(DumpAsks& asks, Watch watch) : asks_(asks), watch_(std::move(watch)) {}
   kj::Promise<void> dump(DumpContext context) override;
+  kj::Promise<void> watch(WatchContext context) override;
 
  private:
   DumpAsks& asks_;
+  Watch watch_;
 };
 
 }  // namespace ktstr

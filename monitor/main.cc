@@ -21,6 +21,7 @@ struct CommandLine {
   MonitorOptions options;
   std::optional<Inspection> inspection;  // one look instead of samples
   std::optional<MapWrite> write;
+  std::vector<std::string> watches;
   bool printSeccomp = false;
 };
 
@@ -48,7 +49,9 @@ constexpr const char* footer = R"(
 A look at a guest (maps ... read) prints one JSON line for each record, or a table with --format text. NAME of a
 map is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol, or one of
 these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
-VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes.
+VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found
+changed, or found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see
+what changes and changes back in between.
 
 Examples:
   ktstr-monitor --vm observe.sock --format text
@@ -57,6 +60,7 @@ Examples:
   ktstr-monitor dump --vm observe.sock --format text
   ktstr-monitor read '*scx_root' scx_sched ops.name --vm observe.sock
   ktstr-monitor write .data slice_ns 5000000 --vm observe.sock --gate gate.sock
+  ktstr-monitor watch '*scx_root scx_sched ops.name' '.bss:nr_queued > 5' --vm observe.sock --period-ms 1
   ktstr-monitor read init_task task_struct scx --ram ram.bin --format text
 
 Exit codes: 0 done, 2 wrong usage, 3 something could not be seen, 4 the VM or the host failed.)";
@@ -92,6 +96,16 @@ void addWrite(CLI::App& app, CommandLine& line, MapWrite& write) {
   command->callback([&line, &write] { line.write = write; });
 }
 
+void addWatch(CLI::App& app, CommandLine& line) {
+  auto* const command = app.add_subcommand("watch", "Show values as they change")->fallthrough();
+  command
+      ->add_option("EXPRESSION", line.watches,
+                   "SYMBOL, 'ADDRESS TYPE [PATH]' or MAP:PATH in an array map, with ' > 5' (== != < <= > >=) "
+                   "after it to be told when that begins to hold; --count is of changes")
+      ->required()
+      ->expected(1, static_cast<int>(Watches::most));
+}
+
 void addWritesInRun(CLI::App& app, MonitorOptions& options) {
   auto* const grants = app.add_option("--grants-fd", options.grantsFd,
                                       "Connected socket of who grants a write gate, for --map-write")
@@ -118,6 +132,7 @@ CommandLine parse(int argc, char** argv) {
   addTools(app, line, inspection);
   MapWrite write;
   addWrite(app, line, write);
+  addWatch(app, line);
   auto* source = app.add_option_group("source")->require_option(1);
   source->add_option("--vm", options.vmPath, "Observe socket of a VMM");
   source->add_option("--vm-fd", options.vmFd, "Connected observe socket")->check(CLI::Range(3, 1 << 20));
@@ -170,6 +185,7 @@ ExitCode monitor(int argc, char** argv) {
   service.open();
   monitorSandbox().lockDown();
   if (line.write) return service.writeMap(*line.write);
+  if (!line.watches.empty()) return service.watchAll(line.watches);
   return line.inspection ? service.inspect(*line.inspection) : service.run();
 }
 

@@ -121,8 +121,9 @@ bool MonitorService::open() {
                                          kj::heap<NothingServer>());
   }
   if (options_.grantsFd >= 0) {
-    grants_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.grantsFd),
-                                           kj::heap<MonitorServer>(asks_));
+    grants_ = std::make_unique<Connection>(
+        *io_.lowLevelProvider, Fd(options_.grantsFd),
+        kj::heap<MonitorServer>(asks_, [this](const auto& what) { watch(what); }));
   }
   if (options_.analysisFd >= 0) {
     cache_ = std::make_unique<Connection>(*io_.lowLevelProvider, Fd(options_.analysisFd),
@@ -269,6 +270,7 @@ void MonitorService::writeAttached(const Attachment& attachment, const Sampler& 
 
 void MonitorService::sampleLoop(const Attachment& attachment) {
   Sampler sampler(attachment);
+  watched_ = &attachment;
   writeAttached(attachment, sampler);
   store(attachment);
   const auto putRecord = [this](rpc::MonitorRecord::Reader record) { put(record); };
@@ -283,6 +285,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   uint64_t next = monotonicNs();
   while (!end_) {
     const bool enabled = writeSample(sampler, samples_, next + period);
+    tellWatches();
     if (enabled && writes.pending() && !end_)
       writes.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
     if (enabled && watchdog && !end_) watchdog->attempt(io_.waitScope);
@@ -293,6 +296,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
     if (!end_) pauseAndDump(next, &attachment);
   }
   writes.giveUp();
+  watched_ = nullptr;
 }
 
 bool MonitorService::writeSample(Sampler& sampler, uint64_t sequence, uint64_t due) {

@@ -17,6 +17,7 @@
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
+#include "monitor/watch.h"
 #include "monitor/watchdog_gate.h"
 #include "protocol/cache.capnp.h"
 #include "protocol/call_error.h"
@@ -75,6 +76,10 @@ class MonitorService {
   // writeMaps() throw.
   ExitCode writeMap(const MapWrite& write);
 
+  // Instead of run(): attaches, and looks at values each period until the end; each change is a record.
+  // MonitorOptions::count is of changes. Throws Error "kernel-not-found" and as Watches::add().
+  ExitCode watchAll(const std::vector<std::string>& expressions);
+
  private:
   struct End {
     rpc::EndKind kind;
@@ -103,6 +108,9 @@ class MonitorService {
   // The record waits for the vCPUs' times, but no longer than to `due`.
   // True: sched_ext is enabled.
   bool writeSample(Sampler& sampler, uint64_t sequence, uint64_t due);
+  // From now on. Throws Error "kernel-not-found" and as Watches::add().
+  void watch(const std::string& expression);
+  size_t tellWatches();  // how many have changed
   void put(rpc::MonitorRecord::Reader record);
   void finish(rpc::EndKind kind, std::string detail);
 
@@ -113,6 +121,8 @@ class MonitorService {
   kj::UnixEventPort::FdObserver signalObserver_;
   DumpAsks asks_;
   std::optional<ErrorWatch> errors_;  // with grantsFd, once there is a kernel
+  Watches watches_;
+  const Attachment* watched_ = nullptr;  // in which they are
   std::unique_ptr<Connection> vm_, cache_, gate_, grants_;
   std::optional<VcpuTimes> times_;
   std::optional<RamFile> ram_;

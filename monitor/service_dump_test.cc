@@ -84,6 +84,28 @@ class Asked {
         .timeoutAfter(30 * kj::SECONDS, request.send().ignoreResult())
         .wait(io_.waitScope);
   }
+  // Once its kernel was found.
+  void watch(const char* expression) {
+    for (bool found = false; !found;) {
+      auto request = grants_->bootstrap().castAs<rpc::Monitor>().watchRequest();
+      request.setExpression(expression);
+      try {
+        request.send().ignoreResult().wait(io_.waitScope);
+        found = true;
+      } catch (const kj::Exception& exception) {
+        if (std::string_view(exception.getDescription().cStr()).find("kernel-not-found") ==
+            std::string_view::npos)
+          throw;
+      }
+    }
+  }
+  void pass(unsigned milliseconds) {
+    io_.provider->getTimer().afterDelay(milliseconds * kj::MILLISECONDS).wait(io_.waitScope);
+  }
+  // Of one that ends by itself.
+  void waitForEnd() {
+    for (int i = 0; i < 3000 && !child_.poll(); ++i) pass(10);
+  }
   // Ends it; its records from now on are what it wrote.
   std::vector<std::string> records() {
     observe_ = std::nullopt;
@@ -98,12 +120,13 @@ class Asked {
     return lines;
   }
   // The dumps among them.
-  std::vector<std::string> dumps() {
-    std::vector<std::string> dumps;
+  std::vector<std::string> dumps() { return recordsOf("dump"); }
+  std::vector<std::string> recordsOf(const std::string& kind) {
+    std::vector<std::string> found;
     for (auto& line : records()) {
-      if (line.starts_with(R"({"dump":)")) dumps.push_back(line);
+      if (line.starts_with("{\"" + kind + "\":")) found.push_back(line);
     }
-    return dumps;
+    return found;
   }
   Vmm& vmm() { return vmm_; }
 
@@ -162,6 +185,32 @@ TEST(MonitorDumps, BeforeAKernelIsFoundNameItsAbsence) {
   const auto dumps = monitor.dumps();
   ASSERT_EQ(dumps.size(), 1u);
   EXPECT_THAT(dumps[0], HasSubstr(R"({"section":"kernel","reason":")"));
+}
+
+TEST(MonitorWatches, AreAskedForWhileItSamples) {
+  test::TestKernel kernel;
+  kernel.put<uint64_t>(kernel.symbolGpa("scx_root"), 5);
+  Asked monitor({kernel.file()}, {"--period-ms", "1"});
+  monitor.watch("scx_root");
+  EXPECT_THROW(monitor.watch("nothing"), kj::Exception);
+  kernel.put<uint64_t>(kernel.symbolGpa("scx_root"), 6);
+  monitor.pass(1000);
+  const auto hits = monitor.recordsOf("watchHit");
+  ASSERT_EQ(hits.size(), 1u);
+  EXPECT_THAT(hits[0],
+              HasSubstr(R"({"watchHit":{"expression":"scx_root","before":"5","after":"6","sequence":)"));
+}
+
+TEST(MonitorWatches, AreACommandOfTheirOwn) {
+  test::TestKernel kernel;
+  kernel.attachScheduler("simple");
+  Asked monitor({kernel.file()}, {"watch", "*scx_root scx_sched ops.name == simple", "scx_root < 5",
+                                  "--count", "1", "--period-ms", "1"});
+  monitor.waitForEnd();
+  const auto records = monitor.records();
+  ASSERT_EQ(records.size(), 1u) << "no samples";
+  EXPECT_THAT(records[0], HasSubstr(R"(ops.name == simple","after":"\"simple\"")"))
+      << "it held from the start";
 }
 
 }  // namespace

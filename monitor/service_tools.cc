@@ -1,4 +1,5 @@
-// What the monitor does instead of sampling: one look, one write.
+// What the monitor does besides sampling, or instead of it: one look, one write, watching.
+#include <capnp/message.h>
 #include <unistd.h>
 
 #include "monitor/service.h"
@@ -51,6 +52,51 @@ ExitCode MonitorService::inspect(const Inspection& what) {
            options_.format == RecordFormat::text ? asTable(findings.records) : asJsonLines(findings.records));
   for (const auto& problem : findings.problems) log::warn(problem);
   return findings.problems.empty() ? ExitCode::pass : ExitCode::inconclusive;
+}
+
+namespace {
+
+WatchedGuest guestOf(const RamFile& ram, const Attachment& attachment) {
+  return {ram.memory(), *attachment.kernel, attachment.analysis->layout(), attachment.analysis->symbols()};
+}
+
+}  // namespace
+
+void MonitorService::watch(const std::string& expression) {
+  if (watched_ == nullptr)
+    throw Error(ExitCode::inconclusive, "kernel-not-found", "the guest's kernel was not found yet");
+  watches_.add(expression, guestOf(*ram_, *watched_));
+}
+
+size_t MonitorService::tellWatches() {
+  if (watches_.empty()) return 0;
+  const auto changes = watches_.look(guestOf(*ram_, *watched_));
+  const uint64_t now = monotonicNs();
+  for (const auto& change : changes) {
+    capnp::MallocMessageBuilder message;
+    auto hit = message.initRoot<rpc::MonitorRecord>().initWatchHit();
+    hit.setExpression(change.expression);
+    hit.setBefore(change.before);
+    hit.setAfter(change.after);
+    hit.setSequence(samples_ > 0 ? samples_ - 1 : 0);
+    hit.setAtNs(now);
+    put(message.getRoot<rpc::MonitorRecord>());
+  }
+  return changes.size();
+}
+
+ExitCode MonitorService::watchAll(const std::vector<std::string>& expressions) {
+  const Attachment attachment = attachNow();
+  watched_ = &attachment;
+  for (const auto& expression : expressions) watch(expression);
+  uint64_t hits = 0;
+  for (uint64_t next = monotonicNs(); !end_ && (options_.count == 0 || hits < options_.count);) {
+    hits += tellWatches();
+    next = std::max(next + uint64_t{options_.periodMs} * 1'000'000, monotonicNs());
+    if (!end_ && (options_.count == 0 || hits < options_.count)) pauseUntil(next);
+  }
+  watched_ = nullptr;
+  return ExitCode::pass;
 }
 
 }  // namespace ktstr
