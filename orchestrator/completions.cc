@@ -27,7 +27,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --beside-eevdf --keep --vmm --samples
                     --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help
                     --sysctl --kernel-arg --include --file --enable --disable --scheduler-config --cgroup-parent
-                    --cleanup-budget --map-write --watchdog-timeout"
+                    --cleanup-budget --map-write --watchdog-timeout --snapshots"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get list path rm verify" ;;
@@ -36,7 +36,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         record) words="list show --format --timeline --snapshot" ;;
         snapshot) words="--vm --name --format --help" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
-        monitor) words="maps map progs tasks events dsqs dump symbol type read write --vm --ram --gate --format --limit --hops
+        monitor) words="maps map progs tasks events dsqs dump symbol type read watch write --vm --ram --gate --format --limit --hops
                         --freeze --period-ms --count --help" ;;
         completions) words="bash zsh fish" ;;
       esac
@@ -67,6 +67,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l scheduler-config -r
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l sysctl -x
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l kernel-arg -x
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l map-write -x
+complete -c ktstr -n '__fish_seen_subcommand_from run' -l snapshots -x
 complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type assertion' -xa list

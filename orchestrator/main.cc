@@ -159,6 +159,9 @@ void addRun(CLI::App& app, RunOptions& options, Words& words) {
                  "for standard input")
       ->needs(vmm);
   app.add_option("--duration", words.duration, "override the scenario's duration, as 2s or 1500ms");
+  app.add_option("--snapshots", options.snapshots,
+                 "how many snapshots of the scheduler's state to take while the scenario runs, evenly in its "
+                 "middle 80 %, at least 100 ms apart (0 to 64)");
   app.add_option("--format", options.format, "human, jsonl or capnp")->transform(formatNames());
   app.add_flag(
       "--beside-eevdf", options.besideEevdf,

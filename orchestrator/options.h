@@ -35,6 +35,7 @@ struct RunOptions {
   uint32_t memoryMib = 0;                 // 0 = what the nodes declare, or 512 and 64 for each vCPU above 8
   std::string accelerator = "auto";       // auto, kvm, tcg
   std::optional<uint32_t> durationMs;     // overrides the scenario's
+  std::optional<uint32_t> snapshots;      // overrides the scenario's
   OutputFormat format = OutputFormat::human;
   std::string vmm;  // directory of a VMM that stands by (`ktstr serve`); empty: one of our own
   std::string

@@ -20,7 +20,8 @@ namespace {
 
 constexpr size_t scenarioLimit = size_t{16} << 20;
 
-void check(const RunOptions& options, rpc::Scenario::Reader scenario, std::optional<bool> underScheduler) {
+void finish(const RunOptions& options, rpc::Scenario::Builder scenario, std::optional<bool> underScheduler) {
+  if (options.snapshots) scenario.setSnapshots(*options.snapshots);
   validateScenario(scenario, options.topology, underScheduler);
   checkAssertions(scenario, underScheduler, options.besideEevdf);
 }
@@ -35,7 +36,7 @@ void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
     Shape shape{.topology = options.topology};
     if (options.durationMs) shape.durationMs = *options.durationMs;
     writeCanned(*canned, shape, scenario);
-    return check(options, scenario.asReader(), underScheduler);
+    return finish(options, scenario, underScheduler);
   }
   std::string json;
   try {
@@ -47,7 +48,7 @@ void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
   }
   fromJson(json, scenario);
   if (options.durationMs) scenario.setDurationMs(*options.durationMs);
-  check(options, scenario.asReader(), underScheduler);
+  finish(options, scenario, underScheduler);
 }
 
 bool wantsBaseline(const RunOptions& options, rpc::Scenario::Reader scenario) {

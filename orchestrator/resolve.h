@@ -17,7 +17,8 @@
 
 namespace ktstr {
 
-// Reads the scenario (a file or "-"), applies the command line's duration and checks it against the topology.
+// Reads the scenario (a file or "-"), applies the command line's duration and snapshots, and checks it against
+// the topology.
 // `underScheduler` as of validateScenario(). Throws Error "scenario-unreadable", "json-invalid",
 // "scenario-invalid", "baseline-impossible".
 // A file, - for standard input, or the name of a canned scenario, in that order.

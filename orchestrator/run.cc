@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "guest/scenario/snapshot_times.h"
 #include "orchestrator/guest_record.h"
 #include "orchestrator/guest_options.h"
 #include "orchestrator/host.h"
@@ -306,7 +307,8 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   const Limits limits = limitsOf(options, plan.scenario, record.getHost().getCpus());
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
-  Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits);
+  Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits,
+                  snapshotTimes(plan.scenario));
   PreparedRam prepared = prepareMachine(request);
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));

@@ -73,7 +73,8 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
 }
 
 Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
-                 PendingRecord& record, PhaseLimits limits, const Limits& assertions)
+                 PendingRecord& record, PhaseLimits limits, const Limits& assertions,
+                 std::vector<uint64_t> snapshotTimes)
     : io_(io),
       machine_(machine),
       helpers_(helpers),
@@ -82,7 +83,9 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       limits_(limits),
       analysis_(assertions),
       grants_(connectGrants(io, machine, helpers)),
-      snapshots_(record, io.provider->getTimer(), monitorOf(grants_)) {
+      snapshots_(record, io.provider->getTimer(), monitorOf(grants_)),
+      periodic_(std::move(snapshotTimes), snapshots_, io.provider->getTimer()),
+      watches_(snapshots_, monitorOf(grants_)) {
   exit_.initRoot<rpc::ExitReason>();
 }
 
@@ -169,6 +172,8 @@ kj::Promise<void> Session::watchClock() {
 }
 
 void Session::onEvent(rpc::GuestEvent::Reader event) {
+  periodic_.onEvent(event);
+  watches_.onEvent(event);
   switch (event.which()) {
     case rpc::GuestEvent::READY:
       return enter(RunPhase::boot, "init", limits_.scheduler);
@@ -212,6 +217,7 @@ void Session::snapshotFailure(const char* name) {
 
 void Session::onRecord(rpc::MonitorRecord::Reader record) {
   if (record.isDump()) return snapshots_.received(record.getDump());
+  watches_.onRecord(record);
   if (record.isAttached() && !hasAttached_) {
     attached_.setRoot(record.getAttached());
     hasAttached_ = true;
@@ -281,6 +287,7 @@ void Session::windDown() {
         .wait(io_.waitScope);
   };
   noteHelpers();
+  periodic_.end();
   within(snapshots_.settled(), snapshotPatienceMs);
   if (!machine_.child().poll() && !within(machine_.stop(), 3000) && lifecycle_.timedOutAfterMs) {
     lifecycle_.vmmDied = "it does not answer any more (was it stopped?)";

@@ -13,10 +13,12 @@
 #include "orchestrator/machine_link.h"
 #include "orchestrator/monitor_link.h"
 #include "orchestrator/options.h"
+#include "orchestrator/periodic.h"
 #include "orchestrator/phase_limits.h"
 #include "orchestrator/phases.h"
 #include "orchestrator/snapshots.h"
 #include "orchestrator/timeline_samples.h"
+#include "orchestrator/watch_requests.h"
 
 namespace ktstr {
 
@@ -35,8 +37,10 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
 
 class Session {
  public:
+  // `snapshotTimes` as of PeriodicSnapshots.
   Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
-          PendingRecord& record, PhaseLimits limits, const Limits& assertions);
+          PendingRecord& record, PhaseLimits limits, const Limits& assertions,
+          std::vector<uint64_t> snapshotTimes);
 
   // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
   // lifecycle(). `base` is the initramfs base, borrowed; `place` as of MachineLink::boot().
@@ -88,6 +92,8 @@ class Session {
   kj::Maybe<kj::Own<Connection>> grants_;
   Snapshots snapshots_;
   std::vector<kj::Promise<void>> answering_;  // snapshots that the guest asked for
+  PeriodicSnapshots periodic_;
+  WatchRequests watches_;
   std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_, watchdog_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;

@@ -24,13 +24,13 @@ bool isName(const std::string& name) {
   return !name.empty() && name.size() <= maxName && std::all_of(name.begin(), name.end(), isNameCharacter);
 }
 
-std::string harmless(std::string name) {
+}  // namespace
+
+std::string snapshotName(std::string name) {
   name.resize(std::min(name.size(), maxName));
   for (char& c : name) c = isNameCharacter(static_cast<unsigned char>(c)) ? c : '_';
   return name;
 }
-
-}  // namespace
 
 Snapshots::Snapshots(PendingRecord& record, kj::Timer& timer, kj::Maybe<rpc::Monitor::Client> monitor)
     : record_(record), timer_(timer), monitor_(kj::mv(monitor)), tasks_(*this) {}
@@ -62,13 +62,24 @@ void Snapshots::settle(Entry& entry, const std::string& failure) {
   if (entry.arrived) entry.arrived->fulfill();
 }
 
+size_t Snapshots::countLike(rpc::DumpReason reason) const {
+  const bool ofSeries = reason == rpc::DumpReason::PERIODIC;
+  return static_cast<size_t>(std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return (entry->fact.reason == rpc::DumpReason::PERIODIC) == ofSeries;
+  }));
+}
+
+void Snapshots::miss(std::string name, rpc::DumpReason reason, const std::string& failure) {
+  if (countLike(reason) <= most) settle(enter(snapshotName(std::move(name)), reason), failure);
+}
+
 kj::Promise<SnapshotFact> Snapshots::take(std::string name, rpc::DumpReason reason,
                                           std::string schedulerStats) {
   const std::string tooMany = text("too-many: a run has at most ", most);
-  if (entries_.size() > most) return SnapshotFact{harmless(name), reason, 0, 0, tooMany};
+  if (countLike(reason) > most) return SnapshotFact{snapshotName(name), reason, 0, 0, tooMany};
   const bool named = isName(name);
-  Entry& entry = enter(named ? name : harmless(name), reason);
-  if (entries_.size() > most) {
+  Entry& entry = enter(named ? name : snapshotName(name), reason);
+  if (countLike(reason) > most) {
     settle(entry, tooMany);
   } else if (!named) {
     settle(entry, "name-invalid: a name has 1 to 64 characters of A-Z a-z 0-9 _ . -");
@@ -106,8 +117,8 @@ void Snapshots::received(rpc::Dump::Reader dump) {
   for (const auto& entry : entries_) {
     if (entry->fact.name == name && !entry->settled) return store(*entry, dump);
   }
-  if (dump.getReason() != rpc::DumpReason::FAILURE || entries_.size() >= most) return;
-  store(enter(harmless(name), rpc::DumpReason::FAILURE), dump);
+  if (dump.getReason() != rpc::DumpReason::FAILURE || countLike(dump.getReason()) >= most) return;
+  store(enter(snapshotName(name), rpc::DumpReason::FAILURE), dump);
 }
 
 void Snapshots::store(Entry& entry, rpc::Dump::Reader dump) {

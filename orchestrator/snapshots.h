@@ -17,6 +17,9 @@
 
 namespace ktstr {
 
+// Any words as the name of a snapshot: what a name may not have is "_", what is too long is cut.
+std::string snapshotName(std::string words);
+
 struct SnapshotFact {
   std::string name;  // one of a kind
   rpc::DumpReason reason = rpc::DumpReason::DEMAND;
@@ -28,7 +31,8 @@ struct SnapshotFact {
 
 class Snapshots final : private kj::TaskSet::ErrorHandler {
  public:
-  static constexpr size_t most = 64;  // of one run; the first one above is a fact, too, which says so
+  // Of a series, and of all others together, in one run; the first one above is a fact, too, which says so.
+  static constexpr size_t most = 64;
 
   // `record` and `timer` must outlive this object. Without a monitor nothing is taken: "no-monitor".
   Snapshots(PendingRecord& record, kj::Timer& timer, kj::Maybe<rpc::Monitor::Client> monitor);
@@ -36,6 +40,9 @@ class Snapshots final : private kj::TaskSet::ErrorHandler {
   // Resolves, never fails, when it is stored or came to nothing: after 10 s at the latest. Goes on also if
   // the promise is dropped. A name that is taken already gets "-2", "-3", ...
   kj::Promise<SnapshotFact> take(std::string name, rpc::DumpReason reason, std::string schedulerStats = {});
+
+  // One that was to be taken, and why it was not.
+  void miss(std::string name, rpc::DumpReason reason, const std::string& failure);
 
   // A dump that the monitor wrote. One that nobody asked for is stored if it is of a failure: the monitor saw
   // the kernel end a scheduler.
@@ -55,6 +62,7 @@ class Snapshots final : private kj::TaskSet::ErrorHandler {
     kj::Own<kj::PromiseFulfiller<void>> arrived;
   };
   void taskFailed(kj::Exception&& exception) override;
+  size_t countLike(rpc::DumpReason reason) const;  // of a series, or all others
   Entry& enter(std::string name, rpc::DumpReason reason);
   void settle(Entry& entry, const std::string& failure);
   kj::Promise<void> ask(Entry& entry, const std::string& schedulerStats);

@@ -89,6 +89,14 @@ size_t countValues(const std::vector<SeriesPoint>& points) {
   return count;
 }
 
+// A time is needed of each value to tell whether it counts.
+void requireTimes(Findings& findings, const std::vector<SeriesPoint>& points) {
+  for (const SeriesPoint& point : points) {
+    if (valueOf(point) != nullptr && std::isnan(point.atMs))
+      findings.unclear(text("when ", point.tag, " was taken is not known"));
+  }
+}
+
 // Bounds that nothing could keep are the caller's mistake.
 bool areBounds(Findings& findings, double least, double most) {
   if (least <= most) return true;
@@ -150,6 +158,7 @@ SeriesVerdict SeriesPatterns::rateWithin(double least, double most) const {
 SeriesVerdict SeriesPatterns::steadyWithin(double warmupMs, double share) const {
   Findings findings(*this, text("steadyWithin ", share, " of the mean from ", warmupMs, " ms on"));
   if (!(share >= 0)) findings.fail("the share is negative");
+  requireTimes(findings, points_);
   const auto counts = [&](const SeriesPoint& point) { return !(point.atMs < warmupMs); };
   SeriesNumber sum = 0;
   size_t count = 0;
@@ -171,6 +180,7 @@ SeriesVerdict SeriesPatterns::steadyWithin(double warmupMs, double share) const 
 SeriesVerdict SeriesPatterns::convergesTo(double target, double within, double deadlineMs) const {
   Findings findings(*this,
                     text("convergesTo ", shown(target), " +-", shown(within), " by ", deadlineMs, " ms"));
+  requireTimes(findings, points_);
   const auto counts = [&](const SeriesPoint& point) { return !(point.atMs > deadlineMs); };
   size_t values = 0, inRow = 0, longest = 0;
   std::string last;

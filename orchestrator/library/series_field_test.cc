@@ -106,6 +106,9 @@ TEST(SeriesTest, steadyIsAboutTheMeanAfterTheWarmUp) {
   EXPECT_EQ(series({missing, 10.L, 10.L}).steadyWithin(200, 0).outcome, pass) << "the gap is in the warm-up";
   EXPECT_EQ(series({10.L, missing, 10.L}).steadyWithin(0, 0).outcome, unclear);
   EXPECT_EQ(series({10.L, NAN, 10.L}).steadyWithin(0, 1).outcome, fail);
+  const SeriesPatterns timeless("nr", {{"a", NAN, 1.L}, {"b", 5, 1.L}, {"c", 6, 1.L}, {"d", 7, 1.L}});
+  EXPECT_EQ(timeless.steadyWithin(0, 1).outcome, unclear);
+  EXPECT_EQ(timeless.convergesTo(1, 1, 10).outcome, unclear);
 }
 
 TEST(SeriesTest, convergenceIsThreeInARowByTheDeadline) {
