@@ -63,19 +63,30 @@ KTSTR_WORK(serve) {
 }
 
 // Two tests: requests_are_served/debian_7_3 and requests_are_served/debian_6_18.
-KTSTR_TEST(requests_are_served, {.scheduler = simple_from_file.with("-f -v\n"),
+KTSTR_TEST(requests_are_served, {.scheduler = simple_from_file.with("-v\n"),
                                  .kernels = {"debian:7.3", "debian:6.18"},
-                                 .durationMs = 1000,
+                                 .durationMs = 1500,
                                  .binaries = {"scx_simple"},
+                                 .snapshots = 3,
                                  .postVm = [](const ktstr::RunResult& run) {
                                    EXPECT_STREQ(run.record().getSchedulerOps().cStr(), "simple");
                                  }}) {
   ctx.run(Scenario("requests", "served beside spinners")
               .step(Step("run")
                         .cgroup(Cgroup("server").work(custom(2, "serve")))
-                        .cgroup(Cgroup("batch").work(spinWait(2)))));
+                        .cgroup(Cgroup("batch").work(spinWait(2)))
+                        .op(watch(".bss:vtime_now > 0"))));
   for (const auto worker : ctx.last().workers({.cgroup = "server"})) {
     EXPECT_GT(worker.getWakeSamples(), 3u);
     EXPECT_GT(worker.getOpSamples(), 3u);
   }
+  // The scheduler's clock goes forward and does not stand still; its state at the first moment that it had
+  // moved.
+  const auto clock = ctx.last().series().bpf<uint64_t>("vtime_now");
+  EXPECT_EQ(clock.size(), 3u);
+  EXPECT_TRUE(clock.nondecreasing());
+  const auto still = clock.steadyWithin(0, 0);
+  EXPECT_FALSE(still);
+  EXPECT_NE(still.reason.find("vtime_now (steadyWithin 0 of the mean"), std::string::npos) << still;
+  EXPECT_GT(ctx.last().snapshot(".bss_vtime_now___0").var("vtime_now").asU64(), 0u);
 }
