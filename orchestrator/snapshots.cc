@@ -177,7 +177,9 @@ void writeSnapshots(const std::vector<SnapshotFact>& facts, const std::optional<
     if (fact.atNs > 0 && clock && scenarioStartNs > 0)
       list[i].setAtMs(static_cast<double>(static_cast<int64_t>(clock->guestNs(fact.atNs) - scenarioStartNs)) /
                       1e6);
-    if (fact.reason == rpc::DumpReason::OPERATION && !fact.failure.empty())
+    const bool byScenario =
+        fact.reason == rpc::DumpReason::OPERATION || fact.reason == rpc::DumpReason::WATCH;
+    if (byScenario && !fact.failure.empty())
       addFinding(
           record,
           Error(ExitCode::inconclusive, "snapshot-missing",

@@ -63,7 +63,7 @@ class SnapshotRequests : public testing::Test {
     snapshots_.emplace(*record_, io_->provider->getTimer(), client());
     monitor_.snapshots = &*snapshots_;
   }
-  ~SnapshotRequests() override { fs::remove_all(root_); }
+  ~SnapshotRequests() noexcept override { fs::remove_all(root_); }
 
   kj::Maybe<rpc::Monitor::Client> client() { return rpc::Monitor::Client(kj::heap<MonitorEnd>(monitor_)); }
   template <typename To>

@@ -104,6 +104,15 @@ TEST(Declare, KernelsAreTheTestsThenTheSchedulersThenTheEnvironments) {
   EXPECT_THAT(kernelsOf({}), ElementsAre("debian:7.3"));
 }
 
+KTSTR_SCHEDULER(sampled, {.binary = "scx_x", .snapshots = 4});
+
+TEST(Declare, SnapshotsAreTheTestsThenTheSchedulers) {
+  EXPECT_EQ(snapshotsOf({}), 0u);
+  EXPECT_EQ(snapshotsOf({.scheduler = sampled}), 4u);
+  EXPECT_EQ(snapshotsOf({.scheduler = sampled, .snapshots = 0}), 0u);
+  EXPECT_EQ(snapshotsOf({.scheduler = sampled, .snapshots = 64}), 64u);
+}
+
 TEST(Declare, ConstraintsAreTheTestsThenTheSchedulers) {
   const auto broken = [](const TestSpec& spec, const char* topology) {
     return brokenConstraint(spec, parseTopology(topology)).value_or("");
@@ -146,6 +155,7 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
       {{.scheduler = mitosis, .hostOnly = true}, "hostOnly and scheduler"},
       {{.llcs = 2, .hostOnly = true}, "hostOnly and a topology"},
       {{.kernels = {"x"}, .hostOnly = true}, "hostOnly and kernels"},
+      {{.snapshots = 1, .hostOnly = true}, "hostOnly and snapshots"},
   };
   for (const auto& each : wrong) {
     EXPECT_THAT(errorOf([&] { checkSpec(each.first); }),
