@@ -35,12 +35,12 @@ work-bench-calls.needs := work json
 
 agent.sources := guest/agent/agent.cc guest/agent/runner.cc guest/agent/operations.cc guest/agent/stage.cc guest/agent/progress.cc \
   guest/agent/supervisor.cc guest/agent/workers.cc guest/agent/worker_setup.cc guest/agent/payloads.cc guest/agent/program.cc \
-  guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/cgroups.cc \
+  guest/agent/report.cc guest/agent/scheduler.cc guest/agent/scheduler_log.cc guest/agent/scheduler_stats.cc guest/agent/cgroups.cc \
   guest/agent/channel.cc guest/agent/failure.cc guest/agent/system.cc guest/agent/facts.cc guest/agent/inject.cc \
   guest/agent/settings.cc guest/agent/worker_process.cc
 agent.needs := work scenario topology protocol
 agent.tests := guest/agent/agent_test.cc guest/agent/progress_test.cc guest/agent/settings_test.cc guest/agent/worker_setup_test.cc \
-  guest/agent/system_test.cc guest/agent/scheduler_log_test.cc
+  guest/agent/system_test.cc guest/agent/scheduler_log_test.cc guest/agent/scheduler_stats_test.cc
 agent.test_needs := json
 
 ktstr-guest.sources := guest/agent/main.cc

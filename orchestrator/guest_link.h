@@ -37,6 +37,8 @@ class GuestLink {
   void drain();        // takes every event that is there now
   void letGoOn();      // a guest that waits for the host, or will: once for each time that it does
   void requestStop();  // asks the agent to end the scenario, report and power off
+  // Asks the agent for the scheduler's statistics, and wakes it; the number of the event schedulerStats.
+  uint32_t requestStats();
 
   // In the order in which they came; valid as long as the link.
   std::vector<rpc::GuestEvent::Reader> events() const;
@@ -55,6 +57,7 @@ class GuestLink {
 
   Mapping memory_;
   HostMailbox mailbox_;
+  Fd bell_;  // the guest's end hears it
   PendingRecord& record_;
   OnEvent onEvent_;
   GuestClock clock_;

@@ -28,6 +28,7 @@ std::string SnapshotSchedule::begin() {
 }
 
 void PeriodicSnapshots::onEvent(rpc::GuestEvent::Reader event) {
+  stats_.onEvent(event);
   const uint64_t now = monotonicNs();
   switch (event.which()) {
     case rpc::GuestEvent::STEP_STARTED:
@@ -69,7 +70,10 @@ void PeriodicSnapshots::arm() {
 void PeriodicSnapshots::fire() {
   if (schedule_.done()) return;
   taken_ = false;
-  taking_ = snapshots_.take(schedule_.begin(), rpc::DumpReason::PERIODIC)
+  taking_ = stats_.ask()
+                .then([this, name = schedule_.begin()](SchedulerAnswer answer) {
+                  return snapshots_.take(name, rpc::DumpReason::PERIODIC, answer.json, answer.problem);
+                })
                 .then([this](SnapshotFact) {
                   taken_ = true;
                   arm();

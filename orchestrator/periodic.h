@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "orchestrator/snapshots.h"
+#include "orchestrator/stats_requests.h"
 #include "protocol/report.capnp.h"
 
 namespace ktstr {
@@ -42,13 +43,17 @@ class SnapshotSchedule {
   std::optional<uint64_t> resumedNs_;
 };
 
-// Takes them, one after another: one that is due while another is being taken is late, not left out. Of a
-// scenario that runs twice only the first time.
+// Takes them, one after another, each with what the scheduler said of itself just before: one that is due
+// while another is being taken is late, not left out. Of a scenario that runs twice only the first time.
 class PeriodicSnapshots {
  public:
-  // `snapshots` and `timer` must outlive this object.
-  PeriodicSnapshots(std::vector<uint64_t> times, Snapshots& snapshots, kj::Timer& timer)
-      : schedule_(std::move(times)), snapshots_(snapshots), timer_(timer) {}
+  // `snapshots` and `timer` must outlive this object; `requestStats` as of StatsRequests.
+  PeriodicSnapshots(std::vector<uint64_t> times, Snapshots& snapshots, std::function<uint32_t()> requestStats,
+                    kj::Timer& timer)
+      : schedule_(std::move(times)),
+        snapshots_(snapshots),
+        stats_(std::move(requestStats), timer),
+        timer_(timer) {}
 
   void onEvent(rpc::GuestEvent::Reader event);
 
@@ -61,6 +66,7 @@ class PeriodicSnapshots {
 
   SnapshotSchedule schedule_;
   Snapshots& snapshots_;
+  StatsRequests stats_;
   kj::Timer& timer_;
   kj::Promise<void> waiting_ = kj::READY_NOW, taking_ = kj::READY_NOW;
   bool taken_ = true;  // nothing is on its way

@@ -17,11 +17,10 @@
 
 namespace ktstr {
 
-// Reads the scenario (a file or "-"), applies the command line's duration and snapshots, and checks it against
-// the topology.
-// `underScheduler` as of validateScenario(). Throws Error "scenario-unreadable", "json-invalid",
-// "scenario-invalid", "baseline-impossible".
-// A file, - for standard input, or the name of a canned scenario, in that order.
+// Reads the scenario (a file or "-"), applies the command line's duration and snapshots, and checks it
+// against the topology. `underScheduler` as of validateScenario(). Throws Error "scenario-unreadable",
+// "json-invalid", "scenario-invalid", "baseline-impossible". A file, - for standard input, or the name of a
+// canned scenario, in that order.
 void loadScenario(const RunOptions& options, rpc::Scenario::Builder scenario,
                   std::optional<bool> underScheduler = std::nullopt);
 

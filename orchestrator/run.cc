@@ -12,8 +12,8 @@
 #include <chrono>
 
 #include "guest/scenario/snapshot_times.h"
-#include "orchestrator/guest_record.h"
 #include "orchestrator/guest_options.h"
+#include "orchestrator/guest_record.h"
 #include "orchestrator/host.h"
 #include "orchestrator/judge_parts.h"
 #include "orchestrator/kvm_probe.h"
@@ -95,8 +95,7 @@ Helpers findHelpers(const RunOptions& options, Fd observe, const cache::Entry& k
     return helpers;
   }
   if (!options.vmm.empty()) observe = connectUnix(options.vmm + "/observe.sock");
-  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(),
-                      options.guest);
+  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(), options.guest);
 }
 
 // Everything of one run that is settled before its machine exists.

@@ -84,7 +84,9 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       analysis_(assertions),
       grants_(connectGrants(io, machine, helpers)),
       snapshots_(record, io.provider->getTimer(), monitorOf(grants_)),
-      periodic_(std::move(snapshotTimes), snapshots_, io.provider->getTimer()),
+      periodic_(
+          std::move(snapshotTimes), snapshots_, [this] { return guest_->requestStats(); },
+          io.provider->getTimer()),
       watches_(snapshots_, monitorOf(grants_)) {
   exit_.initRoot<rpc::ExitReason>();
 }

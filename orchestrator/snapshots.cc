@@ -74,7 +74,7 @@ void Snapshots::miss(std::string name, rpc::DumpReason reason, const std::string
 }
 
 kj::Promise<SnapshotFact> Snapshots::take(std::string name, rpc::DumpReason reason,
-                                          std::string schedulerStats) {
+                                          std::string schedulerStats, std::string noStats) {
   const std::string tooMany = text("too-many: a run has at most ", most);
   if (countLike(reason) > most) return SnapshotFact{snapshotName(name), reason, 0, 0, tooMany};
   const bool named = isName(name);
@@ -87,6 +87,7 @@ kj::Promise<SnapshotFact> Snapshots::take(std::string name, rpc::DumpReason reas
     settle(entry, "no-monitor: somebody else runs the monitor of this machine");
   }
   if (entry.settled) return entry.fact;
+  entry.noStats = std::move(noStats);
   auto done = ask(entry, schedulerStats).fork();
   tasks_.add(done.addBranch());
   return done.addBranch().then([&entry] { return entry.fact; });
@@ -126,6 +127,9 @@ void Snapshots::store(Entry& entry, rpc::Dump::Reader dump) {
   message.setRoot(dump);
   auto own = message.getRoot<rpc::Dump>();
   own.setName(entry.fact.name);
+  for (auto absent : own.getAbsent()) {
+    if (absent.getSection() == "schedulerStats" && !entry.noStats.empty()) absent.setReason(entry.noStats);
+  }
   const std::string line = toJson(own.asReader()) + "\n";
   if (!record_.fits(RecordFile::snapshots, line.size()))
     return settle(entry, text("no-room: ", line.size(), " bytes more than the run may keep"));

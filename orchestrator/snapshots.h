@@ -39,7 +39,9 @@ class Snapshots final : private kj::TaskSet::ErrorHandler {
 
   // Resolves, never fails, when it is stored or came to nothing: after 10 s at the latest. Goes on also if
   // the promise is dropped. A name that is taken already gets "-2", "-3", ...
-  kj::Promise<SnapshotFact> take(std::string name, rpc::DumpReason reason, std::string schedulerStats = {});
+  // `noStats`: why there are no statistics of the scheduler's own.
+  kj::Promise<SnapshotFact> take(std::string name, rpc::DumpReason reason, std::string schedulerStats = {},
+                                 std::string noStats = {});
 
   // One that was to be taken, and why it was not.
   void miss(std::string name, rpc::DumpReason reason, const std::string& failure);
@@ -58,6 +60,7 @@ class Snapshots final : private kj::TaskSet::ErrorHandler {
  private:
   struct Entry {
     SnapshotFact fact;
+    std::string noStats;
     bool settled = false;
     kj::Own<kj::PromiseFulfiller<void>> arrived;
   };

@@ -23,7 +23,7 @@ using testing::StartsWith;
 // The monitor's end. A dump comes with its answer, unless it is held back.
 struct Monitor {
   Snapshots* snapshots = nullptr;
-  std::vector<std::string> dumps, watches;
+  std::vector<std::string> dumps, stats, watches;
   bool holdsBack = false;
 
   void arrive(const std::string& name) {
@@ -40,6 +40,7 @@ class MonitorEnd final : public rpc::Monitor::Server {
   explicit MonitorEnd(Monitor& monitor) : monitor_(monitor) {}
   kj::Promise<void> dump(DumpContext context) override {
     monitor_.dumps.emplace_back(context.getParams().getName().cStr());
+    monitor_.stats.emplace_back(context.getParams().getSchedulerStats().cStr());
     if (!monitor_.holdsBack) monitor_.arrive(monitor_.dumps.back());
     return kj::READY_NOW;
   }
@@ -83,6 +84,19 @@ class SnapshotRequests : public testing::Test {
   void pass(unsigned milliseconds) {
     io_->provider->getTimer().afterDelay(milliseconds * kj::MILLISECONDS).wait(io_->waitScope);
   }
+  // Of a guest that answers at once, unless it is silent.
+  PeriodicSnapshots& series(std::vector<uint64_t> times) {
+    const auto request = [this] {
+      const uint32_t number = ++statsAsked_;
+      if (!silent_) {
+        later_ = kj::evalLater([this, number] {
+                   event(*series_, text(R"({"schedulerStats":{"request":)", number, R"(,"answer":"{}"}})"));
+                 }).eagerlyEvaluate(nullptr);
+      }
+      return number;
+    };
+    return series_.emplace(std::move(times), *snapshots_, request, io_->provider->getTimer());
+  }
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const auto& fact : snapshots_->facts())
@@ -93,16 +107,20 @@ class SnapshotRequests : public testing::Test {
 
   std::unique_ptr<kj::AsyncIoContext> io_ = std::make_unique<kj::AsyncIoContext>(kj::setupAsyncIo());
   std::string root_;
+  uint32_t statsAsked_ = 0;
+  bool silent_ = false;
   std::optional<PendingRecord> record_;
   Monitor monitor_;
   std::optional<Snapshots> snapshots_;
+  std::optional<PeriodicSnapshots> series_;
+  kj::Promise<void> later_ = kj::READY_NOW;
 };
 
 constexpr const char* stepStarted = R"({"stepStarted":{"step":0}})";
 constexpr uint64_t never = 3'600'000'000'000;
 
 TEST_F(SnapshotRequests, aSeriesIsTakenWhileStepsRun) {
-  PeriodicSnapshots periodic({0, 10'000'000, never}, *snapshots_, io_->provider->getTimer());
+  auto& periodic = series({0, 10'000'000, never});
   event(periodic, R"({"scenarioStarted":null})");
   pass(20);
   EXPECT_THAT(names(), ElementsAre()) << "no step has begun";
@@ -118,7 +136,7 @@ TEST_F(SnapshotRequests, aSeriesIsTakenWhileStepsRun) {
 }
 
 TEST_F(SnapshotRequests, aSeriesPausesBetweenSteps) {
-  PeriodicSnapshots periodic({50'000'000}, *snapshots_, io_->provider->getTimer());
+  auto& periodic = series({50'000'000});
   event(periodic, stepStarted);
   event(periodic, R"({"atNs":1000,"beganNs":900,"stepEnded":{"step":0}})");
   pass(100);
@@ -130,13 +148,28 @@ TEST_F(SnapshotRequests, aSeriesPausesBetweenSteps) {
 
 TEST_F(SnapshotRequests, oneThatIsLateDelaysTheNext) {
   monitor_.holdsBack = true;
-  PeriodicSnapshots periodic({0, 1'000'000}, *snapshots_, io_->provider->getTimer());
+  auto& periodic = series({0, 1'000'000});
   event(periodic, stepStarted);
   pass(50);
   EXPECT_THAT(monitor_.dumps, ElementsAre("periodic_000"));
   monitor_.arrive("periodic_000");
   pass(20);
   EXPECT_THAT(monitor_.dumps, ElementsAre("periodic_000", "periodic_001"));
+}
+
+TEST_F(SnapshotRequests, aSeriesHasWhatTheSchedulerSays) {
+  event(series({0, 1'000'000}), stepStarted);
+  pass(100);
+  EXPECT_EQ(statsAsked_, 2U);
+  EXPECT_THAT(monitor_.stats, ElementsAre("{}", "{}"));
+}
+
+TEST_F(SnapshotRequests, aSeriesGoesOnWithoutIt) {
+  silent_ = true;
+  event(series({0}), stepStarted);
+  pass(1500);
+  EXPECT_THAT(names(), ElementsAre("periodic_000"));
+  EXPECT_THAT(monitor_.stats, ElementsAre(""));
 }
 
 TEST_F(SnapshotRequests, aWatchesChangesAreSnapshots) {

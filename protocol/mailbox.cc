@@ -109,6 +109,11 @@ void HostMailbox::requestStop() {
   header_->stopRequested.store(1, std::memory_order_release);
 }
 
+uint32_t HostMailbox::requestStats() {
+  header_->statsRequests.store(++statsRequests_, std::memory_order_release);
+  return statsRequests_;
+}
+
 uint64_t HostMailbox::dropped() const {
   return header_->dropped.load(std::memory_order_relaxed);
 }
@@ -164,6 +169,10 @@ uint32_t GuestMailbox::letGo() const {
 
 bool GuestMailbox::stopRequested() const {
   return header_->stopRequested.load(std::memory_order_acquire) != 0;
+}
+
+uint32_t GuestMailbox::statsRequested() const {
+  return header_->statsRequests.load(std::memory_order_acquire);
 }
 
 uint64_t GuestMailbox::dropped() const {

@@ -38,7 +38,8 @@ struct MailboxHeader {
   std::atomic<uint64_t> tail;           // host: bytes ever consumed
   std::atomic<uint64_t> dropped;        // guest: records that did not fit
   std::atomic<uint32_t> stopRequested;  // host: 1 = end the scenario now, report and power off
-  std::atomic<uint32_t> letGo;          // host: how often it has let the guest go on, see Supervisor::awaitHost()
+  std::atomic<uint32_t> letGo;  // host: how often it has let the guest go on, see Supervisor::awaitHost()
+  std::atomic<uint32_t> statsRequests;  // host: how often it has asked for the scheduler's own statistics
 };
 static_assert(sizeof(MailboxHeader) <= mailboxOrdersOffset);
 
@@ -64,13 +65,14 @@ class HostMailbox {
   uint64_t consumed() const { return tail_; }  // bytes of the ring
   void requestStop();
   void letGoOn();
+  uint32_t requestStats();  // the request's number, from 1
   uint64_t dropped() const;
 
  private:
   MailboxHeader* header_;
   std::span<std::byte> ring_;
   uint64_t tail_ = 0;
-  uint32_t letGo_ = 0;
+  uint32_t letGo_ = 0, statsRequests_ = 0;
 };
 
 // The guest's side.
@@ -87,6 +89,7 @@ class GuestMailbox {
   uint64_t consumed() const;                 // as the host says
   bool stopRequested() const;
   uint32_t letGo() const;
+  uint32_t statsRequested() const;  // the last request's number; 0: none
   uint64_t dropped() const;
 
  private:

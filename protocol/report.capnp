@@ -233,6 +233,11 @@ struct GuestEvent {
     snapshotRequested @27 :Text; # the name; the guest waits until the host lets it go on
     watchRequested @28 :Text;    # the expression
     baselineStarted @29 :Void;   # the scheduler is detached, the scenario begins again
+    schedulerStats :group {      # what the scheduler says of itself, once for each time that the host asks for it
+      request @35 :UInt32;       # as counted in the mailbox
+      answer @36 :Text;          # the line of JSON that its socket gave; empty: none, because of
+      problem @37 :Text;
+    }
   }
   progress @30 :List(GroupProgress);
   # When it was posted, of what changes how work runs: a step's start and end, an operation, a scheduler's or payload's

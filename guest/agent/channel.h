@@ -23,6 +23,7 @@ class Channel {
   std::vector<std::byte> orders() const { return mailbox_.orders(); }
   bool stopRequested() const { return mailbox_.stopRequested(); }
   uint32_t letGo() const { return mailbox_.letGo(); }
+  uint32_t statsRequested() const { return mailbox_.statsRequested(); }
   int doorbell() const { return doorbell_.get(); }
   void drainDoorbell();  // forgets the host's bytes
 

@@ -39,7 +39,8 @@ uint64_t inMilliseconds(uint64_t milliseconds) {
   return monotonicNs() + milliseconds * 1'000'000;
 }
 
-Supervisor::Supervisor(Channel& channel, Scheduler& scheduler) : channel_(channel), scheduler_(scheduler) {
+Supervisor::Supervisor(Channel& channel, Scheduler& scheduler)
+    : channel_(channel), scheduler_(scheduler), stats_(channel) {
   sigset_t children;
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);
@@ -69,13 +70,16 @@ bool Supervisor::wait(uint64_t deadlineNs, const std::function<bool()>& done, bo
     scheduler_.drainLog();
     if (payloads_ != nullptr) payloads_->drain();
     scheduler_.check();
+    stats_.look();
     if (done()) return true;
     if (unlessCut && cutShort()) return false;
     const uint64_t now = monotonicNs();
     if (now >= deadlineNs) return false;
     const uint64_t left = std::min<uint64_t>(deadlineNs - now, static_cast<uint64_t>(tickMs) * 1'000'000);
-    std::vector<pollfd> sources = {
-        {channel_.doorbell(), POLLIN, 0}, {childSignals_.get(), POLLIN, 0}, {scheduler_.logFd(), POLLIN, 0}};
+    std::vector<pollfd> sources = {{channel_.doorbell(), POLLIN, 0},
+                                   {childSignals_.get(), POLLIN, 0},
+                                   {scheduler_.logFd(), POLLIN, 0},
+                                   {stats_.descriptor(), POLLIN, 0}};
     if (payloads_ != nullptr) {
       for (const int output : payloads_->outputs()) sources.push_back({output, POLLIN, 0});
     }

@@ -1,5 +1,5 @@
-// The agent's one place of waiting: children that end, the scheduler's log and state, the host's wish to
-// stop, time.
+// The agent's one place of waiting: children that end, the scheduler's log, state and statistics,
+// the host's wish to stop, time.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "guest/agent/channel.h"
 #include "guest/agent/payloads.h"
 #include "guest/agent/scheduler.h"
+#include "guest/agent/scheduler_stats.h"
 #include "guest/agent/workers.h"
 #include "protocol/fd.h"
 
@@ -56,6 +57,7 @@ class Supervisor {
 
   Channel& channel_;
   Scheduler& scheduler_;
+  SchedulerStats stats_;
   Workers* workers_ = nullptr;
   Payloads* payloads_ = nullptr;
   Fd childSignals_;

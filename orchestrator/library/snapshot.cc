@@ -217,7 +217,13 @@ SnapshotField Snapshot::stats(std::string_view path) const {
                 text(name(), " has no statistics of the scheduler's own: ",
                      why.empty() ? "they were not asked for" : why));
   }
-  return SnapshotField::parse("stats", {json.begin(), json.size()}).get(path);
+  const SnapshotField answer = SnapshotField::parse("stats", {json.begin(), json.size()});
+  const JsonTree* const number = answer.tree().find("errno");
+  if (number == nullptr) return answer.get(path);
+  if (number->number != 0)
+    throw Error(ExitCode::inconclusive, "stats-missing",
+                text("the scheduler answers with error ", number->number));
+  return answer.get("args.resp").get(path);
 }
 
 double Snapshot::figure(std::string_view name) const {

@@ -89,7 +89,7 @@ class Snapshot {
   SnapshotField var(std::string_view name) const { return sectionWith(name).get(name); }
   // A path into a variable, "nr_queued", "ctx[2].count", or into the one value of a map, ".bss:nr_queued".
   SnapshotField bpf(std::string_view path) const;
-  // What the scheduler's own statistics say, asked for just before.
+  // What the scheduler's own statistics say, asked for just before the snapshot of a series.
   SnapshotField stats(std::string_view path) const;
   // Over all CPUs: nrRunning, scxNrRunning, queuedTasks (on any DSQ), maxLocalDsqDepth, tasks, or an
   // SCX_EV_... counter.

@@ -143,6 +143,10 @@ TEST_F(SnapshotTest, figuresAndStatistics) {
   EXPECT_EQ(snapshot_.figure("tasks"), 1);
   EXPECT_EQ(snapshot_.figure("SCX_EV_REFILL_SLICE_DFL"), 12);
   EXPECT_EQ(snapshot_.stats("nr.local").asU64(), 6U);
+  const Snapshot answered(R"({"name":"a","schedulerStats":"{\"errno\":0,\"args\":{\"resp\":{\"n\":7}}}"})");
+  EXPECT_EQ(answered.stats("n").asU64(), 7U);
+  const Snapshot refused(R"({"name":"a","schedulerStats":"{\"errno\":22,\"args\":{}}"})");
+  EXPECT_EQ(errorOf([&] { (void)refused.stats("n"); }), "stats-missing: the scheduler answers with error 22");
   EXPECT_THAT(errorOf([&] { (void)snapshot_.figure("x"); }),
               AllOf(StartsWith("figure-unknown: "), HasSubstr("queuedTasks"), HasSubstr("SCX_EV_REFILL")));
   const Snapshot none(

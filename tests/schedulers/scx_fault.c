@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,7 +39,8 @@ static const char help[] =
     "  --cpu N          see starve-cpu, slow-dispatch and pin (default 0)\n"
     "  --ms N           see starve-cgroup and slow-dispatch (default 1000; slow-dispatch at most 2000)\n"
     "  --timeout-ms N   of the kernel's watchdog (default: the kernel's)\n"
-    "  --loop           crash-loop: attach again after each crash, for ever\n";
+    "  --loop           crash-loop: attach again after each crash, for ever\n"
+    "  --stats          serve statistics as scx_stats does: how often they were asked for\n";
 
 static const char* const faultNames[] = {
     [FAULT_NONE] = "none",
@@ -56,7 +60,7 @@ struct Options {
   enum Fault fault;
   unsigned afterMs, ms, timeoutMs, cpu;
   char comm[COMM_BYTES], cgroup[CGROUP_BYTES];
-  bool loop;
+  bool loop, stats;
 };
 
 static volatile sig_atomic_t asked;  // to end
@@ -96,7 +100,8 @@ static struct Options parse(int argc, char** argv) {
       {"comm", required_argument, NULL, 'c'},  {"cgroup", required_argument, NULL, 'g'},
       {"cpu", required_argument, NULL, 'p'},   {"ms", required_argument, NULL, 'm'},
       {"loop", no_argument, NULL, 'l'},        {"timeout-ms", required_argument, NULL, 't'},
-      {"help", no_argument, NULL, 'h'},        {}};
+      {"help", no_argument, NULL, 'h'},        {"stats", no_argument, NULL, 's'},
+      {}};
   struct Options options = {.ms = 1000};
   for (int option, at; (option = getopt_long(argc, argv, "", known, &at)) != -1;) {
     switch (option) {
@@ -123,6 +128,9 @@ static struct Options parse(int argc, char** argv) {
         break;
       case 'l':
         options.loop = true;
+        break;
+      case 's':
+        options.stats = true;
         break;
       case 'h':
         fputs(help, stdout);
@@ -188,6 +196,31 @@ static void pinAll(const char* comm, unsigned cpu) {
   if (proc != NULL) closedir(proc);
 }
 
+static int listenForStats(void) {
+  static const char path[] = "/var/run/scx/root/stats";
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  memcpy(address.sun_path, path, sizeof(path));
+  mkdir("/var", 0755), mkdir("/var/run", 0755), mkdir("/var/run/scx", 0755), mkdir("/var/run/scx/root", 0755);
+  unlink(path);
+  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  if (bind(listener, (struct sockaddr*)&address, sizeof(address)) != 0 || listen(listener, 4) != 0) {
+    perror("scx_fault: --stats");
+    exit(1);
+  }
+  return listener;
+}
+
+// One line each way, as the agent of the guest sends it at once.
+static void answerStats(int listener) {
+  static unsigned asks;
+  char line[256];
+  const int peer = accept(listener, NULL, NULL);
+  if (peer < 0) return;
+  if (recv(peer, line, sizeof(line), 0) > 0)
+    dprintf(peer, "{\"errno\":0,\"args\":{\"resp\":{\"asks\":%u}}}\n", ++asks);
+  close(peer);
+}
+
 // Attaches, waits for the end, and returns the exit code: 0 if it was asked to end.
 static int runOnce(const struct Options* options) {
   struct scx_fault* skel = load(options);
@@ -195,7 +228,9 @@ static int runOnce(const struct Options* options) {
   const uint64_t crashAt = nowMs() + options->afterMs;
   fprintf(stderr, "scx_fault: attached; fault %s after %u ms\n", faultNames[options->fault],
           options->afterMs);
+  const int listener = options->stats ? listenForStats() : -1;
   while (!asked && !UEI_EXITED(skel, uei)) {
+    if (listener >= 0) answerStats(listener);
     if (options->fault == FAULT_CRASH_LOOP && nowMs() >= crashAt) {
       fprintf(stderr, "scx_fault: crashes\n");
       signal(SIGSEGV, SIG_DFL);

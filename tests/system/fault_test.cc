@@ -8,6 +8,7 @@
 #include <ostream>
 #include <regex>
 
+#include "orchestrator/library/series.h"
 #include "protocol/dump.capnp.h"
 #include "protocol/json.h"
 #include "tests/system/harness.h"
@@ -133,11 +134,13 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
   if (hostCannotBuild()) GTEST_SKIP() << built().err;
   ASSERT_EQ(built().exitCode, 0) << built().err;
   const Fault& fault = GetParam();
+  const bool fails = *fault.finding != '\0';
   std::vector<std::string> words = {
       "run",        scenario("fault"), "--format",    "jsonl",
       "--topology", "1n1l2c1t",        "--duration",  fault.duration,
       "--kernel",   "debian:7.3",      "--scheduler", built().out.substr(0, built().out.find('\n')),
       "--"};
+  if (!fails) words.insert(words.end() - 1, {"--snapshots", "3"});
   if (!fault.watchdog.empty()) words.insert(words.end() - 1, {"--watchdog-timeout", fault.watchdog});
   words.insert(words.end(), fault.words.begin(), fault.words.end());
   const Result result = ktstr(words);
@@ -147,7 +150,6 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
     if (record.hasFinding(lack)) GTEST_SKIP() << "the host did not run the machine: " << record.findings();
   }
 
-  const bool fails = *fault.finding != '\0';
   EXPECT_EQ(record->getVerdict().getOutcome(), fails ? rpc::Outcome::FAIL : rpc::Outcome::PASS)
       << record.findings();
   EXPECT_EQ(result.exitCode, fails ? 1 : 0);
@@ -166,6 +168,11 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
     EXPECT_EQ(write.getBeforeMs(), 4000u);
     EXPECT_EQ(write.getReadBackMs(), 1500u);
   }
+  if (!fails) {
+    const SampleSeries series = seriesOf(*record);
+    EXPECT_EQ(series.size(), 3u);
+    EXPECT_TRUE(series.stats<uint64_t>("asks").strictlyIncreasing());
+  }
   EXPECT_TRUE(descendants().empty());
   if (*fault.exitKind == '\0') return;
   capnp::MallocMessageBuilder message;
@@ -179,7 +186,7 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
 INSTANTIATE_TEST_SUITE_P(
     Fault, Named,
     ::testing::Values(
-        Fault{"None", "1500ms", {}},
+        Fault{"None", "1500ms", {"--stats"}},
         Fault{"StarveTask",
               "10s",
               {"--fault", "starve-task", "--cgroup", "left", "--after-ms", "1000", "--timeout-ms", "1000"},
