@@ -42,10 +42,18 @@ void run(std::vector<std::string> words, const char* scheduler, const Options& o
   EXPECT_TRUE(descendants().empty());
 }
 
-// The steps of several canned scenarios as one scenario.
-std::string joined(const std::vector<const char*>& names) {
+// A step in which the scheduler under test is started anew.
+void startAnew(rpc::Step::Builder step, size_t number) {
+  step.setName(text("anew-", number));
+  step.initOps(1)[0].setReplaceScheduler("");
+  step.initHold().setFixedMs(1);
+}
+
+// The steps of several canned scenarios as one scenario; after each `together` of them the scheduler is
+// started anew.
+std::string joined(const std::vector<const char*>& names, size_t together) {
   std::vector<capnp::MallocMessageBuilder> parts(names.size());
-  unsigned steps = 0;
+  unsigned steps = static_cast<unsigned>((names.size() - 1) / together);
   for (size_t i = 0; i < names.size(); i++) {
     auto part = parts[i].initRoot<rpc::Scenario>();
     writeCanned(*findCanned(names[i]), {parseTopology(topology), 300, 2}, part);
@@ -58,11 +66,12 @@ std::string joined(const std::vector<const char*>& names) {
   root.setDurationMs(300);
   root.initAssertions().setMaxSpreadPct(95);  // each lasts too short to be fair in
   auto all = root.initSteps(steps);
-  for (size_t i = parts.size(); i-- > 0;) {
-    const auto part = parts[i].getRoot<rpc::Scenario>().asReader().getSteps();
-    for (unsigned step = part.size(); step-- > 0;) {
-      all.setWithCaveats(--steps, part[step]);
-      all[steps].setName(text(names[i], '-', part[step].getName().cStr()));
+  unsigned next = 0;
+  for (size_t i = 0; i < parts.size(); i++) {
+    if (i > 0 && i % together == 0) startAnew(all[next++], i);
+    for (const auto step : parts[i].getRoot<rpc::Scenario>().asReader().getSteps()) {
+      all.setWithCaveats(next, step);
+      all[next++].setName(text(names[i], '-', step.getName().cStr()));
     }
   }
   return toJson(root.asReader());
@@ -76,13 +85,9 @@ TEST_P(Joined, Pass) {
       "cgroup_per_cpu", "fork_exit_churn", "mutex_contention_light", "sched_batch",   "affinity_random",
       "nested_steady",  "fan_out_wake"};
   // Linux 7.3's scx_flatcg aborts when cgroups are made anew for the third time (fcg_cgroup_init: "unexpected
-  // !NULL cgv_node stash"), 6.18's does not: it gets a machine for every two.
-  const ptrdiff_t together = GetParam() == std::string("scx_flatcg") ? 2 : std::ssize(names);
-  for (auto from = names.begin(); from != names.end() && !HasFatalFailure() && !IsSkipped();
-       from += together) {
-    SCOPED_TRACE(*from);
-    run({"run", "-"}, GetParam(), {.input = joined({from, from + together})});
-  }
+  // !NULL cgv_node stash"), 6.18's does not.
+  const size_t together = GetParam() == std::string("scx_flatcg") ? 2 : names.size();
+  run({"run", "-"}, GetParam(), {.input = joined(names, together)});
 }
 
 INSTANTIATE_TEST_SUITE_P(V73, Joined, ::testing::ValuesIn(schedulers),
