@@ -22,6 +22,11 @@ monitor_service.sources := monitor/map_write_gate.cc monitor/pending_writes.cc m
 monitor_service.needs := monitor json log sandbox rpc protocol
 monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
 
+# ELF vmcores, and what of a kernel can be seen
+monitor.sources += monitor/support.cc monitor/vmcore.cc
+monitor.tests += monitor/support_test.cc monitor/vmcore_test.cc
+monitor.fuzz += monitor/vmcore_fuzz.cc
+
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc
 ktstr-monitor.needs := monitor_service
