@@ -26,6 +26,7 @@ monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
 monitor.sources += monitor/support.cc monitor/vmcore.cc
 monitor.tests += monitor/support_test.cc monitor/vmcore_test.cc
 monitor.fuzz += monitor/vmcore_fuzz.cc
+monitor_service.sources += monitor/core_output.cc monitor/freeze_hold.cc monitor/service_core.cc
 
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc

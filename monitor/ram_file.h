@@ -29,6 +29,7 @@ class RamFile {
   RamFile(Fd fd, std::vector<RamRange> ranges);
 
   const GuestMem& memory() const { return memory_; }
+  const std::vector<RamRange>& ranges() const { return ranges_; }
 
   // True if the file carries F_SEAL_FUTURE_WRITE or F_SEAL_WRITE: nobody who gets this descriptor can map it
   // writable.

@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <sys/procfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,6 +10,7 @@
 #include <string_view>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -159,6 +161,14 @@ std::vector<RamRange> vmcoreRanges(std::span<const std::byte> head, uint64_t fil
   }
   if (ranges.empty()) refuse("the core holds no memory: it has no PT_LOAD");
   return withoutCopies(std::move(ranges));
+}
+
+std::vector<RamRange> vmcoreRanges(int fd) {
+  const uint64_t bytes = fileSize(fd);
+  std::vector<std::byte> head(std::min<uint64_t>(bytes, maxVmcoreHead));
+  if (pread(fd, head.data(), head.size(), 0) != static_cast<ssize_t>(head.size()))
+    throw errnoError("read-failed", "read the core's headers");
+  return vmcoreRanges(head, bytes);
 }
 
 }  // namespace ktstr

@@ -44,5 +44,6 @@ inline constexpr size_t maxVmcoreHead = 1 << 20;
 // file (p_filesz below p_memsz) is no RAM. Throws Error "core-invalid": no ELF64 core of x86-64, headers
 // beyond `head`, a PT_LOAD beyond the end of the file, two that overlap, none at all.
 std::vector<RamRange> vmcoreRanges(std::span<const std::byte> head, uint64_t fileBytes);
+std::vector<RamRange> vmcoreRanges(int fd);
 
 }  // namespace ktstr
