@@ -18,6 +18,21 @@ std::string readVmcoreinfo(const GuestKernel& kernel) {
   return content;
 }
 
+// What the kernel says of itself.
+VmcoreContents describe(const GuestKernel& kernel) {
+  VmcoreContents contents;
+  contents.pageOffset = kernel.pageOffset();
+  contents.vmcoreinfo = readVmcoreinfo(kernel);
+  const auto begin = kernel.symbol("_text"), end = kernel.symbol("_end");
+  const auto gpa = begin ? kernel.place().imageGpa(*begin) : std::nullopt;
+  if (gpa && end && *end > *begin) {
+    contents.imageVa = *begin;
+    contents.imageGpa = *gpa;
+    contents.imageSize = *end - *begin;
+  }
+  return contents;
+}
+
 uint64_t placeIn(const VmcorePlan& plan, const std::vector<RamRange>& ranges, uint64_t gpa) {
   for (size_t i = 0; i < ranges.size(); ++i) {
     if (gpa >= ranges[i].gpa && gpa - ranges[i].gpa < ranges[i].size)
@@ -63,8 +78,8 @@ std::vector<VmcoreCpu> MonitorService::coreCpus(const Attachment& attachment) {
 
 ExitCode MonitorService::writeCore(CoreOutput& output, bool progress) {
   const Attachment attachment = attachNow();
-  VmcoreContents contents{
-      ram_->ranges(), attachment.kernel->pageOffset(), readVmcoreinfo(*attachment.kernel), {}};
+  VmcoreContents contents = describe(*attachment.kernel);
+  contents.ranges = ram_->ranges();
   if (contents.vmcoreinfo.empty()) log::warn("the core has no VMCOREINFO: the kernel has not made it yet");
   std::optional<FreezeHold> hold;
   if (vm_) hold.emplace([this] { return freezeLease(); });

@@ -26,7 +26,8 @@ class Bytes {
     add(std::as_bytes(std::span(&value, 1)));
   }
   void add(std::span<const std::byte> bytes) { all_.insert(all_.end(), bytes.begin(), bytes.end()); }
-  void pad(size_t unit) { all_.resize((all_.size() + unit - 1) / unit * unit); }
+  void pad(size_t unit) { padTo((all_.size() + unit - 1) / unit * unit); }
+  void padTo(size_t size) { all_.resize(size); }
   size_t size() const { return all_.size(); }
   std::vector<std::byte> take() { return std::move(all_); }
 
@@ -124,19 +125,27 @@ std::vector<RamRange> withoutCopies(std::vector<RamRange> all) {
 
 VmcorePlan planVmcore(const VmcoreContents& contents) {
   const auto notes = makeNotes(contents);
-  const size_t segments = 1 + contents.ranges.size();
+  const RamRange image{contents.imageGpa, contents.imageSize, 0};
+  const size_t segments = 2 + contents.ranges.size();
   const uint64_t notesAt = sizeof(Elf64_Ehdr) + segments * sizeof(Elf64_Phdr);
   VmcorePlan plan;
   plan.size = (notesAt + notes.size() + pageBytes - 1) / pageBytes * pageBytes;
-  Bytes head;
-  head.addObject(makeHeader(segments));
-  head.addObject(Elf64_Phdr{PT_NOTE, 0, notesAt, 0, 0, notes.size(), notes.size(), 4});
+  std::vector<Elf64_Phdr> loads;
+  const auto load = [&](uint64_t offset, uint64_t va, uint64_t gpa, uint64_t size) {
+    loads.push_back({PT_LOAD, PF_R | PF_W | PF_X, offset, va, gpa, size, size, pageBytes});
+  };
   for (const auto& range : contents.ranges) {
-    head.addObject(Elf64_Phdr{PT_LOAD, PF_R | PF_W | PF_X, plan.size, contents.pageOffset + range.gpa,
-                              range.gpa, range.size, range.size, pageBytes});
+    if (image.size != 0 && inside(image, range))
+      load(plan.size + image.gpa - range.gpa, contents.imageVa, image.gpa, image.size);
+    load(plan.size, contents.pageOffset + range.gpa, range.gpa, range.size);
     plan.places.push_back(plan.size);
     plan.size += range.size;
   }
+  Bytes head;
+  head.addObject(makeHeader(1 + loads.size()));
+  head.addObject(Elf64_Phdr{PT_NOTE, 0, notesAt, 0, 0, notes.size(), notes.size(), 4});
+  head.add(std::as_bytes(std::span(loads)));
+  head.padTo(notesAt);
   head.add(notes);
   head.pad(pageBytes);
   plan.head = head.take();

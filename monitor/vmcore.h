@@ -24,8 +24,11 @@ struct VmcoreCpu {
 struct VmcoreContents {
   std::vector<RamRange> ranges;  // all of RAM; whole pages
   uint64_t pageOffset = 0;       // p_vaddr of GPA 0: base of the kernel's direct map
-  std::string vmcoreinfo;        // the text, as the kernel has it
-  std::vector<VmcoreCpu> cpus;   // in the order of their numbers
+  // The kernel image, at the addresses that it is linked for: a PT_LOAD of its own over the same bytes, as
+  // kdump makes it. drgn finds the page tables through it. Left out if it lies in none of the ranges.
+  uint64_t imageVa = 0, imageGpa = 0, imageSize = 0;
+  std::string vmcoreinfo;       // the text, as the kernel has it
+  std::vector<VmcoreCpu> cpus;  // in the order of their numbers
 };
 
 // How a core is laid out in its file.

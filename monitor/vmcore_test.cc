@@ -16,10 +16,13 @@ namespace {
 using ::testing::HasSubstr;
 
 VmcoreContents contents() {
-  return {{{0, 0x8000'0000, 0}, {0x1'0000'0000, 0x20'0000, 0x8000'0000}},
-          0xffff'8880'0000'0000,
-          "OSRELEASE=7.3.4\n",
-          {{77, 0xffff'ffff'8100'1234}, {}}};
+  return {.ranges = {{0, 0x8000'0000, 0}, {0x1'0000'0000, 0x20'0000, 0x8000'0000}},
+          .pageOffset = 0xffff'8880'0000'0000,
+          .imageVa = 0xffff'ffff'8100'0000,
+          .imageGpa = 0x100'0000,
+          .imageSize = 0x20'0000,
+          .vmcoreinfo = "OSRELEASE=7.3.4\n",
+          .cpus = {{77, 0xffff'ffff'8100'1234}, {}}};
 }
 
 template <typename T>
@@ -50,13 +53,26 @@ TEST(Vmcore, HoldsAllOfRamWhereItSays) {
   EXPECT_EQ(plan.head.size() % 4096, 0u);
   EXPECT_EQ(plan.places, (std::vector<uint64_t>{plan.head.size(), plan.head.size() + 0x8000'0000}));
   EXPECT_EQ(plan.size, plan.head.size() + 0x8020'0000);
-  const auto high = at<Elf64_Phdr>(plan.head, sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr));
+  const auto high = at<Elf64_Phdr>(plan.head, sizeof(Elf64_Ehdr) + 3 * sizeof(Elf64_Phdr));
   EXPECT_EQ(high.p_type, static_cast<uint32_t>(PT_LOAD));
   EXPECT_EQ(high.p_paddr, 0x1'0000'0000u);
   EXPECT_EQ(high.p_vaddr, 0xffff'8881'0000'0000u);
   EXPECT_EQ(high.p_filesz, 0x20'0000u);
   EXPECT_EQ(high.p_memsz, 0x20'0000u);
   EXPECT_EQ(high.p_offset, plan.places[1]);
+  const auto image = at<Elf64_Phdr>(plan.head, sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr));
+  EXPECT_EQ(image.p_vaddr, contents().imageVa);
+  EXPECT_EQ(image.p_paddr, contents().imageGpa);
+  EXPECT_EQ(image.p_filesz, contents().imageSize);
+  EXPECT_EQ(image.p_offset, plan.places[0] + contents().imageGpa) << "the same bytes once more";
+}
+
+TEST(Vmcore, LeavesOutAnImageThatIsNotInRam) {
+  auto elsewhere = contents();
+  elsewhere.imageGpa = 0x7ff0'0000;
+  const auto plan = planVmcore(elsewhere);
+  EXPECT_EQ(at<Elf64_Ehdr>(plan.head, 0).e_phnum, 3);
+  EXPECT_EQ(vmcoreRanges(plan.head, plan.size).size(), 2u);
 }
 
 TEST(Vmcore, ReadsBackTheRangesThatItWrote) {
@@ -134,21 +150,21 @@ TEST(Vmcore, NamesWhatIsMissing) {
 
 TEST(Vmcore, RefusesRangesThatOverlapOrWrap) {
   Crafted crafted;
-  crafted.segment(2).p_paddr = 0x7fff'f000;
+  crafted.segment(3).p_paddr = 0x7fff'f000;
   EXPECT_THAT(crafted.refusal(), HasSubstr("overlaps the PT_LOAD of 0x80000000 bytes at physical 0x0"));
   Crafted wrapping;
-  wrapping.segment(2).p_paddr = ~uint64_t{0} - 0xfff;
+  wrapping.segment(3).p_paddr = ~uint64_t{0} - 0xfff;
   EXPECT_THAT(wrapping.refusal(), HasSubstr("wraps around"));
 }
 
 TEST(Vmcore, LeavesOutCopiesAndWhatIsNotInTheFile) {
-  Crafted image;  // as kdump has it: the kernel image once more
-  image.segment(2).p_paddr = 0x100'0000;
+  Crafted image;
+  image.segment(3).p_paddr = 0x100'0000;
   ASSERT_EQ(image.ranges().size(), 1u);
   EXPECT_EQ(image.ranges()[0].size, 0x8000'0000u);
   Crafted filtered;
-  filtered.segment(1).p_filesz = 0x1000;
-  EXPECT_EQ(filtered.ranges()[0].size, 0x1000u);
+  filtered.segment(3).p_filesz = 0x1000;
+  EXPECT_EQ(filtered.ranges()[1].size, 0x1000u);
 }
 
 }  // namespace
