@@ -20,7 +20,7 @@ monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf
 monitor_service.sources := monitor/map_write_gate.cc monitor/pending_writes.cc monitor/record_writer.cc monitor/service.cc monitor/service_tools.cc \
   monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor json log sandbox rpc protocol
-monitor_service.tests := monitor/service_test.cc monitor/test_kernel.cc
+monitor_service.tests := monitor/service_core_test.cc monitor/service_test.cc monitor/test_kernel.cc
 
 # ELF vmcores, and what of a kernel can be seen
 monitor.sources += monitor/support.cc monitor/vmcore.cc
