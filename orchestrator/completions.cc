@@ -35,8 +35,8 @@ constexpr const char* bash = R"sh(_ktstr() {
         work-type|assertion) words="list --format" ;;
         record) words="list show --format --timeline" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
-        monitor) words="maps map progs tasks events symbol type read write --vm --ram --gate --format --limit --hops
-                        --freeze --period-ms --count --help" ;;
+        monitor) words="maps map progs tasks events symbol type read write core support --vm --ram --core --gate --format
+                        --limit --hops --freeze --period-ms --count --help" ;;
         completions) words="bash zsh fish" ;;
       esac
     fi
@@ -74,7 +74,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from scenario' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from serve' -l dir -xa '(__fish_complete_directories)'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -xa 'list show'
 complete -c ktstr -n '__fish_seen_subcommand_from record' -l timeline
-complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events symbol type read write'
+complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events symbol type read write core support'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";
 

@@ -39,7 +39,7 @@ const std::vector<Verb>& verbs() {
       {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
       {"kernel", "ktstr-cache", {}, "get, list, locate, remove and verify kernels"},
       {"scheduler", "ktstr-kbuild", {}, "build the kernel tree's sched_ext schedulers"},
-      {"monitor", "ktstr-monitor", {}, "watch a running VM or a RAM file from outside"},
+      {"monitor", "ktstr-monitor", {}, "watch a running VM, a core or a RAM file from outside"},
   };
   return all;
 }
