@@ -20,7 +20,7 @@ constexpr const char* bash = R"sh(_ktstr() {
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
-      words="run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help"
+      words="run demo scenario work-type assertion record probe kernel scheduler monitor support serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
@@ -37,6 +37,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
         monitor) words="maps map progs tasks events symbol type read write core support --vm --ram --core --gate --format
                         --limit --hops --freeze --period-ms --count --help" ;;
+        support) words="--kernel --accel --format --help" ;;
         completions) words="bash zsh fish" ;;
       esac
     fi
@@ -51,8 +52,8 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record probe kernel scheduler monitor serve completions version help'
-complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record probe kernel scheduler monitor support serve completions version help'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo support' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l format -x -a 'human jsonl capnp'

@@ -8,6 +8,7 @@
 
 #include "orchestrator/completions.h"
 #include "orchestrator/serve_vmm.h"
+#include "orchestrator/support.h"
 #include "protocol/error.h"
 #include "protocol/process.h"
 #include "version.h"
@@ -51,6 +52,7 @@ void printHelp(FILE* out) {
       out);
   for (const Verb& verb : verbs()) fprintf(out, "  %-12s %s\n", verb.name, verb.help);
   fputs(
+      "  support      say what the monitor can see of a kernel\n"
       "  serve        start a VMM that stands by on sockets, for other users to use\n"
       "  completions  print a completion script for bash, zsh or fish\n"
       "  version      print the version\n\n"
@@ -90,6 +92,7 @@ int run(int argc, char** argv) {
     fputs(completionScript(argc > 2 ? argv[2] : "").c_str(), stdout);
     return 0;
   }
+  if (word == "support") return showSupport(argc - 1, argv + 1);
   if (word == "serve") return serveVmm(argc - 1, argv + 1);
   for (const Verb& verb : verbs()) {
     if (word == verb.name) become(verb, argc, argv);

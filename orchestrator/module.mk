@@ -26,7 +26,7 @@ orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchest
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/scenario_list.cc \
-  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/tool.cc orchestrator/write_grants.cc
+  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/support.cc orchestrator/tool.cc orchestrator/write_grants.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
