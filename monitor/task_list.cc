@@ -80,7 +80,7 @@ class Tasks {
       if (result.problem.empty() && !own.problem.empty())
         result.problem = text("threads of the process at ", hex(node - tasks->offset), ": ", own.problem);
       for (const uint64_t other : own.found) {
-        if (auto task = read(other - thread->offset)) result.found.push_back(std::move(*task));
+        if (!read(other - thread->offset, result.found.emplace_back())) result.found.pop_back();
       }
       if (result.found.size() >= limit) break;
     }
@@ -93,12 +93,12 @@ class Tasks {
     return {kernel_, layout_, name};
   }
 
-  std::optional<TaskInfo> read(uint64_t address) const {
+  // False if it is not in memory.
+  bool read(uint64_t address, TaskInfo& task) const {
     const Place place{address, kernel_.at(address, pieceBytes)};
     const auto pid = pid_.of(place), tgid = tgid_.of(place);
     const auto state = state_.of(place);
-    if (!pid || !tgid || !state) return std::nullopt;
-    TaskInfo task;
+    if (!pid || !tgid || !state) return false;
     task.address = address;
     task.pid = *pid;
     task.tgid = *tgid;
@@ -112,7 +112,7 @@ class Tasks {
     task.scxFlags = flags_.of(place);
     task.scxSlice = slice_.of(place);
     task.scxVtime = vtime_.of(place);
-    return task;
+    return true;
   }
 
   std::string comm(const Place& task) const {
