@@ -22,9 +22,9 @@ monitor_service.sources := monitor/map_write_gate.cc monitor/pending_writes.cc m
 monitor_service.needs := monitor json log sandbox rpc protocol
 monitor_service.tests := monitor/service_core_test.cc monitor/service_test.cc monitor/test_kernel.cc
 
-# ELF vmcores, and what of a kernel can be seen
-monitor.sources += monitor/support.cc monitor/vmcore.cc
-monitor.tests += monitor/support_test.cc monitor/vmcore_test.cc
+# ELF vmcores, what of a kernel can be seen, arm64's page tables
+monitor.sources += monitor/page_walk_arm64.cc monitor/support.cc monitor/vmcore.cc
+monitor.tests += monitor/page_walk_arm64_test.cc monitor/support_test.cc monitor/vmcore_test.cc
 monitor.fuzz += monitor/vmcore_fuzz.cc
 monitor_service.sources += monitor/core_output.cc monitor/freeze_hold.cc monitor/service_core.cc
 
