@@ -135,8 +135,16 @@ void expectDrgnToListTheSameTasks(const GuestCore& core, const std::string& kern
 
 void expectSupportAsInReadme(GuestShell& guest, const std::string& kernel) {
   const Fd ram = guest.ramFd();
-  const auto records = look({"support", "--ram", text("/proc/", getpid(), "/fd/", ram.get())});
+  const Result result =
+      ktstr({"support", "--ram", text("/proc/", getpid(), "/fd/", ram.get())}, {.program = "ktstr-monitor"});
+  EXPECT_EQ(result.exitCode, 0) << result.err;
+  expectSupportAsInReadme(result.out, kernel);
+}
+
+void expectSupportAsInReadme(const std::string& lines, const std::string& kernel) {
+  const auto records = parseLines(lines);
   const auto column = columnOfReadme(kernel.substr(kernel.find(':') + 1));
+  EXPECT_FALSE(column.empty()) << "README has no column for " << kernel;
   EXPECT_EQ(column.size(), records.size()) << "rows of the table";
   for (const auto& record : records) {
     const std::string feature = record.at("feature");

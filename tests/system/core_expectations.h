@@ -29,5 +29,7 @@ void expectDrgnToListTheSameTasks(const GuestCore& core, const std::string& kern
 
 // `ktstr-monitor support` says of the guest's kernel what the column of README's table says.
 void expectSupportAsInReadme(GuestShell& guest, const std::string& kernel);
+// The same of JSON Lines that `support` has printed.
+void expectSupportAsInReadme(const std::string& lines, const std::string& kernel);
 
 }  // namespace ktstr::testing

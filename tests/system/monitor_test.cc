@@ -296,6 +296,20 @@ std::vector<const char*> kernels() {
           "debian:7.0",  "debian:7.1",  "debian:7.2",  "debian:7.3"};
 }
 
+class SupportCommand : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SupportCommand, BootsAKernelAndSaysWhatReadmeSays) {
+  KTSTR_NEED_KERNEL(GetParam());
+  const Result result = ktstr({"support", "--kernel", GetParam(), "--accel", "tcg", "--format", "jsonl"});
+  EXPECT_EQ(result.exitCode, 0) << result.err;
+  expectSupportAsInReadme(result.out, GetParam());
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SupportCommand);
+INSTANTIATE_TEST_SUITE_P(OneMoreBoot, SupportCommand,
+                         ::testing::ValuesIn(getenv("KTSTR_TEST_ALL") ? std::vector{"debian:6.17"}
+                                                                      : std::vector<const char*>{}));
+
 INSTANTIATE_TEST_SUITE_P(Layouts, MonitorKernels, ::testing::ValuesIn(kernels()));
 
 }  // namespace
