@@ -1,16 +1,24 @@
 #include "monitor/guest_list.h"
 
-#include <unordered_set>
-
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
 
+// Drops what was found twice, once the node behind the last one found turns out to be that at `anchor`.
+void cutCircle(std::vector<uint64_t>& found, size_t anchor) {
+  const size_t length = found.size() - anchor;
+  size_t first = anchor;
+  while (first > 0 && found[first - 1] == found[first - 1 + length]) --first;
+  found.resize(first + length);
+}
+
+// A circle is found as Brent does (BIT 20, 1980): every node is compared with one before, which moves on at
+// powers of two.
 template <typename IsEnd>
 Walk<uint64_t> follow(const GuestKernel& kernel, uint64_t head, size_t limit, IsEnd isEnd) {
   Walk<uint64_t> walk;
-  std::unordered_set<uint64_t> seen;
+  size_t anchor = 0;
   for (uint64_t at = head;;) {
     const auto next = kernel.read<uint64_t>(at);
     if (!next) {
@@ -18,12 +26,14 @@ Walk<uint64_t> follow(const GuestKernel& kernel, uint64_t head, size_t limit, Is
       if (!walk.found.empty()) walk.found.pop_back();
     } else if (isEnd(*next)) {
       return walk;
-    } else if (!seen.insert(*next).second) {
+    } else if (!walk.found.empty() && *next == walk.found[anchor]) {
+      cutCircle(walk.found, anchor);
       walk.problem = text("the list comes back to ", hex(*next));
     } else if (walk.found.size() == limit) {
       walk.problem = text("the list has more than ", limit, " nodes");
     } else {
       walk.found.push_back(at = *next);
+      if (walk.found.size() > 2 * (anchor + 1)) anchor = walk.found.size() - 1;
       continue;
     }
     return walk;

@@ -8,6 +8,7 @@
 #include "monitor/bpf_values.h"
 #include "monitor/guest_address.h"
 #include "monitor/scx_events.h"
+#include "monitor/support.h"
 #include "monitor/task_list.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -38,7 +39,7 @@ class Inspector {
     static const std::map<std::string, void (Inspector::*)()> commands = {
         {"maps", &Inspector::maps},     {"map", &Inspector::map},       {"progs", &Inspector::programs},
         {"tasks", &Inspector::tasks},   {"events", &Inspector::events}, {"symbol", &Inspector::symbol},
-        {"type", &Inspector::describe}, {"read", &Inspector::read}};
+        {"type", &Inspector::describe}, {"read", &Inspector::read},     {"support", &Inspector::support}};
     (this->*commands.at(what_.command))();
     return std::move(findings_);
   }
@@ -173,6 +174,17 @@ class Inspector {
           .add("bits", bits ? Value::of(uint64_t{bits}) : Value{Value::Kind::null})
           .add("type", Value::named(typeName(types, member.type)))
           .add("name", Value::named(name ? name : ""));
+    }
+  }
+
+  void support() {
+    BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    for (const auto& support : supportOf(kernel_, types)) {
+      record()
+          .add("feature", Value::named(support.feature))
+          .add("available", Value::of(support.available))
+          .add("place", Value::named(support.place))
+          .add("missing", Value::named(support.missing));
     }
   }
 

@@ -11,7 +11,7 @@
 namespace ktstr {
 
 struct Inspection {
-  std::string command;                 // "maps", "map", "progs", "tasks", "events", "symbol", "type", "read"
+  std::string command;  // "maps", "map", "progs", "tasks", "events", "symbol", "type", "read", "support"
   std::vector<std::string> arguments;  // as on the command line; an empty one is not given
   size_t limit = 4096;                 // records
   unsigned hops = 0;                   // pointers followed

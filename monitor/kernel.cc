@@ -46,6 +46,9 @@ std::optional<uint64_t> GuestKernel::translate(uint64_t va) const {
 
 const std::byte* GuestKernel::at(uint64_t va, uint64_t size) const {
   if (size == 0 || va + size < va) return nullptr;
+  if (va >= pageOffset_ && !place_.imageGpa(va)) {  // the direct map has all RAM in one piece
+    if (const auto view = memory_.bytes(va - pageOffset_, size)) return view->data();
+  }
   const auto gpa = translate(va);
   const auto view = gpa ? memory_.bytes(*gpa, size) : std::nullopt;
   if (!view) return nullptr;

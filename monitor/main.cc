@@ -22,6 +22,7 @@ struct CommandLine {
   std::optional<Inspection> inspection;  // one look instead of samples
   std::optional<MapWrite> write;
   std::vector<std::string> watches;
+  bool core = false;  // write a core instead of samples
   bool printSeccomp = false;
 };
 
@@ -43,15 +44,17 @@ const Tool tools[] = {
     {"symbol", "Show the address of a symbol, or what is at an address", {"SYMBOL"}, {}},
     {"type", "Show the members of a kernel type", {"TYPE"}, {"PATH"}},
     {"read", "Show a value of a kernel type", {"ADDRESS", "TYPE"}, {"PATH"}},
+    {"support", "Show what of this kernel can be seen, and where", {}, {}},
 };
 
 constexpr const char* footer = R"(
-A look at a guest (maps ... read) prints one JSON line for each record, or a table with --format text. NAME of a
+A look at a guest (maps ... support) prints one JSON line for each record, or a table with --format text. NAME of a
 map is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol, or one of
 these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
 VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found
 changed, or found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see
-what changes and changes back in between.
+what changes and changes back in between. core writes an ELF vmcore of the guest, which stands still meanwhile, to
+standard output: for --core, drgn and crash.
 
 Examples:
   ktstr-monitor --vm observe.sock --format text
@@ -62,6 +65,7 @@ Examples:
   ktstr-monitor write .data slice_ns 5000000 --vm observe.sock --gate gate.sock
   ktstr-monitor watch '*scx_root scx_sched ops.name' '.bss:nr_queued > 5' --vm observe.sock --period-ms 1
   ktstr-monitor read init_task task_struct scx --ram ram.bin --format text
+  ktstr-monitor core --vm observe.sock > vmcore && ktstr-monitor tasks --core vmcore --format text
 
 Exit codes: 0 done, 2 wrong usage, 3 something could not be seen, 4 the VM or the host failed.)";
 
@@ -133,10 +137,14 @@ CommandLine parse(int argc, char** argv) {
   MapWrite write;
   addWrite(app, line, write);
   addWatch(app, line);
+  app.add_subcommand("core", "Write an ELF vmcore of the guest to standard output")
+      ->fallthrough()
+      ->callback([&line] { line.core = true; });
   auto* source = app.add_option_group("source")->require_option(1);
   source->add_option("--vm", options.vmPath, "Observe socket of a VMM");
   source->add_option("--vm-fd", options.vmFd, "Connected observe socket")->check(CLI::Range(3, 1 << 20));
   source->add_option("--ram", options.ramPath, "Raw RAM file in the machine model's layout");
+  source->add_option("--core", options.corePath, "ELF vmcore, of `core` or of QEMU's dump-guest-memory");
   source->add_flag("--print-seccomp", line.printSeccomp,
                    "Print the system calls allowed after start, and exit");
   app.add_option("--analysis-fd", options.analysisFd, "Connected socket of an analysis store")
@@ -180,10 +188,14 @@ ExitCode monitor(int argc, char** argv) {
   closeInherited(line.options);
   log::start("ktstr-monitor");
   mallopt(M_MMAP_THRESHOLD, 1 << 30);  // large blocks from brk: growing them needs no mremap
+  std::optional<CoreOutput> output;
+  if (line.core) output.emplace(STDOUT_FILENO);
+  const bool progress = line.core && isatty(STDERR_FILENO) == 1;
   auto io = kj::setupAsyncIo();
   MonitorService service(io, line.options);
   service.open();
   monitorSandbox().lockDown();
+  if (output) return service.writeCore(*output, progress);
   if (line.write) return service.writeMap(*line.write);
   if (!line.watches.empty()) return service.watchAll(line.watches);
   return line.inspection ? service.inspect(*line.inspection) : service.run();

@@ -22,10 +22,16 @@ monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_obj
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/dump_fuzz.cc monitor/guest_walks_fuzz.cc \
   monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
-monitor_service.sources := monitor/dump_asks.cc monitor/freeze.cc monitor/map_write_gate.cc monitor/pending_writes.cc monitor/record_writer.cc \
-  monitor/service.cc monitor/service_dumps.cc monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
+monitor_service.sources := monitor/core_output.cc monitor/dump_asks.cc monitor/freeze.cc monitor/freeze_hold.cc monitor/map_write_gate.cc \
+  monitor/pending_writes.cc monitor/record_writer.cc monitor/service.cc monitor/service_core.cc monitor/service_dumps.cc \
+  monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor dumptext json log sandbox rpc protocol
-monitor_service.tests := monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc
+monitor_service.tests := monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc
+
+# ELF vmcores, what of a kernel can be seen, arm64's page tables
+monitor.sources += monitor/page_walk_arm64.cc monitor/support.cc monitor/vmcore.cc
+monitor.tests += monitor/page_walk_arm64_test.cc monitor/support_test.cc monitor/vmcore_test.cc
+monitor.fuzz += monitor/vmcore_fuzz.cc
 
 programs += ktstr-monitor
 ktstr-monitor.sources := monitor/main.cc

@@ -15,6 +15,7 @@ bool isCanonical(uint64_t va, unsigned levels) {
 }
 
 std::optional<uint64_t> walkPages(const GuestMem& memory, const PageTables& tables, uint64_t va) {
+  if (tables.translation == Translation::arm64) return walkPagesArm64(memory, tables, va);
   if ((tables.levels != 4 && tables.levels != 5) || !isCanonical(va, tables.levels)) return std::nullopt;
   uint64_t table = tables.root & addressMask;
   for (unsigned level = tables.levels; level >= 1; --level) {

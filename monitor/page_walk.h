@@ -1,5 +1,6 @@
-// Address translation as x86-64 hardware does it (Intel SDM vol. 3A 4.5, AMD APM vol. 2 5.3), from page
-// tables in guest memory.
+// Address translation as the guest's hardware does it, from page tables in guest memory: that of x86-64
+// (Intel SDM vol. 3A 4.5, AMD APM vol. 2 5.3), and that of arm64 with its 4 KiB granule (Arm ARM DDI 0487,
+// D8.3, without FEAT_LPA2).
 #pragma once
 
 #include <cstdint>
@@ -9,17 +10,23 @@
 
 namespace ktstr {
 
+enum class Translation { x86_64, arm64 };
+
 // Where the kernel's page tables are.
 struct PageTables {
-  uint64_t root = 0;    // GPA of the top-level table (swapper_pg_dir)
-  unsigned levels = 4;  // 4, or 5 with LA57
+  uint64_t root = 0;    // GPA of the top-level table (swapper_pg_dir; on arm64 what TTBR1_EL1 leads to)
+  unsigned levels = 4;  // x86-64: 4, or 5 with LA57; arm64: 4 for 48 bits, 3 for 39
+  Translation translation = Translation::x86_64;
 };
 
 // True if bits above the translated ones repeat the top translated one.
 bool isCanonical(uint64_t va, unsigned levels);
 
-// GPA that va maps to through 4 KiB, 2 MiB or 1 GiB pages; nothing if it is not mapped, not canonical, or a
-// table lies outside RAM. At most `levels` reads.
+// GPA that va maps to through 4 KiB, 2 MiB or 1 GiB pages (arm64: in the kernel's half of the address space);
+// nothing if it is not mapped, not canonical, or a table lies outside RAM. At most `levels` reads.
 std::optional<uint64_t> walkPages(const GuestMem& memory, const PageTables& tables, uint64_t va);
+
+// walkPages() of tables of arm64.
+std::optional<uint64_t> walkPagesArm64(const GuestMem& memory, const PageTables& tables, uint64_t va);
 
 }  // namespace ktstr

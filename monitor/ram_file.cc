@@ -26,15 +26,14 @@ std::vector<Mapping> mapAll(int fd, const std::vector<RamRange>& ranges) {
     refuse(text(ranges.size(), " RAM ranges; 1 to ", maxRanges));
   std::vector<Mapping> mappings;
   for (const auto& range : ranges) {
-    if ((range.gpa | range.size | range.offset) % pageBytes != 0 || range.size == 0) {
-      refuse(text("range at ", hex(range.gpa), " of ", hex(range.size), " bytes is not made of whole pages"));
-    }
+    if (range.size == 0) refuse(text("range at ", hex(range.gpa), " is empty"));
     if (range.offset > fileBytes || range.size > fileBytes - range.offset) {
       refuse(text("range at ", hex(range.gpa), " of ", hex(range.size), " bytes at file offset ",
                   hex(range.offset), " is beyond the file's ", hex(fileBytes), " bytes"));
     }
-    mappings.emplace_back(fd, range.offset, range.size, PROT_READ);
-    madvise(mappings.back().data(), range.size, MADV_RANDOM);
+    const uint64_t inPage = range.offset % pageBytes;
+    mappings.emplace_back(fd, range.offset - inPage, range.size + inPage, PROT_READ);
+    madvise(mappings.back().data(), mappings.back().size(), MADV_RANDOM);
   }
   return mappings;
 }
@@ -42,7 +41,7 @@ std::vector<Mapping> mapAll(int fd, const std::vector<RamRange>& ranges) {
 std::vector<MemRegion> regionsOf(const std::vector<RamRange>& ranges, const std::vector<Mapping>& mappings) {
   std::vector<MemRegion> regions;
   for (size_t i = 0; i < ranges.size(); ++i) {
-    regions.push_back({ranges[i].gpa, ranges[i].size, mappings[i].data()});
+    regions.push_back({ranges[i].gpa, ranges[i].size, mappings[i].data() + ranges[i].offset % pageBytes});
   }
   return regions;
 }
@@ -99,7 +98,7 @@ void RamFile::scan(const std::function<bool(uint64_t, std::span<const std::byte>
 bool RamFile::scanExtent(const RamRange& range, uint64_t begin, uint64_t end,
                          const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const {
   std::vector<std::byte> chunk(std::min<uint64_t>(chunkBytes, end - begin));
-  begin -= begin % pageBytes;
+  begin -= std::min((range.gpa + begin - range.offset) % pageBytes, begin - range.offset);
   while (begin < end) {
     const auto got = pread(fd_.get(), chunk.data(), std::min<uint64_t>(chunk.size(), end - begin),
                            static_cast<off_t>(begin));

@@ -10,7 +10,8 @@
 
 namespace ktstr {
 
-// [offset, offset+size) of the file is guest RAM at [gpa, gpa+size).
+// [offset, offset+size) of the file is guest RAM at [gpa, gpa+size). Cores have it at any offset; only where
+// gpa and offset are congruent modulo 8 no aligned load can tear.
 struct RamRange {
   uint64_t gpa;
   uint64_t size;
@@ -23,11 +24,12 @@ std::vector<RamRange> modelRamLayout(uint64_t bytes);
 class RamFile {
  public:
   // Takes over the descriptor and maps every range PROT_READ, MAP_SHARED. Throws Error "map-failed",
-  // "ram-invalid" (a range beyond the end of the file, not page-aligned, or more than 64 of them),
+  // "ram-invalid" (a range beyond the end of the file, an empty one, or more than 64 of them),
   // "regions-invalid".
   RamFile(Fd fd, std::vector<RamRange> ranges);
 
   const GuestMem& memory() const { return memory_; }
+  const std::vector<RamRange>& ranges() const { return ranges_; }
 
   // True if the file carries F_SEAL_FUTURE_WRITE or F_SEAL_WRITE: nobody who gets this descriptor can map it
   // writable.

@@ -113,6 +113,11 @@ bool MonitorService::open() {
     Fd file = openFile(options_.ramPath, O_RDONLY);
     const uint64_t bytes = fileSize(file.get());
     ram_.emplace(std::move(file), modelRamLayout(bytes));
+  } else if (!options_.corePath.empty()) {
+    watchForEnd();
+    Fd file = openFile(options_.corePath, O_RDONLY);
+    auto ranges = vmcoreRanges(file.get());
+    ram_.emplace(std::move(file), std::move(ranges));
   } else if (!openVm()) {
     return false;
   }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "monitor/attach.h"
+#include "monitor/core_output.h"
 #include "monitor/dump_asks.h"
 #include "monitor/error_watch.h"
 #include "monitor/inspect.h"
@@ -17,6 +18,7 @@
 #include "monitor/record_writer.h"
 #include "monitor/sampler.h"
 #include "monitor/vcpu_times.h"
+#include "monitor/vmcore.h"
 #include "monitor/watch.h"
 #include "monitor/watchdog_gate.h"
 #include "protocol/cache.capnp.h"
@@ -30,11 +32,12 @@ namespace ktstr {
 
 struct MonitorOptions {
   std::string
-      vmPath;  // exactly one of vmPath, vmFd, ramPath: an observe socket, a connection to one, or a raw file
+      vmPath;  // exactly one of vmPath, vmFd, ramPath, corePath: an observe socket, a connection to one,
   int vmFd = -1;
-  std::string ramPath;  // RAM in the machine model's layout
-  int analysisFd = -1;  // connection to an AnalysisStore; -1 = none
-  std::string buildId;  // of the kernel that is expected, hex; empty = unknown
+  std::string ramPath;   // RAM in the machine model's layout,
+  std::string corePath;  // or an ELF vmcore
+  int analysisFd = -1;   // connection to an AnalysisStore; -1 = none
+  std::string buildId;   // of the kernel that is expected, hex; empty = unknown
   uint32_t periodMs = 100;
   uint64_t count = 0;  // samples; 0 = no limit
   RecordFormat format = RecordFormat::jsonl;
@@ -42,7 +45,7 @@ struct MonitorOptions {
   std::vector<std::string> mapWrites;  // that run() makes, MAP:PLACE=VALUE; with grantsFd
   int grantsFd = -1;                   // connection to WriteGrants, on which we serve Monitor; -1 = none
   uint64_t watchdogMs = 0;     // that every scheduler gets from run(); 0 = its own; with grantsFd and a VMM
-  bool freeze = false;         // inspect() looks at a guest that stands still; not of a raw file
+  bool freeze = false;         // inspect() looks at a guest that stands still; not of a file
   uint32_t attachMs = 10'000;  // inspect() gives up after that
 };
 
@@ -70,6 +73,11 @@ class MonitorService {
   // inspect() of "dump" and "dsqs": one JSON line of the dump, or of each DSQ; or text. The guest is frozen
   // meanwhile.
   ExitCode dumpOnce(const Inspection& what);
+
+  // Instead of run(): attaches, and writes an ELF vmcore of the guest, which stands still meanwhile. Throws
+  // Error "kernel-not-found", "freeze-lost", "write-failed", "disk-full", "core-incomplete" (the end came
+  // first). `progress`: standard error is a terminal.
+  ExitCode writeCore(CoreOutput& output, bool progress);
 
   // Writes through the gate, reads back, writes one record: map, address, and the bytes before, wrote and
   // after. Inconclusive if the guest has something else there already. Throws what planMapWrites() and
@@ -100,6 +108,8 @@ class MonitorService {
   std::optional<Analysis> lookup(const std::string& buildId);
   void store(const Attachment& attachment);
   Attachment attachNow();
+  std::optional<rpc::FreezeLease::Client> freezeLease();  // nothing: the end came first
+  std::vector<VmcoreCpu> coreCpus(const Attachment& attachment);
   // Tries until `deadline` (CLOCK_MONOTONIC, 0: until the end); `reason` tells why there is nothing.
   std::optional<Attachment> attach(std::string& reason, uint64_t deadline);
   void writeWaiting(const std::string& reason, uint64_t elapsedMs);

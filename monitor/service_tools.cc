@@ -36,18 +36,19 @@ ExitCode MonitorService::writeMap(const MapWrite& write) {
   return after == done.bytes ? ExitCode::pass : ExitCode::inconclusive;
 }
 
+std::optional<rpc::FreezeLease::Client> MonitorService::freezeLease() {
+  return waitFor<rpc::FreezeLease::Client>(
+      vm_->bootstrap().castAs<rpc::Observer>().freezeLeaseRequest().send().then(
+          [](auto&& response) { return response.getLease(); }));
+}
+
 ExitCode MonitorService::inspect(const Inspection& what) {
   if (what.command == "dump" || what.command == "dsqs") return dumpOnce(what);
   const Attachment attachment = attachNow();
-  kj::Maybe<rpc::FreezeLease::Client> lease;
-  if (options_.freeze && vm_) {
-    auto frozen = waitFor<rpc::FreezeLease::Client>(
-        vm_->bootstrap().castAs<rpc::Observer>().freezeLeaseRequest().send().then(
-            [](auto&& response) { return response.getLease(); }));
-    if (frozen) lease = kj::mv(*frozen);
-  }
+  std::optional<rpc::FreezeLease::Client> lease;
+  if (options_.freeze && vm_) lease = freezeLease();
   const auto findings = ktstr::inspect(*ram_, attachment, what);
-  lease = nullptr;
+  lease.reset();
   writeAll(STDOUT_FILENO,
            options_.format == RecordFormat::text ? asTable(findings.records) : asJsonLines(findings.records));
   for (const auto& problem : findings.problems) log::warn(problem);

@@ -1,6 +1,7 @@
 #include "monitor/task_list.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "monitor/guest_list.h"
 #include "protocol/text.h"
@@ -9,6 +10,7 @@ namespace ktstr {
 namespace {
 
 constexpr size_t maxCommBytes = 16;
+constexpr uint64_t pieceBytes = 4096;  // of a task_struct, looked at in one go
 
 // TASK_* and EXIT_* of include/linux/sched.h; the first that fits counts.
 constexpr struct {
@@ -25,9 +27,39 @@ std::string stateName(uint32_t state) {
   return hex(state);
 }
 
+// A task_struct: its address, and where it is on the host if it is all in one piece there.
+struct Place {
+  uint64_t address;
+  const std::byte* host;
+};
+
+// A member of task_struct, looked up once for all tasks.
+template <typename T>
+class Member {
+ public:
+  Member(const GuestKernel& kernel, const KernelLayout& layout, std::string_view name)
+      : kernel_(kernel), field_(layout.member(name)) {
+    if (field_ && field_->size != sizeof(T)) field_.reset();
+  }
+  std::optional<T> of(uint64_t address) const {
+    return field_ ? kernel_.read<T>(address + field_->offset) : std::nullopt;
+  }
+  std::optional<T> of(const Place& task) const {
+    const bool there = task.host && field_ && field_->offset + sizeof(T) <= pieceBytes;
+    return there ? std::optional(loadGuest<T>(task.host + field_->offset)) : of(task.address);
+  }
+
+ private:
+  const GuestKernel& kernel_;
+  std::optional<Field> field_;
+};
+
 class Tasks {
  public:
-  Tasks(const GuestKernel& kernel, const KernelLayout& layout) : kernel_(kernel), layout_(layout) {}
+  Tasks(const GuestKernel& kernel, const KernelLayout& layout) : kernel_(kernel), layout_(layout) {
+    for (const auto* const name : {"ext", "fair", "rt", "dl", "stop", "idle"})
+      classes_.emplace_back(kernel.symbol(text(name, "_sched_class")).value_or(0), name);
+  }
 
   Walk<TaskInfo> list(size_t limit) {
     Walk<TaskInfo> result;
@@ -41,13 +73,14 @@ class Tasks {
     }
     const auto leaders = walkList(kernel_, *init + tasks->offset, limit);
     result.problem = leaders.problem;
+    result.found.reserve(leaders.found.size());
     for (const uint64_t node : leaders.found) {
-      const auto signal = field<uint64_t>(node - tasks->offset, "task_struct.signal");
+      const auto signal = signal_.of(node - tasks->offset);
       const auto own = walkList(kernel_, signal.value_or(0) + threads->offset, limit - result.found.size());
       if (result.problem.empty() && !own.problem.empty())
         result.problem = text("threads of the process at ", hex(node - tasks->offset), ": ", own.problem);
       for (const uint64_t other : own.found) {
-        if (auto task = read(other - thread->offset)) result.found.push_back(std::move(*task));
+        if (!read(other - thread->offset, result.found.emplace_back())) result.found.pop_back();
       }
       if (result.found.size() >= limit) break;
     }
@@ -56,53 +89,70 @@ class Tasks {
 
  private:
   template <typename T>
-  std::optional<T> field(uint64_t address, const char* name) const {
-    const auto member = layout_.member(name);
-    return member && member->size == sizeof(T) ? kernel_.read<T>(address + member->offset) : std::nullopt;
+  Member<T> member(std::string_view name) const {
+    return {kernel_, layout_, name};
   }
 
-  std::optional<TaskInfo> read(uint64_t address) const {
-    const auto pid = field<int32_t>(address, "task_struct.pid"),
-               tgid = field<int32_t>(address, "task_struct.tgid");
-    const auto state = field<uint32_t>(address, "task_struct.__state");
-    if (!pid || !tgid || !state) return std::nullopt;
-    TaskInfo task;
+  // False if it is not in memory.
+  bool read(uint64_t address, TaskInfo& task) const {
+    const Place place{address, kernel_.at(address, pieceBytes)};
+    const auto pid = pid_.of(place), tgid = tgid_.of(place);
+    const auto state = state_.of(place);
+    if (!pid || !tgid || !state) return false;
     task.address = address;
     task.pid = *pid;
     task.tgid = *tgid;
-    task.state = stateName(*state | field<uint32_t>(address, "task_struct.exit_state").value_or(0));
-    task.comm = comm(address);
-    task.cpu = field<uint32_t>(address, "task_struct.thread_info.cpu");
-    task.priority = field<int32_t>(address, "task_struct.prio");
-    if (const auto parent = field<uint64_t>(address, "task_struct.real_parent"))
-      task.parent = field<int32_t>(*parent, "task_struct.tgid");
-    task.schedClass = schedClass(field<uint64_t>(address, "task_struct.sched_class").value_or(0));
-    task.scxWeight = field<uint32_t>(address, "task_struct.scx.weight");
-    task.scxFlags = field<uint32_t>(address, "task_struct.scx.flags");
-    task.scxSlice = field<uint64_t>(address, "task_struct.scx.slice");
-    task.scxVtime = field<uint64_t>(address, "task_struct.scx.dsq_vtime");
-    return task;
+    task.state = stateName(*state | exitState_.of(place).value_or(0));
+    task.comm = comm(place);
+    task.cpu = cpu_.of(place);
+    task.priority = priority_.of(place);
+    if (const auto parent = parent_.of(place)) task.parent = tgid_.of(*parent);
+    task.schedClass = schedClass(class_.of(place).value_or(0));
+    task.scxWeight = weight_.of(place);
+    task.scxFlags = flags_.of(place);
+    task.scxSlice = slice_.of(place);
+    task.scxVtime = vtime_.of(place);
+    return true;
   }
 
-  std::string comm(uint64_t address) const {
-    const auto member = layout_.member("task_struct.comm");
-    if (!member) return {};
-    auto name =
-        kernel_.string(address + member->offset, std::min<size_t>(member->size, maxCommBytes)).value_or("");
+  std::string comm(const Place& task) const {
+    if (!comm_) return {};
+    const size_t size = std::min<size_t>(comm_->size, maxCommBytes);
+    std::string name;
+    if (task.host && comm_->offset + size <= pieceBytes) {
+      const auto* const text = reinterpret_cast<const char*>(task.host + comm_->offset);
+      name.assign(text, strnlen(text, size));
+    } else {
+      name = kernel_.string(task.address + comm_->offset, size).value_or("");
+    }
     for (char& c : name) c = c < ' ' || c > '~' ? '?' : c;
     return name;
   }
 
   // By address: a class may have more than one symbol.
   std::string schedClass(uint64_t address) const {
-    for (const auto* const name : {"ext", "fair", "rt", "dl", "stop", "idle"}) {
-      if (kernel_.symbol(text(name, "_sched_class")) == address) return name;
+    for (const auto& [own, name] : classes_) {
+      if (own == address && own != 0) return name;
     }
     return {};
   }
 
   const GuestKernel& kernel_;
   const KernelLayout& layout_;
+  std::vector<std::pair<uint64_t, const char*>> classes_;
+  std::optional<Field> comm_ = layout_.member("task_struct.comm");
+  Member<int32_t> pid_ = member<int32_t>("task_struct.pid"), tgid_ = member<int32_t>("task_struct.tgid"),
+                  priority_ = member<int32_t>("task_struct.prio");
+  Member<uint32_t> state_ = member<uint32_t>("task_struct.__state"),
+                   exitState_ = member<uint32_t>("task_struct.exit_state"),
+                   cpu_ = member<uint32_t>("task_struct.thread_info.cpu"),
+                   weight_ = member<uint32_t>("task_struct.scx.weight"),
+                   flags_ = member<uint32_t>("task_struct.scx.flags");
+  Member<uint64_t> signal_ = member<uint64_t>("task_struct.signal"),
+                   parent_ = member<uint64_t>("task_struct.real_parent"),
+                   class_ = member<uint64_t>("task_struct.sched_class"),
+                   slice_ = member<uint64_t>("task_struct.scx.slice"),
+                   vtime_ = member<uint64_t>("task_struct.scx.dsq_vtime");
 };
 
 }  // namespace

@@ -190,6 +190,8 @@ void TestKernel::placeSymbols() {
                                                         {"scx_root", 0x6820},
                                                         {"nr_cpu_ids", 0x6828},
                                                         {"__cpu_possible_mask", 0x6830},
+                                                        {"vmcoreinfo_data", 0x6c00},
+                                                        {"vmcoreinfo_size", 0x6c08},
                                                         {"__per_cpu_offset", 0x7000},
                                                         {"runqueues", 0x8000},
                                                         {"kallsyms_num_syms", 0x1'0000},
@@ -305,6 +307,8 @@ void TestKernel::writeVmcoreinfo() {
   info += text("NUMBER(pgtable_l5_enabled)=", options_.levels == 5 ? 1 : 0, "\n");
   info += text("KERNELOFFSET=", std::hex, options_.slide, "\nNUMBER(KERNEL_IMAGE_SIZE)=1073741824\n");
   putText(vmcoreinfoGpa, info);
+  put<uint64_t>(symbolGpa("vmcoreinfo_data"), direct(vmcoreinfoGpa));
+  put<uint64_t>(symbolGpa("vmcoreinfo_size"), info.size());
 }
 
 }  // namespace ktstr::test

@@ -20,7 +20,7 @@ constexpr const char* bash = R"sh(_ktstr() {
   esac
   if [ -z "$words" ]; then
     if [ "$COMP_CWORD" = 1 ]; then
-      words="run demo scenario work-type assertion record snapshot probe kernel scheduler monitor serve completions version help"
+      words="run demo scenario work-type assertion record snapshot probe kernel scheduler monitor support serve completions version help"
     else
       case "${COMP_WORDS[1]}" in
         scenario) words="list show --topology --format --help $(ktstr scenario list --format names 2>/dev/null)" ;;
@@ -36,8 +36,9 @@ constexpr const char* bash = R"sh(_ktstr() {
         record) words="list show --format --timeline --snapshot" ;;
         snapshot) words="--vm --name --format --help" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
-        monitor) words="maps map progs tasks events dsqs dump symbol type read watch write --vm --ram --gate --format --limit --hops
-                        --freeze --period-ms --count --help" ;;
+         monitor) words="maps map progs tasks events dsqs dump symbol type read watch write core support --vm --ram --core --gate
+                         --format --limit --hops --freeze --period-ms --count --help" ;;
+         support) words="--kernel --accel --format --help" ;;
         completions) words="bash zsh fish" ;;
       esac
     fi
@@ -52,8 +53,8 @@ autoload -U +X bashcompinit && bashcompinit
 )sh";
 
 constexpr const char* fish =
-    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record snapshot probe kernel scheduler monitor serve completions version help'
-complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
+    R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record snapshot probe kernel scheduler monitor support serve completions version help'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo support' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l format -x -a 'human jsonl capnp'
@@ -79,7 +80,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from record' -l timeline
 complete -c ktstr -n '__fish_seen_subcommand_from record' -l snapshot -x
 complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l vm -r
 complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l name -x
-complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events dsqs dump symbol type read write'
+complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events dsqs dump symbol type read watch write core support'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";
 

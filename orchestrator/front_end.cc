@@ -8,6 +8,7 @@
 
 #include "orchestrator/completions.h"
 #include "orchestrator/serve_vmm.h"
+#include "orchestrator/support.h"
 #include "protocol/error.h"
 #include "protocol/process.h"
 #include "version.h"
@@ -40,7 +41,7 @@ const std::vector<Verb>& verbs() {
       {"probe", "ktstr-orchestrator", {"probe"}, "say what /dev/kvm is good for here"},
       {"kernel", "ktstr-cache", {}, "get, list, locate, remove and verify kernels"},
       {"scheduler", "ktstr-kbuild", {}, "build the kernel tree's sched_ext schedulers"},
-      {"monitor", "ktstr-monitor", {}, "watch a running VM or a RAM file from outside"},
+      {"monitor", "ktstr-monitor", {}, "watch a running VM, a core or a RAM file from outside"},
   };
   return all;
 }
@@ -52,6 +53,7 @@ void printHelp(FILE* out) {
       out);
   for (const Verb& verb : verbs()) fprintf(out, "  %-12s %s\n", verb.name, verb.help);
   fputs(
+      "  support      say what the monitor can see of a kernel\n"
       "  serve        start a VMM that stands by on sockets, for other users to use\n"
       "  completions  print a completion script for bash, zsh or fish\n"
       "  version      print the version\n\n"
@@ -91,6 +93,7 @@ int run(int argc, char** argv) {
     fputs(completionScript(argc > 2 ? argv[2] : "").c_str(), stdout);
     return 0;
   }
+  if (word == "support") return showSupport(argc - 1, argv + 1);
   if (word == "serve") return serveVmm(argc - 1, argv + 1);
   for (const Verb& verb : verbs()) {
     if (word == verb.name) become(verb, argc, argv);

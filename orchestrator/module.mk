@@ -25,8 +25,9 @@ libraries += orchestrator
 orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/guest_options.cc orchestrator/host.cc \
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
-  orchestrator/periodic.cc orchestrator/stats_requests.cc orchestrator/watch_requests.cc orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc orchestrator/scenario_list.cc \
-  orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/snapshot_command.cc orchestrator/snapshots.cc orchestrator/tool.cc orchestrator/write_grants.cc
+  orchestrator/periodic.cc orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc \
+  orchestrator/scenario_list.cc orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/snapshot_command.cc orchestrator/snapshots.cc \
+  orchestrator/stats_requests.cc orchestrator/support.cc orchestrator/tool.cc orchestrator/watch_requests.cc orchestrator/write_grants.cc
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \

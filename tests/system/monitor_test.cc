@@ -15,6 +15,7 @@
 #include "protocol/error.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
+#include "tests/system/core_expectations.h"
 #include "tests/system/guest_shell.h"
 #include "tests/system/harness.h"
 
@@ -297,24 +298,69 @@ void expectWritesToTakeEffect(Watched& watched) {
   EXPECT_TRUE(objects.programs().found.empty());
 }
 
+// What SeesWhatTheGuestSays leaves to DrgnListsTheSameTasks, by kernel.
+std::map<std::string, GuestCore>& cores() {
+  static std::map<std::string, GuestCore> all;
+  return all;
+}
+
 // One kernel of each layout.
 class MonitorKernels : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(MonitorKernels, SeesWhatTheGuestSays) {
   KTSTR_NEED_KERNEL(GetParam());
   KTSTR_NEED_SCHEDULER("scx_simple");
-  Watched watched(GetParam(), "scx_simple");
+  std::optional<Watched> attached;
+  try {
+    attached.emplace(GetParam(), "scx_simple");
+  } catch (const std::runtime_error& error) {
+    if (std::string(error.what()).find("incompatible with vmlinux") == std::string::npos) throw;
+    GuestShell guest({.kernel = GetParam()});
+    expectSupportAsInReadme(guest, GetParam());
+    cores()[GetParam()] = expectCoreOfTheGuest(guest);
+    GTEST_SKIP() << "the kernel takes no scx_simple: " << error.what();
+  }
+  Watched& watched = *attached;
   expectEventsOfTheGuest(watched);
   expectMapsAndProgramsOfTheGuest(watched);
   expectTasksOfTheGuest(watched);
   expectValuesOfTheGuest(watched);
   expectToolsThatSaySo(watched);
   expectDumpOfTheGuest(watched);
+  expectSupportAsInReadme(watched.guest, GetParam());
+  cores()[GetParam()] = expectCoreOfTheGuest(watched.guest);
   expectWritesToTakeEffect(watched);
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, MonitorKernels,
-                         ::testing::Values("debian:6.16", "debian:6.18", "debian:7.3"));
+TEST_P(MonitorKernels, DrgnListsTheSameTasks) {
+  if (const auto why = whyNoDrgn()) GTEST_SKIP() << *why;
+  const auto core = cores().extract(GetParam());
+  if (core.empty()) GTEST_SKIP() << "there is no core: SeesWhatTheGuestSays has not written one";
+  expectDrgnToListTheSameTasks(core.mapped(), GetParam());
+}
+
+// KTSTR_TEST_ALL: every kernel that has sched_ext with struct scx_sched.
+std::vector<const char*> kernels() {
+  if (!getenv("KTSTR_TEST_ALL")) return {"debian:6.16", "debian:6.18", "debian:7.3"};
+  return {"debian:6.16", "debian:6.17", "debian:6.18", "debian:6.19",
+          "debian:7.0",  "debian:7.1",  "debian:7.2",  "debian:7.3"};
+}
+
+class SupportCommand : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SupportCommand, BootsAKernelAndSaysWhatReadmeSays) {
+  KTSTR_NEED_KERNEL(GetParam());
+  const Result result = ktstr({"support", "--kernel", GetParam(), "--accel", "tcg", "--format", "jsonl"});
+  EXPECT_EQ(result.exitCode, 0) << result.err;
+  expectSupportAsInReadme(result.out, GetParam());
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SupportCommand);
+INSTANTIATE_TEST_SUITE_P(OneMoreBoot, SupportCommand,
+                         ::testing::ValuesIn(getenv("KTSTR_TEST_ALL") ? std::vector{"debian:6.17"}
+                                                                      : std::vector<const char*>{}));
+
+INSTANTIATE_TEST_SUITE_P(Layouts, MonitorKernels, ::testing::ValuesIn(kernels()));
 
 }  // namespace
 }  // namespace ktstr::testing

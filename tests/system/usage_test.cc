@@ -33,13 +33,14 @@ std::vector<std::string> runWith(std::vector<std::string> words) {
 TEST(FrontEnd, HelpNamesEveryCommandAndExitCode) {
   const Result help = ktstr({"help"});
   EXPECT_EQ(help.exitCode, 0);
-  for (const char* word : {"run", "demo", "kernel", "scheduler", "monitor", "completions", "exit codes"}) {
+  for (const char* word :
+       {"run", "demo", "kernel", "scheduler", "monitor", "support", "completions", "exit codes"}) {
     EXPECT_NE(help.out.find(word), std::string::npos) << word;
   }
 }
 
 TEST(FrontEnd, EachToolHasHelpWithExamples) {
-  for (const char* tool : {"run", "kernel", "scheduler", "monitor"}) {
+  for (const char* tool : {"run", "kernel", "scheduler", "monitor", "support"}) {
     const Result help = ktstr({tool, "--help"});
     EXPECT_EQ(help.exitCode, 0) << tool << help.err;
     EXPECT_NE(help.out.find("ktstr"), std::string::npos) << tool;

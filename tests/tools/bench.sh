@@ -58,6 +58,31 @@ look_line "monitor: $(awk -F'\t' '$1 == "number of tasks" {print $2}' "$looks") 
 look_line "monitor: the kernel's types (BTF) read" "<= 100 ms" "kernel types"
 look_line "monitor: one task_struct rendered as JSON" "<= 50 ms" "task_struct as JSON"
 
+# Rivals for the looks: drgn on a core of the same guest, and bpftool on the same kernel's BTF.
+vmlinux=$("$bin/ktstr" kernel path $kernel vmlinux)
+core=$KTSTR_STATE_DIR/core
+drgn() { /usr/bin/python3 tests/tools/drgn_tasks.py "$core" --runs $((runs * 3)) "$@" 2> "$KTSTR_STATE_DIR/drgn" > /dev/null; }
+drgn_line() { line "$1" "" "$(awk -F'\t' -v name="drgn: $2" '$1 == name {print $2 / 1000}' "$KTSTR_STATE_DIR/drgn" | spread ms)"; }
+start=$(now)
+"$bin/ktstr-monitor" core --ram "$ram" > "$core"
+line "monitor: an ELF vmcore of it, 512 MiB" "" "$(since "$start" | spread s)"
+if drgn --btf "$vmlinux" --init-task "$("$bin/ktstr-monitor" symbol init_task --core "$core" | jq -r .address)"; then
+  drgn_line "  rival: drgn lists the same tasks, warm" "task list"
+else
+  echo "SKIPPED: drgn: $(tail -n 1 "$KTSTR_STATE_DIR/drgn")"
+fi
+if [ -n "${KTSTR_DEBUG_VMLINUX:-}" ] && drgn --debug "$KTSTR_DEBUG_VMLINUX"; then
+  drgn_line "  rival: drgn lists them by DWARF, warm" "task list"
+  drgn_line "  rival: drgn's index of the kernel's DWARF" "index"
+else
+  echo "SKIPPED: drgn by DWARF: KTSTR_DEBUG_VMLINUX names no vmlinux of this kernel with debug information"
+fi
+if PATH=$PATH:/usr/sbin command -v bpftool > /dev/null; then
+  for _ in $(seq "$runs"); do start=$(now); PATH=$PATH:/usr/sbin bpftool btf dump file "$vmlinux" > /dev/null; since "$start"; done \
+    > "$KTSTR_STATE_DIR/bpftool"
+  line "  rival: bpftool reads and prints the same BTF" "" "$(spread s < "$KTSTR_STATE_DIR/bpftool")"
+fi
+
 # The rival for the boot: the same kernel through QEMU's own loader and firmware.
 rival() {
   local start; start=$(now)
