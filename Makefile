@@ -182,6 +182,10 @@ check-scenarios: deps-if-missing ## canned scenarios under each of the kernel tr
 	+@$(submake) tests
 	@KTSTR_TEST_ALL=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/catalog_test
 
+check-all-kernels: deps-if-missing ## the monitor on every kernel, and under each of the kernel tree's schedulers (slow)
+	+@$(submake) tests
+	@KTSTR_TEST_ALL=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/monitor_test
+
 check-topologies: deps-if-missing ## every proven topology under TCG, also those of 64 vCPUs and more (slow)
 	+@$(submake) tests
 	@KTSTR_TEST_VCPUS=512 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test

@@ -12,7 +12,6 @@
 namespace ktstr {
 namespace {
 
-constexpr uint32_t arenaType = 33;  // BPF_MAP_TYPE_ARENA, since Linux 6.9
 constexpr size_t maxNameBytes = 32;
 
 std::string typeName(const char* known, uint32_t type) {
@@ -35,12 +34,16 @@ std::vector<BpfMap> filter(const std::vector<BpfMap>& maps, Keep keep) {
 }  // namespace
 
 std::string mapTypeName(uint32_t type) {
-  if (type == arenaType) return "arena";
+  if (type == arenaMapType) return "arena";
   return typeName(libbpf_bpf_map_type_str(static_cast<bpf_map_type>(type)), type);
 }
 
 std::string programTypeName(uint32_t type) {
   return typeName(libbpf_bpf_prog_type_str(static_cast<bpf_prog_type>(type)), type);
+}
+
+bool BpfMap::isRingBuffer() const {
+  return type == BPF_MAP_TYPE_RINGBUF || type == BPF_MAP_TYPE_USER_RINGBUF;
 }
 
 template <typename T>
@@ -89,7 +92,7 @@ std::optional<BpfMap> BpfObjects::readMap(uint64_t address) const {
   return map;
 }
 
-std::optional<BpfProgram> BpfObjects::readProgram(uint64_t address) const {
+std::optional<BpfProgram> BpfObjects::program(uint64_t address) const {
   const auto type = field<uint32_t>(address, "bpf_prog.type");
   const auto aux = field<uint64_t>(address, "bpf_prog.aux");
   const auto id = aux ? field<uint32_t>(*aux, "bpf_prog_aux.id") : std::nullopt;
@@ -132,7 +135,7 @@ Walk<BpfProgram> BpfObjects::programs() const {
   Walk<BpfProgram> programs{{}, std::move(addresses.problem)};
   if (!layout_.member("bpf_prog.aux")) programs.problem = layout_.whyAbsent("bpf_prog.aux");
   for (const uint64_t address : addresses.found) {
-    if (auto program = readProgram(address)) programs.found.push_back(std::move(*program));
+    if (auto one = program(address)) programs.found.push_back(std::move(*one));
   }
   return programs;
 }

@@ -15,6 +15,7 @@
 namespace ktstr {
 
 inline constexpr size_t maxBpfObjects = 65536;
+inline constexpr uint32_t arenaMapType = 33;  // BPF_MAP_TYPE_ARENA, since Linux 6.9
 
 struct BpfMap {
   uint64_t address = 0;  // of struct bpf_map
@@ -26,6 +27,7 @@ struct BpfMap {
   bool frozen = false;                                  // no longer writable from user space
   uint64_t btf = 0;                                     // address of struct btf; 0: none
   uint32_t keyType = 0, valueType = 0;                  // ids in it; 0: none
+  bool isRingBuffer() const;                            // for user space to read, or to write
 };
 
 struct BpfProgram {
@@ -50,10 +52,11 @@ class BpfObjects {
   // In ascending id. What is being made or freed at the moment may be missing.
   Walk<BpfMap> maps() const;
   Walk<BpfProgram> programs() const;
+  // The struct bpf_prog at an address; nothing if it cannot be read.
+  std::optional<BpfProgram> program(uint64_t address) const;
 
  private:
   std::optional<BpfMap> readMap(uint64_t address) const;
-  std::optional<BpfProgram> readProgram(uint64_t address) const;
   void addRunStats(uint64_t stats, BpfProgram& program) const;
   Walk<uint64_t> walk(const char* idr) const;
   template <typename T>

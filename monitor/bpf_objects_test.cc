@@ -130,8 +130,8 @@ TEST_F(BpfObjectsTest, HostileMapsEnd) {
   EXPECT_THAT(entries("huge").problem, HasSubstr("more than 32 MiB"));
   map(3, 0x3900, "many", BPF_MAP_TYPE_ARRAY, 4, 0, 0xffff'ffff);
   EXPECT_THAT(entries("many").problem, HasSubstr("more than 100 entries"));
-  map(4, 0x3a00, "ring", BPF_MAP_TYPE_RINGBUF, 0, 0, 4096);
-  EXPECT_EQ(entries("ring").problem, "the values of ringbuf maps cannot be read");
+  map(4, 0x3a00, "queue", BPF_MAP_TYPE_QUEUE, 0, 0, 4096);
+  EXPECT_EQ(entries("queue").problem, "the values of queue maps cannot be read");
 }
 
 TEST_F(BpfObjectsTest, TypesOfTheProgram) {

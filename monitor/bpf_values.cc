@@ -2,6 +2,8 @@
 
 #include <linux/bpf.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "monitor/guest_list.h"
@@ -13,6 +15,14 @@ namespace {
 
 constexpr uint64_t maxBuckets = uint64_t{1} << 20;
 constexpr uint32_t maxTypeBytes = 16 << 20;
+constexpr uint64_t pageBytes = 4096;
+// kernel/bpf/arena.c: an arena's pages are in a vmalloc area, behind half of GUARD_SZ, at their offset in the
+// 4 GiB that the lower half of a user address tells.
+constexpr uint64_t arenaGuardBytes = 65536 / 2;
+constexpr uint32_t maxArenaPages = 1 << 20;
+// include/uapi/linux/bpf.h: a ring buffer's record begins with its length and two flags.
+constexpr uint32_t ringBusy = uint32_t{1} << 31, ringDiscarded = uint32_t{1} << 30;
+constexpr uint64_t ringHeaderBytes = 8;
 
 uint64_t roundUp8(uint64_t bytes) {
   return (bytes + 7) / 8 * 8;
@@ -39,6 +49,13 @@ class Entries {
       case BPF_MAP_TYPE_PERCPU_HASH:
       case BPF_MAP_TYPE_LRU_PERCPU_HASH:
         hash(true);
+        break;
+      case arenaMapType:
+        arena();
+        break;
+      case BPF_MAP_TYPE_RINGBUF:
+      case BPF_MAP_TYPE_USER_RINGBUF:
+        ringBuffer();
         break;
       default:
         walk_.problem = text("the values of ", mapTypeName(map_.type), " maps cannot be read");
@@ -69,18 +86,26 @@ class Entries {
     return kernel_.copy(address, out);
   }
 
-  void value(MapEntry& entry, uint64_t address, std::optional<uint32_t> cpu) {
+  void value(MapEntry& entry, uint64_t address, uint64_t size, std::optional<uint32_t> cpu = {}) {
     MapEntry::Value value{cpu, address, {}};
-    if (copy(address, map_.valueSize, value.bytes)) entry.values.push_back(std::move(value));
+    if (copy(address, size, value.bytes)) entry.values.push_back(std::move(value));
+  }
+  template <typename T>
+  void add(T key, uint64_t address, uint64_t size) {
+    MapEntry entry;
+    entry.key.resize(sizeof key);
+    std::memcpy(entry.key.data(), &key, sizeof key);
+    value(entry, address, size);
+    walk_.found.push_back(std::move(entry));
   }
 
   // `address`: of the value, or of the pointer to the per-CPU values.
   void values(MapEntry& entry, uint64_t address, bool perCpu) {
-    if (!perCpu) return value(entry, address, std::nullopt);
+    if (!perCpu) return value(entry, address, map_.valueSize);
     const auto pointer = kernel_.read<uint64_t>(address);
     if (!pointer || *pointer == 0) return;
     for (const uint32_t cpu : cpus_) {
-      if (const auto own = kernel_.perCpu(*pointer, cpu)) value(entry, *own, cpu);
+      if (const auto own = kernel_.perCpu(*pointer, cpu)) value(entry, *own, map_.valueSize, cpu);
     }
   }
 
@@ -126,6 +151,58 @@ class Entries {
     walk_.found.push_back(std::move(entry));
   }
 
+  void arena() {
+    const auto area = offset("bpf_arena.kern_vm"), user = offset("bpf_arena.user_vm_start"),
+               start = offset("vm_struct.addr");
+    if (!area || !user || !start) return;
+    const auto vm = kernel_.read<uint64_t>(map_.address + *area);
+    const auto base = vm ? kernel_.read<uint64_t>(*vm + *start) : std::nullopt;
+    const auto userStart = kernel_.read<uint64_t>(map_.address + *user);
+    if (!base || !userStart) {
+      walk_.problem = "its area is not in memory";
+      return;
+    }
+    const uint64_t first = *base + arenaGuardBytes + static_cast<uint32_t>(*userStart);
+    const uint64_t end = first + std::min(map_.maxEntries, maxArenaPages) * pageBytes;
+    const auto scratch = scratchPage();
+    for (auto at = kernel_.nextMapped(first, end); at; at = kernel_.nextMapped(*at + pageBytes, end)) {
+      if (scratch && kernel_.translate(*at) == scratch) continue;
+      if (!room()) return;
+      add(static_cast<uint32_t>((*at - first) / pageBytes), *at, pageBytes);
+    }
+  }
+
+  // Where an arena's page is that stands for all that the program reads without having allocated it.
+  std::optional<uint64_t> scratchPage() const {
+    const auto member = layout_.member("bpf_arena.scratch_page"), page = layout_.member("page.#flags");
+    const auto first = kernel_.readSymbol<uint64_t>("vmemmap_base");
+    const auto its = member ? kernel_.read<uint64_t>(map_.address + member->offset) : std::nullopt;
+    if (!its || !first || *its < *first || !page || page->size == 0) return std::nullopt;
+    return (*its - *first) / page->size * pageBytes;
+  }
+
+  // What was produced and not consumed: by position, up to the first record that is still written.
+  void ringBuffer() {
+    const auto data = offset("bpf_ringbuf.data");
+    const auto ring = readRingBuffer(kernel_, layout_, map_);
+    if (!ring || !data) {
+      if (walk_.problem.empty()) walk_.problem = "its positions are not in memory or make no sense";
+      return;
+    }
+    for (uint64_t at = ring->first; at < ring->producer && room();) {
+      const uint64_t record = ring->address + *data + at % ring->bytes;
+      const auto header = kernel_.read<uint32_t>(record);
+      const uint64_t length = header.value_or(ringBusy) & ~ringDiscarded;
+      const uint64_t next = at + roundUp8(length + ringHeaderBytes);
+      if (length & ringBusy || next > ring->producer) {
+        walk_.problem = text("the record at ", at, header ? " is still written" : " is not in memory");
+        return;
+      }
+      if (!(*header & ringDiscarded)) add(at, record + ringHeaderBytes, length);
+      at = next;
+    }
+  }
+
   const GuestKernel& kernel_;
   const KernelLayout& layout_;
   const BpfMap& map_;
@@ -135,6 +212,24 @@ class Entries {
 };
 
 }  // namespace
+
+std::optional<RingBuffer> readRingBuffer(const GuestKernel& kernel, const KernelLayout& layout,
+                                         const BpfMap& map) {
+  const auto word = [&](uint64_t address, const char* name) -> std::optional<uint64_t> {
+    const auto member = layout.member(name);
+    return member ? kernel.read<uint64_t>(address + member->offset) : std::nullopt;
+  };
+  const auto address = word(map.address, "bpf_ringbuf_map.rb");
+  if (!address) return std::nullopt;
+  const auto mask = word(*address, "bpf_ringbuf.mask"), consumer = word(*address, "bpf_ringbuf.consumer_pos"),
+             producer = word(*address, "bpf_ringbuf.producer_pos");
+  const uint64_t overwritten = word(*address, "bpf_ringbuf.overwrite_pos").value_or(0);
+  if (!mask || !consumer || !producer) return std::nullopt;
+  const RingBuffer ring{*address, *mask + 1, *consumer, *producer, std::max(*consumer, overwritten)};
+  const bool sound = ring.bytes == map.maxEntries && std::has_single_bit(ring.bytes) && ring.first % 8 == 0 &&
+                     ring.first <= ring.producer && ring.producer - ring.first <= ring.bytes;
+  return sound ? std::optional(ring) : std::nullopt;
+}
 
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
                               size_t limit) {

@@ -22,10 +22,22 @@ struct MapEntry {
   std::vector<Value> values;   // one, or one for each CPU whose value can be read
 };
 
-// The entries of an array, per-CPU array, (LRU) hash or (LRU) per-CPU hash; at most `limit`. For other types
-// the problem says that they cannot be read.
+// The entries of an array, per-CPU array, (LRU) hash or (LRU) per-CPU hash; at most `limit`. Of an arena the
+// pages that there are: the key is the page's number (four bytes), the value all of it. Of a ring buffer the
+// records that wait to be consumed: the key is the position (eight bytes); one that is still written ends
+// them. For other types the problem says that they cannot be read.
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
                               size_t limit);
+
+// Positions of a ring buffer, in bytes that were ever written (kernel/bpf/ringbuf.c). Nothing if they make no
+// sense.
+struct RingBuffer {
+  uint64_t address, bytes;  // of struct bpf_ringbuf; of its data
+  uint64_t consumer, producer;
+  uint64_t first;  // of the records that can still be read: the consumer's, or behind what was overwritten
+};
+std::optional<RingBuffer> readRingBuffer(const GuestKernel& kernel, const KernelLayout& layout,
+                                         const BpfMap& map);
 
 // Address of an array's element, if it has one of this index.
 std::optional<uint64_t> arrayElement(const KernelLayout& layout, const BpfMap& map, uint32_t index);

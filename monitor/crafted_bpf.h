@@ -24,8 +24,12 @@ inline constexpr const char* bpfLayout =
 
 class CraftedBpf {
  protected:
-  // One chunk of slots behind each IDR; two CPUs whose per-CPU data is 0x8000 apart.
-  CraftedBpf() {
+  // One chunk of slots behind each IDR; two CPUs whose per-CPU data is 0x8000 apart. `symbols`,
+  // `layout`: more of them.
+  explicit CraftedBpf(std::map<std::string, uint64_t> symbols = {}, const std::string& layout = "",
+                      uint64_t tables = 0)
+      : guest_(0x4'0000, with(std::move(symbols)), tables),
+        layout_(KernelLayout::fromText(text(walkLayout, bpfLayout, layout)).value()) {
     for (const uint64_t idr : {mapIdr, progIdr}) {
       guest_.put<uint64_t>(idr + 8, CraftedKernel::va(node(idr)) + 2);
       guest_.put<uint8_t>(node(idr), 0);
@@ -53,13 +57,17 @@ class CraftedBpf {
     return value;
   }
 
-  CraftedKernel guest_{0x4'0000,
-                       {{"map_idr", mapIdr},
-                        {"prog_idr", progIdr},
-                        {"__per_cpu_offset", perCpuOffsets},
-                        {"__cpu_possible_mask", possible},
-                        {"nr_cpu_ids", cpuCount}}};
-  KernelLayout layout_ = KernelLayout::fromText(text(walkLayout, bpfLayout)).value();
+  static std::map<std::string, uint64_t> with(std::map<std::string, uint64_t> symbols) {
+    symbols.insert({{"map_idr", mapIdr},
+                    {"prog_idr", progIdr},
+                    {"__per_cpu_offset", perCpuOffsets},
+                    {"__cpu_possible_mask", possible},
+                    {"nr_cpu_ids", cpuCount}});
+    return symbols;
+  }
+
+  CraftedKernel guest_;
+  KernelLayout layout_;
 };
 
 }  // namespace ktstr::test

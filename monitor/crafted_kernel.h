@@ -16,8 +16,9 @@ class CraftedKernel {
  public:
   static constexpr uint64_t directMap = 0xffff'8880'0000'0000;
 
-  // `symbols`: names and guest-physical addresses.
-  explicit CraftedKernel(size_t ramBytes, const std::map<std::string, uint64_t>& symbols = {})
+  // `symbols`: names and guest-physical addresses. `tables`: where the page tables of four levels begin.
+  explicit CraftedKernel(size_t ramBytes, const std::map<std::string, uint64_t>& symbols = {},
+                         uint64_t tables = 0)
       : ram_(ramBytes), memory_({{0, ramBytes, ram_.data()}}) {
     std::multimap<uint64_t, std::string> sorted;
     for (const auto& [name, gpa] : symbols) sorted.emplace(gpa, name);
@@ -30,7 +31,9 @@ class CraftedKernel {
     storage_.nameOffsets.push_back(static_cast<uint32_t>(storage_.names.size()));
     storage_.index();
     symbols_ = SymbolTable(storage_.arrays());
-    kernel_.emplace(memory_, symbols_, KernelPlace{});
+    KernelPlace place{};
+    place.tables.root = tables;
+    kernel_.emplace(memory_, symbols_, place);
   }
 
   template <typename T>

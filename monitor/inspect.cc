@@ -26,6 +26,13 @@ Value maybe(const std::optional<T>& value) {
                static_cast<uint64_t>(*value)};
 }
 
+// Of up to eight bytes, little-endian.
+uint64_t numberOf(std::span<const std::byte> bytes) {
+  uint64_t number = 0;
+  std::memcpy(&number, bytes.data(), std::min(bytes.size(), sizeof number));
+  return number;
+}
+
 class Inspector {
  public:
   Inspector(const RamFile& ram, const Attachment& attachment, const Inspection& what)
@@ -90,7 +97,10 @@ class Inspector {
     const auto entries = readMapEntries(kernel_, layout_, map, what_.limit);
     const auto types = readProgramTypes(kernel_, layout_, map.btf);
     note(entries.problem);
-    note(types.problem);
+    const auto ring = map.isRingBuffer() ? readRingBuffer(kernel_, layout_, map) : std::nullopt;
+    const bool untyped = map.isRingBuffer() || map.type == arenaMapType;
+    if (!untyped) note(types.problem);
+    if (ring) record().add("consumer", Value::of(ring->consumer)).add("producer", Value::of(ring->producer));
     TypePlace place{map.valueType, 0, 0, 0};
     if (types.types && map.valueType) place = resolvePath(*types.types, map.valueType, argument(1));
     const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
@@ -98,9 +108,8 @@ class Inspector {
       return Renderer(*types.types, kernel_, {.hops = what_.hops}).render(at, bytes);
     };
     for (const auto& entry : entries.found) {
-      const Value key = map.keyType || map.keySize != 4
-                            ? shown({map.keyType, 0, 0, 0}, entry.key)
-                            : Value::of(uint64_t{loadGuest<uint32_t>(entry.key.data())});
+      const bool number = !map.keyType && (untyped || map.keySize == 4);
+      const Value key = number ? Value::of(numberOf(entry.key)) : shown({map.keyType, 0, 0, 0}, entry.key);
       for (const auto& value : entry.values) {
         auto& out = record().add("key", key);
         if (value.cpu) out.add("cpu", Value::of(uint64_t{*value.cpu}));

@@ -28,6 +28,11 @@ class GuestKernel {
   // GPA of a kernel address: through the image map, the direct map, or else the page tables.
   std::optional<uint64_t> translate(uint64_t va) const;
 
+  // The first address from `va` up to `end` that the page tables map.
+  std::optional<uint64_t> nextMapped(uint64_t va, uint64_t end) const {
+    return ktstr::nextMapped(memory_, place_.tables, va, end);
+  }
+
   template <typename T>
   std::optional<T> read(uint64_t va) const {
     const auto* const from = at(va, sizeof(T));

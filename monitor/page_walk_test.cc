@@ -65,5 +65,26 @@ TEST(Canonical, ByLevels) {
   EXPECT_TRUE(isCanonical(0xff11'0000'0000'0000, 5));
 }
 
+TEST_F(PageWalkTest, NextMappedPassesHolesBy) {
+  const PageTables tables{0x1000, 4};
+  const uint64_t begin = va & ~uint64_t{0x3fff'ffff}, end = begin + (uint64_t{4} << 30);
+  EXPECT_FALSE(nextMapped(memory_, tables, begin, end));
+  entry(0x1000, 4, va, 0x2000 | 1);
+  entry(0x2000, 3, va, 0x3000 | 1);
+  entry(0x3000, 2, va, 0x4000 | 1);
+  EXPECT_FALSE(nextMapped(memory_, tables, begin, end)) << "tables alone";
+  entry(0x4000, 1, va, 0xabcd'e000 | 1);
+  const uint64_t page = va & ~uint64_t{0xfff};
+  EXPECT_EQ(nextMapped(memory_, tables, begin, end), page);
+  EXPECT_EQ(nextMapped(memory_, tables, va, end), va) << "in the middle of a page";
+  EXPECT_FALSE(nextMapped(memory_, tables, begin, page));
+  EXPECT_FALSE(nextMapped(memory_, tables, page + 0x1000, end));
+  entry(0x2000, 3, va + (uint64_t{1} << 30), 0x4000'0000 | 0x81);
+  EXPECT_EQ(nextMapped(memory_, tables, page + 0x1000, end), begin + (uint64_t{1} << 30));
+  EXPECT_FALSE(nextMapped(memory_, tables, ~uint64_t{0xfff}, ~uint64_t{0})) << "the last page of all";
+  EXPECT_FALSE(nextMapped(memory_, {0x1000, 3}, begin, end));
+  EXPECT_FALSE(nextMapped(memory_, tables, uint64_t{1} << 60, uint64_t{1} << 61)) << "not canonical";
+}
+
 }  // namespace
 }  // namespace ktstr

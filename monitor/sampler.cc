@@ -26,7 +26,10 @@ Sampler::Sampler(const Attachment& attachment)
     : kernel_(*attachment.kernel),
       layout_(attachment.analysis->layout()),
       absent_(layout_.absent()),
-      events_(attachment) {
+      groups_(layout_),
+      domains_(kernel_, layout_),
+      events_(attachment),
+      programs_(kernel_, layout_) {
   pid_ = layout_.member("task_struct.pid");
   comm_ = layout_.member("task_struct.comm");
   opsName_ = layout_.member("scx_sched.ops.name");
@@ -40,7 +43,11 @@ Sampler::Sampler(const Attachment& attachment)
     const auto value = layout_.constant(text("scx_enable_state.", name));
     if (value) states_.emplace_back(*value, state);
   }
-  if (!events_.absent().empty()) absent_.push_back(events_.absent());
+  for (const auto& list : {groups_.absent(), domains_.absent()})
+    absent_.insert(absent_.end(), list.begin(), list.end());
+  for (const auto& reason : {events_.absent(), programs_.absent()}) {
+    if (!reason.empty()) absent_.push_back(reason);
+  }
   for (const uint32_t cpu : kernel_.possibleCpus()) cpus_.emplace_back().cpu = cpu;
 }
 
@@ -66,27 +73,36 @@ void Sampler::locate(Runqueue& rq) const {
   rq.scxNrRunning = field("rq.scx.nr_running", 4);
   rq.scxFlags = field("rq.scx.flags", 4);
   rq.localDsqNr = field("rq.scx.local_dsq.nr", 4);
+  rq.domain = field("rq.sd", 8);
+  rq.groups = groups_.locate(kernel_, *base);
   rq.known = rq.nrRunning && rq.clock && rq.curr && rq.cpuNumber;
 }
 
 void Sampler::sample(rpc::Sample::Builder out) {
   if (jiffies_) out.setJiffies(loadGuest<uint64_t>(jiffies_));
   auto list = out.initCpus(static_cast<unsigned>(cpus_.size()));
-  for (unsigned i = 0; i < cpus_.size(); ++i) sampleCpu(cpus_[i], list[i]);
+  for (unsigned i = 0; i < cpus_.size(); ++i) sampleCpu(i, list[i]);
   sampleScx(out.initScx());
-  if (out.getScx().getState() != rpc::ScxState::DISABLED) sampleEvents(out);
+  if (out.getScx().getState() == rpc::ScxState::DISABLED) return;
+  sampleEvents(out);
+  programs_.sample(out);
 }
 
-void Sampler::sampleCpu(Runqueue& rq, rpc::CpuSample::Builder out) const {
+void Sampler::sampleCpu(size_t which, rpc::CpuSample::Builder out) {
+  Runqueue& rq = cpus_[which];
   out.setCpu(rq.cpu);
   if (!rq.known) locate(rq);
   if (!rq.known || loadGuest<uint32_t>(rq.cpuNumber) != rq.cpu) return;
   bool whole = false;
-  for (unsigned i = 0; i < tries && !whole; ++i) whole = sampleOnce(rq, out);
+  RunqueueGroups::Values groups;
+  for (unsigned i = 0; i < tries && !whole; ++i) whole = sampleOnce(rq, groups, out);
   out.setTorn(!whole);
+  RunqueueGroups::write(groups, maxTasks, out);
+  if (rq.domain) domains_.sample(which, loadGuest<uint64_t>(rq.domain), out);
 }
 
-bool Sampler::sampleOnce(const Runqueue& rq, rpc::CpuSample::Builder out) const {
+bool Sampler::sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups,
+                         rpc::CpuSample::Builder out) const {
   const auto clock = loadGuest<uint64_t>(rq.clock);
   const auto curr = loadGuest<uint64_t>(rq.curr);
   const auto nrRunning = loadGuest<uint32_t>(rq.nrRunning);
@@ -95,6 +111,7 @@ bool Sampler::sampleOnce(const Runqueue& rq, rpc::CpuSample::Builder out) const 
   const uint32_t scxNrRunning = hasScx ? loadGuest<uint32_t>(rq.scxNrRunning) : 0;
   const uint32_t scxFlags = hasScx ? loadGuest<uint32_t>(rq.scxFlags) : 0;
   const uint32_t depth = hasScx ? loadGuest<uint32_t>(rq.localDsqNr) : 0;
+  groups = groups_.read(rq.groups);
   __atomic_signal_fence(__ATOMIC_SEQ_CST);  // x86 loads stay in program order; the compiler's must as well
 
   out.setValid(task && nrRunning <= maxTasks);

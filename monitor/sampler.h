@@ -4,7 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "monitor/runqueue_groups.h"
+#include "monitor/sched_domains.h"
 #include "monitor/scx_events.h"
+#include "monitor/scx_programs.h"
 #include "protocol/sample.capnp.h"
 
 namespace ktstr {
@@ -38,6 +41,8 @@ class Sampler {
     const std::byte* scxNrRunning = nullptr;
     const std::byte* scxFlags = nullptr;
     const std::byte* localDsqNr = nullptr;
+    const std::byte* domain = nullptr;  // rq->sd
+    RunqueueGroups::Places groups = {};
   };
   struct Task {
     int32_t pid;
@@ -45,8 +50,8 @@ class Sampler {
   };
 
   void locate(Runqueue& rq) const;
-  void sampleCpu(Runqueue& rq, rpc::CpuSample::Builder out) const;
-  bool sampleOnce(const Runqueue& rq, rpc::CpuSample::Builder out) const;
+  void sampleCpu(size_t which, rpc::CpuSample::Builder out);
+  bool sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups, rpc::CpuSample::Builder out) const;
   std::optional<Task> readTask(uint64_t va) const;
   void sampleScx(rpc::ScxSample::Builder out) const;
   void sampleEvents(rpc::Sample::Builder out) const;
@@ -57,7 +62,10 @@ class Sampler {
   const KernelLayout& layout_;
   std::vector<std::string> absent_;
   std::vector<Runqueue> cpus_;
+  RunqueueGroups groups_;
+  SchedDomains domains_;
   ScxEvents events_;
+  ScxPrograms programs_;
   std::optional<Field> pid_, comm_, opsName_;
   const std::byte* jiffies_;
   const std::byte* scxState_;

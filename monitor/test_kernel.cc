@@ -1,11 +1,9 @@
 #include "monitor/test_kernel.h"
 
-#include <bpf/btf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "monitor/symbol_table.h"
 #include "protocol/file.h"
@@ -59,39 +57,6 @@ uint32_t encodeOffset(uint64_t address, KallsymsEncoding encoding, uint64_t plac
   return 0;
 }
 
-int must(int id) {
-  if (id < 0) throw std::runtime_error(text("libbpf refuses: ", id));
-  return id;
-}
-
-// Adds a struct with members {name, type id, byte offset}.
-struct Member {
-  const char* name;
-  int type;
-  uint32_t offset;
-};
-int addStruct(btf* types, const char* name, uint32_t size, const std::vector<Member>& members,
-              bool isUnion = false) {
-  const int id = must(isUnion ? btf__add_union(types, name, size) : btf__add_struct(types, name, size));
-  for (const auto& member : members)
-    must(btf__add_field(types, member.name, member.type, member.offset * 8, 0));
-  return id;
-}
-
-// The types of the event counters; what points to them becomes a member of scx_sched.
-void addEvents(btf* types, int u64, EventPlace place, std::vector<Member>& scheduler) {
-  using namespace offsets;
-  if (place == EventPlace::nowhere) return;
-  const int stats =
-      addStruct(types, "scx_event_stats", 16, {{"SCX_EV_B", u64, eventB}, {"SCX_EV_A", u64, eventA}});
-  if (place == EventPlace::pointer) {
-    scheduler.push_back({"event_stats_cpu", must(btf__add_ptr(types, stats)), scxSchedPerCpu});
-  } else if (place == EventPlace::perCpuPart) {
-    const int part = addStruct(types, "scx_sched_pcpu", 64, {{"event_stats", stats, perCpuEvents}});
-    scheduler.push_back({"pcpu", must(btf__add_ptr(types, part)), scxSchedPerCpu});
-  }
-}
-
 }  // namespace
 
 EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t>>& symbols,
@@ -111,50 +76,6 @@ EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t
     append(out.offsets, encodeOffset(symbols[i].second, encoding, offsetsAddress + 4 * i, relativeBase));
   }
   return out;
-}
-
-std::vector<std::byte> makeBtf(bool withScx, EventPlace events) {
-  using namespace offsets;
-  btf* const types = btf__new_empty();
-  const int u32 = must(btf__add_int(types, "unsigned int", 4, 0));
-  const int u64 = must(btf__add_int(types, "unsigned long long", 8, 0));
-  const int character = must(btf__add_int(types, "char", 1, BTF_INT_CHAR));
-  const int name16 = must(btf__add_array(types, u32, character, 16));
-  const int name128 = must(btf__add_array(types, u32, character, 128));
-  const int task = addStruct(types, "task_struct", 64, {{"pid", u32, taskPid}, {"comm", name16, taskComm}});
-  const int taskPointer = must(btf__add_ptr(types, must(btf__add_volatile(types, task))));
-  const int currUnion = addStruct(types, "", 8, {{"donor", taskPointer, 0}, {"curr", taskPointer, 0}}, true);
-  std::vector<Member> rq = {{"nr_running", u32, rqNrRunning}, {nullptr, currUnion, rqCurr}};
-  if (withScx) {
-    const int dsq = addStruct(types, "scx_dispatch_q", 32, {{"nr", u32, dsqNr}});
-    const int typedefDsq = must(btf__add_typedef(types, "dsq_t", dsq));
-    const int scx = addStruct(types, "scx_rq", 48,
-                              {{"local_dsq", typedefDsq, scxLocalDsq},
-                               {"nr_running", u32, scxNrRunning},
-                               {"flags", u32, scxFlags}});
-    rq.push_back({"scx", scx, rqScx});
-    const int ops = addStruct(types, "sched_ext_ops", 168, {{"name", name128, opsName}});
-    std::vector<Member> scheduler = {{"ops", ops, scxSchedOps}};
-    addEvents(types, u64, events, scheduler);
-    addStruct(types, "scx_sched", 256, scheduler);
-    must(btf__add_enum(types, "scx_enable_state", 4));
-    for (const auto& [name, value] :
-         {std::pair{"SCX_ENABLING", 0}, {"SCX_ENABLED", 1}, {"SCX_DISABLING", 2}, {"SCX_DISABLED", 3}}) {
-      must(btf__add_enum_value(types, name, value));
-    }
-  }
-  rq.push_back({"clock", u64, rqClock});
-  rq.push_back({"cpu", u32, rqCpu});
-  const int rqId = addStruct(types, "rq", rqBytes, rq);
-  (void)rqId;
-  must(btf__add_struct(types, "with_bits", 8));
-  must(btf__add_field(types, "narrow", u32, 3, 5));
-  must(btf__add_field(types, "wide", u32, 32, 0));
-  uint32_t size = 0;
-  const auto* const raw = static_cast<const std::byte*>(btf__raw_data(types, &size));
-  std::vector<std::byte> bytes(raw, raw + size);
-  btf__free(types);
-  return bytes;
 }
 
 TestKernel::TestKernel(KernelOptions options)

@@ -32,6 +32,9 @@ std::vector<std::byte> makeBtf(bool withScx = true, EventPlace events = EventPla
 
 namespace offsets {
 inline constexpr uint32_t rqNrRunning = 0, rqCurr = 16, rqScx = 64, rqClock = 128, rqCpu = 136, rqBytes = 256;
+inline constexpr uint32_t rqSchedstat = 144, rqSchedInfo = 168, rqCpuTime = 184, rqCfs = 192, rqDomain = 216;
+inline constexpr uint32_t domainParent = 0, domainLevel = 8, domainSpan = 16, domainName = 40,
+                          domainCount = 48, domainBytes = 80;
 inline constexpr uint32_t scxLocalDsq = 0, scxNrRunning = 32, scxFlags = 40, dsqNr = 12;
 inline constexpr uint32_t taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
 inline constexpr uint32_t scxSchedPerCpu = 200, perCpuEvents = 24, eventA = 0, eventB = 8;

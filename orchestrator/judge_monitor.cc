@@ -1,130 +1,11 @@
 #include <algorithm>
 
-#include "guest/topology.h"
 #include "orchestrator/judge_parts.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 
 namespace {
-
-std::string when(const Sustained& run) {
-  return text(" in ", run.run, " consecutive samples, until ", formatMs(run.afterMs),
-              " after the first (sample ", run.lastSequence, ")");
-}
-
-Finding sustainedFinding(const char* name, const Sustained& run, std::string message, const char* hint) {
-  Finding finding{name, Outcome::FAIL, std::move(message) + when(run), hint};
-  finding.cpu = run.cpu;
-  return finding;
-}
-
-// The finding of a condition that was sustained by itself, or else of one that was with the host's help.
-template <typename Describe>
-void addCondition(const MonitorEvidence& seen, const std::optional<Sustained>& fed,
-                  const std::optional<Sustained>& starved, Describe describe, Findings& findings) {
-  const auto& run = fed ? fed : starved;
-  if (!run) return;
-  Finding finding = describe(*run);
-  if (!fed) blameHost(finding, hostLack(seen.starved, {run->fromMs, run->afterMs}));
-  findings.add(std::move(finding));
-}
-
-Finding stallFinding(const Evidence& evidence, const Sustained& run) {
-  std::string message = run.idle ? text("CPU ", run.cpu, " idled under ", schedulerName(evidence),
-                                        " with tasks on its runqueue, whose clock stood still")
-                                 : text("CPU ", run.cpu, " was busy under ", schedulerName(evidence),
-                                        " but its runqueue clock stood still");
-  if (!run.also.empty()) message += text(", and with it that of CPU ", cpuList(run.also));
-  Finding finding = sustainedFinding(
-      "scheduler-stalled", run, std::move(message),
-      run.idle
-          ? "nobody gave it its tasks or woke it: look at what dispatch consumes and at scx_bpf_kick_cpu()"
-          : "its timer tick did not come: interrupts are off or a lock is held; samples.jsonl shows what it "
-            "ran");
-  finding.value = run.run;
-  finding.limit = evidence.limits.sustainedSamples.value();
-  return finding;
-}
-
-Finding dsqFinding(const Limits& limits, const Sustained& run) {
-  Finding finding = sustainedFinding(
-      "local-dsq-depth", run,
-      text("up to ", formatNumber(run.value), " tasks waited in the local DSQ of CPU ", run.cpu, ", ",
-           describeLimit(limits, &Limits::maxLocalDsqDepth), ","),
-      "tasks in a local DSQ cannot run elsewhere: dispatch fewer at once, or through a shared DSQ");
-  finding.value = run.value;
-  finding.limit = limits.maxLocalDsqDepth.value();
-  return finding;
-}
-
-Finding imbalanceFinding(const Limits& limits, const Sustained& run) {
-  Finding finding = sustainedFinding(
-      "imbalance", run,
-      text("the fullest CPU had up to ", formatNumber(run.value), " times the tasks of the emptiest, ",
-           describeLimit(limits, &Limits::maxImbalanceRatio), ","),
-      "the scheduler leaves CPUs idle beside full ones; cpusets that force this need a higher limit");
-  finding.value = run.value;
-  finding.limit = limits.maxImbalanceRatio.value();
-  return finding;
-}
-
-// The limits on sched_ext's event counters.
-struct RateLimit {
-  Limit Limits::*limit;
-  RateEvidence MonitorEvidence::*seen;
-  const char* finding;
-  const char* event;
-  const char* what;
-  const char* hint;
-};
-constexpr RateLimit rateLimits[] = {
-    {&Limits::maxFallbackRate, &MonitorEvidence::fallback, "fallback-rate", "SCX_EV_SELECT_CPU_FALLBACK",
-     "times a second select_cpu chose a CPU that the task may not use",
-     "select_cpu must return a CPU of p->cpus_ptr: look at how it picks one"},
-    {&Limits::maxKeepLastRate, &MonitorEvidence::keepLast, "keep-last-rate", "SCX_EV_DISPATCH_KEEP_LAST",
-     "times a second a task ran on because dispatch gave its CPU nothing else",
-     "dispatch finds nothing although a slice has ended: look at what it consumes, or set "
-     "SCX_OPS_ENQ_LAST"},
-};
-
-Finding rateFinding(const Limits& limits, const RateLimit& kind, const Sustained& run) {
-  Finding finding = sustainedFinding(kind.finding, run,
-                                     text("up to ", formatNumber(run.value), ' ', kind.what, " (", kind.event,
-                                          "), ", describeLimit(limits, kind.limit), ","),
-                                     kind.hint);
-  finding.value = run.value;
-  finding.limit = (limits.*kind.limit).value();
-  return finding;
-}
-
-void judgeConditions(const Evidence& evidence, Findings& findings) {
-  const MonitorEvidence& seen = evidence.monitor;
-  const Limits& limits = evidence.limits;
-  // That tasks lie about on idle CPUs is what the watchdog has ended the scheduler for.
-  const bool told = findings.has("scheduler-stalled") && seen.stall && seen.stall->idle;
-  if (limits.failOnStall.yes() && !told) {
-    addCondition(
-        seen, seen.stall, seen.starvedStall,
-        [&](const Sustained& run) { return stallFinding(evidence, run); }, findings);
-  }
-  if (!evidence.scheduler.empty()) {
-    addCondition(
-        seen, seen.dsqDepth, seen.starvedDsqDepth,
-        [&](const Sustained& run) { return dsqFinding(limits, run); }, findings);
-  }
-  if (limits.maxImbalanceRatio.set) {
-    addCondition(
-        seen, seen.imbalance, seen.starvedImbalance,
-        [&](const Sustained& run) { return imbalanceFinding(limits, run); }, findings);
-  }
-  for (const RateLimit& kind : rateLimits) {
-    const RateEvidence& rate = seen.*kind.seen;
-    addCondition(
-        seen, rate.over, rate.starved, [&](const Sustained& run) { return rateFinding(limits, kind, run); },
-        findings);
-  }
-}
 
 const char* implausibleName(Implausible why) {
   switch (why) {
@@ -140,8 +21,8 @@ const char* implausibleName(Implausible why) {
 
 // Too many samples are not to be believed: true, and no other finding comes from them.
 bool judgePlausible(const MonitorEvidence& seen, Findings& findings) {
+  if (believable(seen)) return false;
   const uint64_t bad = seen.samples - seen.validSamples;
-  if (static_cast<double>(bad) <= maxImplausibleShare * static_cast<double>(seen.samples)) return false;
   Finding finding{
       "monitor-implausible", Outcome::INCONCLUSIVE,
       text(bad, " of ", seen.samples, " samples of the monitor cannot be true:"),
@@ -204,9 +85,10 @@ void judgeScxKnown(const Evidence& evidence, const GuestStory& story, Findings& 
   const bool never = evidence.scheduler.empty() && story.attached.empty();
   if (never && limits.maxLocalDsqDepth.asked())
     findings.add(notJudged(limits, &Limits::maxLocalDsqDepth, "no sched_ext scheduler ran"));
-  for (const RateLimit& kind : rateLimits) {
+  for (const RateLimit& kind : {fallbackRateLimit, keepLastRateLimit}) {
     const uint64_t known = (evidence.monitor.*kind.seen).intervals;
-    if (!(limits.*kind.limit).set || known >= static_cast<uint64_t>(limits.sustainedSamples.value())) continue;
+    if (!(limits.*kind.limit).set || known >= static_cast<uint64_t>(limits.sustainedSamples.value()))
+      continue;
     const std::string why = text("the monitor could read ", kind.event, " over ", known, " of ",
                                  evidence.monitor.samples, " samples");
     Finding finding = notJudged(limits, kind.limit, never ? "no sched_ext scheduler ran" : why);

@@ -35,6 +35,21 @@ void judgeReportComplete(const Evidence& evidence, const GuestStory& story, Find
 void judgeWorkers(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
 void judgeMonitor(const Evidence& evidence, const GuestStory& story, bool explained, Findings& findings);
 
+// Of what the monitor saw, what lasted too long: the findings that sustainedViolations() names.
+void judgeConditions(const Evidence& evidence, Findings& findings);
+// False: too many of the monitor's samples cannot be true.
+bool believable(const MonitorEvidence& seen);
+// A limit on one of sched_ext's event counters.
+struct RateLimit {
+  Limit Limits::*limit;
+  RateEvidence MonitorEvidence::*seen;
+  const char* event;
+};
+inline constexpr RateLimit fallbackRateLimit = {&Limits::maxFallbackRate, &MonitorEvidence::fallback,
+                                                "SCX_EV_SELECT_CPU_FALLBACK"},
+                           keepLastRateLimit = {&Limits::maxKeepLastRate, &MonitorEvidence::keepLast,
+                                                "SCX_EV_DISPATCH_KEEP_LAST"};
+
 // CPUs that got nothing to run although workers waited that may run on them. Proven by counting: of workers
 // that always want to run, as many as the CPUs that are theirs in all, one waits whenever one of those CPUs
 // idles. Judged in steps without operations, which may take CPUs or work away, of groups that nothing else

@@ -86,13 +86,15 @@ kj::Promise<Fd> MachineLink::console() {
   });
 }
 
-kj::Promise<rpc::WriteGate::Client> MachineLink::writeGate(const std::vector<WriteRange>& ranges) {
+kj::Promise<rpc::WriteGate::Client> MachineLink::writeGate(const std::vector<WriteRange>& ranges,
+                                                           bool publish) {
   auto request = machine_.writeGateRequest();
   auto list = request.initRanges(static_cast<unsigned>(ranges.size()));
   for (unsigned i = 0; i < ranges.size(); ++i) {
     list[i].setGpa(ranges[i].gpa);
     list[i].setSize(ranges[i].size);
   }
+  request.setPublish(publish);
   return request.send().then([](auto&& response) { return response.getGate(); });
 }
 

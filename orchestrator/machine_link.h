@@ -41,8 +41,8 @@ class MachineLink {
                          const std::function<void(rpc::Placement::Builder)>& place = {});
   kj::Promise<Fd> console();
   kj::Promise<Fd> doorbell();
-  // A gate that may write inside these ranges of RAM.
-  kj::Promise<rpc::WriteGate::Client> writeGate(const std::vector<WriteRange>& ranges);
+  // A gate that may write inside these ranges of RAM. `publish`: so may who comes to the VMM's gate socket.
+  kj::Promise<rpc::WriteGate::Client> writeGate(const std::vector<WriteRange>& ranges, bool publish = false);
   kj::Promise<void> start();
   kj::Promise<void> stop();
   // The machine's end, however it came about; also resolves (engineKilled) when the VMM itself is gone.

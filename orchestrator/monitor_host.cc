@@ -87,6 +87,10 @@ void writeMonitorSummary(const MonitorEvidence& evidence, rpc::MonitorSummary::B
   out.setScxEnabledSamples(evidence.scxEnabledSamples);
   auto names = out.initOpsNames(static_cast<unsigned>(evidence.opsNames.size()));
   for (unsigned i = 0; i < names.size(); ++i) names.set(i, evidence.opsNames[i]);
+  out.setRunDelayMsPerSecond(evidence.schedstat.runDelayMsPerSecond().value_or(nan));
+  out.setSchedulesPerSecond(evidence.schedstat.schedulesPerSecond().value_or(nan));
+  out.setLocalWakeupShare(evidence.schedstat.localWakeupShare().value_or(nan));
+  writeProgramRuns(evidence.programs, out);
   out.setMaxCostNs(evidence.maxCostNs);
   out.setMeanCostNs(evidence.meanCostNs);
   auto vcpus = out.initVcpus(static_cast<unsigned>(evidence.hostShares.size()));

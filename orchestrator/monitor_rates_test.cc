@@ -64,5 +64,37 @@ TEST(MonitorRates, aRateOfAStarvedVcpuIsTheHosts) {
   EXPECT_TRUE(run.evidence().fallback.starved);
 }
 
+TEST(MonitorRates, WhatTheKernelCountedWhileTheScenarioRan) {
+  Machine machine;
+  uint32_t count = 0;
+  const auto more = [&](rpc::Sample::Builder sample) {
+    ++count;
+    for (auto cpu : sample.getCpus()) {
+      auto schedstat = cpu.initSchedstat();
+      schedstat.setSchedCount(100 * count);
+      schedstat.setTtwuCount(40 * count);
+      schedstat.setTtwuLocal(10 * count);
+      schedstat.setRunDelayNs(5 * ms * count);
+    }
+    auto program = sample.initProgs(1)[0];
+    program.setId(7);
+    program.setName("dispatch");
+    program.setRuns(50 * count);
+    program.setNanos(50'000 * count);
+  };
+  for (int i = 0; i < 11; ++i) machine.sample(more);
+  machine.analysis().endScenario();
+  for (int i = 0; i < 5; ++i) machine.sample(more);
+  capnp::MallocMessageBuilder message;
+  auto summary = message.initRoot<rpc::MonitorSummary>();
+  writeMonitorSummary(machine.evidence(), summary);
+  EXPECT_DOUBLE_EQ(summary.getSchedulesPerSecond(), 2000);
+  EXPECT_DOUBLE_EQ(summary.getLocalWakeupShare(), 0.25);
+  EXPECT_DOUBLE_EQ(summary.getRunDelayMsPerSecond(), 100);
+  ASSERT_EQ(summary.getPrograms().size(), 1u);
+  EXPECT_EQ(summary.getPrograms()[0].getRuns(), 500u);
+  EXPECT_DOUBLE_EQ(summary.getPrograms()[0].getNanosPerRun(), 1000);
+}
+
 }  // namespace
 }  // namespace ktstr

@@ -81,6 +81,7 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
 
 MonitorEvidence MonitorAnalysis::evidence() const {
   MonitorEvidence evidence = evidence_;
+  evidence.programs = programs_.runs();
   if (evidence.stall) evidence.starvedStall.reset();
   if (evidence.dsqDepth) evidence.starvedDsqDepth.reset();
   if (evidence.imbalance) evidence.starvedImbalance.reset();
@@ -98,6 +99,9 @@ void MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
     keepHost(sample, host);
   }
   ++evidence_.allSamples;
+  programs_.add(sample, counting_);
+  const auto schedstat = schedstat_.next(sample);
+  if (counting_ && schedstat) evidence_.schedstat.add(*schedstat);
   if (counting_) {
     ++evidence_.samples;
     countSample(sample, host.anyStarved());

@@ -15,6 +15,8 @@
 
 #include "orchestrator/assertions.h"
 #include "orchestrator/cpu_sight.h"
+#include "orchestrator/program_runs.h"
+#include "orchestrator/schedstat.h"
 #include "orchestrator/scx_rate.h"
 #include "orchestrator/starvation.h"
 #include "protocol/record.capnp.h"
@@ -71,6 +73,8 @@ struct MonitorEvidence {
   uint64_t dsqReadableSamples = 0;    // with at least one CPU whose local DSQ could be read
   std::vector<std::string> opsNames;  // distinct, in order of sight, at most 16
   uint32_t maxCostNs = 0, meanCostNs = 0;
+  SchedstatCounts schedstat;          // while the scenario ran
+  std::vector<ProgramRuns> programs;  // likewise
 
   // When the host starved a vCPU, from the beginning of the scenario on (until then: from boot on). Where the
   // VMM does not tell the vCPUs' times, the machine as a whole is taken to be starved when samples are more
@@ -111,6 +115,8 @@ class MonitorAnalysis {
   void
   beginBaseline();  // with the guest's baselineStarted: no more samples count, but what the host does then
   MonitorEvidence evidence() const;
+  // The same without a copy, and without programs.
+  const MonitorEvidence& soFar() const { return evidence_; }
 
  private:
   // Consecutive samples in which a condition holds.
@@ -161,6 +167,8 @@ class MonitorAnalysis {
   Run imbalanceRun_;
   ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};
   Run fallbackRun_, keepLastRun_;
+  SchedstatWatch schedstat_;
+  ProgramWatch programs_;
   uint32_t scxLostRun_ = 0;
   std::string implausibleText_;  // of the last one found
   uint64_t nrRunningSum_ = 0, nrRunningCount_ = 0, costSum_ = 0;

@@ -111,6 +111,29 @@ TEST(Render, aFailureTellsWhatToDo) {
   EXPECT_THAT(renderRecord(record.asReader(), true), HasSubstr("\x1b[1;31mFAIL\x1b[0m"));
 }
 
+TEST(Render, tellsWhatTheKernelCounted) {
+  capnp::MallocMessageBuilder message;
+  auto record = makeRecord(message, "scx_simple", rpc::Outcome::PASS);
+  EXPECT_THAT(renderRecord(record.asReader(), false), testing::Not(HasSubstr("schedules")));
+  auto seen = record.getMonitor();
+  seen.setSchedulesPerSecond(1310);
+  seen.setLocalWakeupShare(0.62);
+  seen.setRunDelayMsPerSecond(301);
+  auto programs = seen.initPrograms(10);
+  for (auto program : programs) program.setName("other");
+  programs[0].setName("dispatch");
+  programs[0].setRuns(12'034);
+  programs[0].setNanosPerRun(1210);
+  programs[0].setMisses(3);
+  const std::string text = renderRecord(record.asReader(), false);
+  EXPECT_THAT(text, HasSubstr("1.31 k/s schedules"));
+  EXPECT_THAT(text, HasSubstr("62 % of wakeups local"));
+  EXPECT_THAT(text, HasSubstr("tasks waited 301 ms a second"));
+  EXPECT_THAT(text, HasSubstr("  programs dispatch 12034 runs of 1.21 us and 3 missed, "));
+  EXPECT_THAT(text, HasSubstr(", 2 more"));
+  expectFits(text);
+}
+
 TEST(Render, longNamesAreCutToTheTerminal) {
   capnp::MallocMessageBuilder message;
   auto record = makeRecord(message, "scx_simple", rpc::Outcome::PASS);

@@ -145,6 +145,10 @@ std::string ratio(double value) {
   return text;
 }
 
+std::string percent(double share) {
+  return std::isnan(share) ? "-" : std::to_string(std::lround(100 * share)) + " %";
+}
+
 std::string count(uint64_t value) {
   return std::to_string(value);
 }

@@ -40,6 +40,7 @@ std::string microseconds(double value);           // "345 us", "12.3 ms", "2.35 
 std::string points(double value);                 // "12.3 pp"
 std::string rate(double value);                   // "1.23 M/s"
 std::string ratio(double value);                  // "2.5"
+std::string percent(double share);                // "12 %"
 std::string count(uint64_t value);                // "12345"
 std::string cpus(capnp::List<uint32_t>::Reader);  // "0-3,8"
 

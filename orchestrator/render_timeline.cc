@@ -96,6 +96,12 @@ class Drawing {
     if (phase.getStalledSamples() > 0) words += text(", ", phase.getStalledSamples(), " stalled");
     if (!std::isnan(phase.getFallbackRate())) words += ", fallback " + rate(phase.getFallbackRate());
     if (!std::isnan(phase.getKeepLastRate())) words += ", keep last " + rate(phase.getKeepLastRate());
+    if (!std::isnan(phase.getSchedulesPerSecond()))
+      words += ", " + rate(phase.getSchedulesPerSecond()) + " schedules";
+    if (!std::isnan(phase.getLocalWakeupShare()))
+      words += ", " + percent(phase.getLocalWakeupShare()) + " of wakeups local";
+    if (!std::isnan(phase.getRunDelayMsPerSecond()))
+      words += ", tasks waited " + milliseconds(phase.getRunDelayMsPerSecond()) + " a second";
     std::string out = note(words);
     for (const auto stimulus : phase.getStimuli()) {
       const std::string took = stimulus.getTookMs() > 0 ? ", took " + milliseconds(stimulus.getTookMs()) : "";

@@ -307,7 +307,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
   Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits,
-                  snapshotTimes(plan.scenario));
+                  snapshotTimes(plan.scenario), !plan.programs.underTest.hostPath.empty());
   PreparedRam prepared = prepareMachine(request);
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));

@@ -74,7 +74,7 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
 
 Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
                  PendingRecord& record, PhaseLimits limits, const Limits& assertions,
-                 std::vector<uint64_t> snapshotTimes)
+                 std::vector<uint64_t> snapshotTimes, bool underScheduler)
     : io_(io),
       machine_(machine),
       helpers_(helpers),
@@ -87,7 +87,9 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       periodic_(
           std::move(snapshotTimes), snapshots_, [this] { return guest_->requestStats(); },
           io.provider->getTimer()),
-      watches_(snapshots_, monitorOf(grants_)) {
+      watches_(snapshots_, monitorOf(grants_)),
+      live_(assertions, underScheduler,
+            [this](const std::string& finding) { snapshots_.take(finding, rpc::DumpReason::VIOLATION); }) {
   exit_.initRoot<rpc::ExitReason>();
 }
 
@@ -234,6 +236,7 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
   }
   if (record.isMapWrite() || record.isWatchdog()) letGoAfterWrites();
   analysis_.add(record);
+  if (record.isSample()) live_.look(analysis_.soFar());
   samples_.add(record);
 }
 

@@ -10,6 +10,7 @@
 #include "guest/boot/machine.h"
 #include "orchestrator/guest_link.h"
 #include "orchestrator/judge.h"
+#include "orchestrator/live_judgement.h"
 #include "orchestrator/machine_link.h"
 #include "orchestrator/monitor_link.h"
 #include "orchestrator/options.h"
@@ -40,7 +41,7 @@ class Session {
   // `snapshotTimes` as of PeriodicSnapshots.
   Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
           PendingRecord& record, PhaseLimits limits, const Limits& assertions,
-          std::vector<uint64_t> snapshotTimes);
+          std::vector<uint64_t> snapshotTimes, bool underScheduler);
 
   // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
   // lifecycle(). `base` is the initramfs base, borrowed; `place` as of MachineLink::boot().
@@ -94,6 +95,7 @@ class Session {
   std::vector<kj::Promise<void>> answering_;  // snapshots that the guest asked for
   PeriodicSnapshots periodic_;
   WatchRequests watches_;
+  LiveJudgement live_;
   std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_, watchdog_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;

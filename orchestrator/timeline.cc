@@ -257,6 +257,9 @@ class Writer {
     out.setMeanNrRunning(orNan(seen.nrRunning));
     out.setFallbackRate(orNan(seen.fallbackRate));
     out.setKeepLastRate(orNan(seen.keepLastRate));
+    out.setRunDelayMsPerSecond(orNan(seen.schedstat.runDelayMsPerSecond()));
+    out.setSchedulesPerSecond(orNan(seen.schedstat.schedulesPerSecond()));
+    out.setLocalWakeupShare(orNan(seen.schedstat.localWakeupShare()));
   }
 
   const TimelineInput& input_;

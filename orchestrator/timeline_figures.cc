@@ -176,6 +176,7 @@ MonitorFigures monitorFigures(std::span<const TimelineSample> samples) {
     deepest.add(sample.maxDsqDepth);
     running.add(sample.nrRunning);
     if (i == 0) continue;
+    if (sample.schedstat) figures.schedstat.add(*sample.schedstat);
     const TimelineSample& last = samples[i - 1];
     fallback.add(last.fallback, sample.fallback, sample.atNs - last.atNs);
     keepLast.add(last.keepLast, sample.keepLast, sample.atNs - last.atNs);

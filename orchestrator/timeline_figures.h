@@ -35,6 +35,7 @@ void addChangeIterations(Progress before, Progress after, WorkByCgroup& figures)
 struct MonitorFigures {
   uint32_t samples = 0, stalledSamples = 0;
   std::optional<double> maxImbalance, imbalance, maxDsqDepth, dsqDepth, nrRunning, fallbackRate, keepLastRate;
+  SchedstatCounts schedstat;
 };
 MonitorFigures monitorFigures(std::span<const TimelineSample> samples);
 

@@ -50,6 +50,7 @@ void TimelineSamples::add(rpc::MonitorRecord::Reader record) {
   TimelineSample kept;
   kept.atNs = sample.getAtNs();
   kept.stalled = stalledSince(sample);
+  kept.schedstat = schedstat_.next(sample);
   if (!readCpus(sample, kept)) return;
   kept.imbalance = imbalanceRatio(sample);
   kept.fallback = counted(sample, fallback_);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "orchestrator/cpu_sight.h"
+#include "orchestrator/schedstat.h"
 #include "protocol/sample.capnp.h"
 
 namespace ktstr {
@@ -17,6 +18,7 @@ struct TimelineSample {
   std::optional<double> maxDsqDepth, dsqDepth;  // of a CPU's local DSQ: largest, mean
   std::optional<double> nrRunning;              // mean of a CPU
   bool stalled = false;  // a CPU since the sample before, and not for the host (cpu_sight.h)
+  std::optional<SchedstatCounts> schedstat;    // since the sample before
   std::optional<uint64_t> fallback, keepLast;  // of all CPUs, since the attached scheduler's start
 };
 
@@ -35,6 +37,7 @@ class TimelineSamples {
 
   std::optional<unsigned> fallback_, keepLast_;  // places in CpuSample.scxEvents
   std::map<uint32_t, CpuSight> last_;
+  SchedstatWatch schedstat_;
   std::vector<TimelineSample> samples_;
 };
 

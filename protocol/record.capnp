@@ -76,6 +76,20 @@ struct MonitorSummary {
   maxCostNs @8 :UInt32;
   meanCostNs @9 :UInt32;
   vcpus @10 :List(VcpuTime);         # while the scenario ran; empty where the VMM does not tell
+  # Of all CPUs together while the scenario ran, between samples in which each CPU's schedstat could be read; absent without
+  # any.
+  runDelayMsPerSecond @11 :Float64 = nan; # that tasks waited for a CPU (rq_sched_info.run_delay); 1000 is one task all the time
+  schedulesPerSecond @12 :Float64 = nan;  # calls of schedule() (rq.sched_count)
+  localWakeupShare @13 :Float64 = nan;    # 0..1: wakeups on the waker's own CPU (rq.ttwu_local of rq.ttwu_count)
+  programs @14 :List(ProgramRuns);        # of the schedulers' BPF programs that ran, the one with the most time first
+}
+
+struct ProgramRuns {
+  # By name, all schedulers of the run that had one of it together, while the scenario ran.
+  name @0 :Text;                     # the kernel keeps 15 characters
+  runs @1 :UInt64;
+  nanosPerRun @2 :Float64 = nan;     # mean
+  misses @3 :UInt64;                 # not run because they would have nested in themselves
 }
 
 struct VcpuTime {
@@ -188,6 +202,9 @@ struct TimelinePhase {
   changeMs @18 :Float64;              # before startMs: from when the first stimulus began to when the last had taken effect
   baseline @19 :Bool;                 # of the second run of the scenario, under EEVDF
   stimuliLeftOut @20 :UInt32;         # more than are listed
+  runDelayMsPerSecond @22 :Float64 = nan; # these three as in MonitorSummary, between this phase's samples
+  schedulesPerSecond @23 :Float64 = nan;
+  localWakeupShare @24 :Float64 = nan;
   cgroupsLeftOut @21 :UInt32;
 }
 

@@ -5,7 +5,7 @@ system_tests := system/usage system/run system/ops system/work system/catalog sy
 
 libraries += harness
 harness.sources := tests/system/core_expectations.cc tests/system/harness.cc tests/system/topology_expectations.cc \
-  tests/system/frozen_linux.cc tests/system/guest_shell.cc
+  tests/system/frozen_linux.cc tests/system/guest_shell.cc tests/system/statistics_expectations.cc tests/system/watched.cc
 harness.packages := gtest
 harness.needs := library orchestrator monitor_service boot image topology json protocol
 

@@ -39,6 +39,7 @@ void live() {
   try {
     raiseOwnPriority();
     mountRest();
+    countForMonitor();
     runOrders(channel, environment);
   } catch (const Failure& failure) {
     channel.failure(failure);

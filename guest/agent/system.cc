@@ -117,6 +117,13 @@ void raiseOwnPriority() {
   }
 }
 
+void countForMonitor() {
+  for (const char* path : {"/proc/sys/kernel/bpf_stats_enabled", "/proc/sys/kernel/sched_schedstats"}) {
+    const Fd sysctl(open(path, O_WRONLY | O_CLOEXEC));
+    [[maybe_unused]] const ssize_t written = sysctl ? write(sysctl.get(), "1", 1) : 0;
+  }
+}
+
 uint32_t uptimeMs() {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);

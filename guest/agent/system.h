@@ -41,6 +41,11 @@ Fd openDoorbell(const char* path = "/dev/ttyS1");
 // forked.
 void raiseOwnPriority();
 
+// Lets the kernel count, for the monitor, what it does not count of itself: runs and time of BPF programs
+// (kernel.bpf_stats_enabled), wakeups and calls of schedule() (kernel.sched_schedstats). A kernel that cannot
+// does not; who does not want it sets the sysctl to 0 by the orders, which come later.
+void countForMonitor();
+
 // `uptimeMs`: when init began.
 void fillFacts(rpc::GuestFacts::Builder facts, uint32_t uptimeMs);
 uint32_t uptimeMs();

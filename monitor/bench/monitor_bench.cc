@@ -1,6 +1,7 @@
 // What a look into a guest costs, from its RAM in a file:
 //   monitor-bench RAM [RUNS]
 // prints "name <tab> value <tab> unit" for each run: the medians are for who reads it.
+#include <capnp/message.h>
 #include <fcntl.h>
 
 #include <cstdlib>
@@ -8,6 +9,7 @@
 
 #include "monitor/bpf_objects.h"
 #include "monitor/inspect.h"
+#include "monitor/sampler.h"
 #include "monitor/task_list.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -35,6 +37,12 @@ void bench(const char* path, unsigned runs) {
     throw Error(ExitCode::inconclusive, "kernel-not-found", attacher.reason(), "give a booted guest's RAM");
   const GuestKernel& kernel = *attachment->kernel;
   const KernelLayout& layout = attachment->analysis->layout();
+  Sampler sampler(*attachment);
+  std::cout << "number of CPUs\t" << sampler.cpuCount() << "\t\n";
+  measure("full sample", runs, [&] {
+    capnp::MallocMessageBuilder message;
+    sampler.sample(message.initRoot<rpc::Sample>());
+  });
   std::cout << "number of tasks\t" << listTasks(kernel, layout, 100'000).found.size() << "\t\n";
   measure("task list", runs, [&] { listTasks(kernel, layout, 100'000); });
   measure("BPF maps and programs", runs, [&] {

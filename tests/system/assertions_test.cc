@@ -167,5 +167,40 @@ TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
   EXPECT_THAT(slow, IsSupersetOf({"calm", "near", "restless", "sleeps"}));
 }
 
+// A spinner alone on its CPU runs on at the end of each slice: scx_simple has nothing else for that CPU.
+TEST(Live, ASustainedViolationIsDumpedAtOnce) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  KTSTR_NEED_SCHEDULER("scx_simple");
+  const Result result = ktstr(
+      {"run", "-", "--topology", "1n1l2c1t", "--scheduler", "scx_simple", "--format", "jsonl"},
+      {.input = R"({"name":"alone","durationMs":3000,"assertions":{"maxKeepLastRate":1,"maxGapMs":60000},
+               "steps":[{"cgroups":[{"name":"a","work":[{"type":{"spinWait":{}}}]}]}]})"});
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
+  EXPECT_TRUE(record.hasFinding("keep-last-rate")) << record.findings();
+  ASSERT_EQ(record->getSnapshots().size(), 1u) << "once for a run";
+  const auto dump = record->getSnapshots()[0];
+  EXPECT_STREQ(dump.getName().cStr(), "keep-last-rate");
+  EXPECT_EQ(dump.getReason(), rpc::DumpReason::VIOLATION);
+  EXPECT_STREQ(dump.getFailure().cStr(), "");
+  EXPECT_GT(dump.getAtMs(), 0);
+  for (const auto phase : record->getPhases()) {
+    if (phase.getName() == "scenario") {
+      EXPECT_LT(dump.getAtMs(), phase.getDurationMs()) << "while it went on";
+    }
+  }
+
+  const auto seen = record->getMonitor();
+  EXPECT_GT(seen.getSchedulesPerSecond(), 1);
+  EXPECT_GE(seen.getRunDelayMsPerSecond(), 0);
+  bool dispatched = false;
+  for (const auto program : seen.getPrograms()) {
+    if (program.getName() != "simple_dispatch") continue;
+    dispatched = program.getRuns() > 10 && program.getNanosPerRun() > 0;
+  }
+  EXPECT_TRUE(dispatched);
+}
+
 }  // namespace
 }  // namespace ktstr::testing

@@ -14,6 +14,7 @@
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
+#include "protocol/socket.h"
 #include "protocol/text.h"
 #include "tests/system/harness.h"
 
@@ -61,7 +62,13 @@ Base makeBase(const std::map<std::string, std::string>& programs) {
 
 GuestShell::GuestShell(const GuestShellRequest& wanted) {
   Fd observe;
-  machine_ = std::make_unique<MachineLink>(*io_.lowLevelProvider, toolPath("ktstr-vmm-tcg"), observe);
+  if (wanted.sockets.empty()) {
+    machine_ = std::make_unique<MachineLink>(*io_.lowLevelProvider, toolPath("ktstr-vmm-tcg"), observe);
+  } else {
+    machine_ =
+        std::make_unique<MachineLink>(*io_.lowLevelProvider, connectUnix(wanted.sockets + "/control.sock"));
+    observe = connectUnix(wanted.sockets + "/observe.sock");
+  }
   Base base = makeBase(wanted.programs);
   base_ = std::move(base.file);
   std::string path = ktstr({"kernel", "path", wanted.kernel, "vmlinux"}).out;

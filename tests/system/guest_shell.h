@@ -19,12 +19,13 @@ struct GuestShellRequest {
   std::string topology = "1n1l2c1t";
   std::map<std::string, std::string> programs = {};  // static executables: name below /bin to host path
   int bootSeconds = 180;
+  std::string sockets = {};  // directory of a VMM that stands by; empty: one of our own
 };
 
 class GuestShell {
  public:
-  // Boots on ktstr-vmm-tcg and waits for the shell, in which /proc, /sys and cgroup2 (/cg) are mounted.
-  // Throws std::runtime_error with the console if it does not come up.
+  // Boots on ktstr-vmm-tcg, or on what stands by, and waits for the shell, in which /proc, /sys and cgroup2
+  // (/cg) are mounted. Throws std::runtime_error with the console if it does not come up.
   explicit GuestShell(const GuestShellRequest& request);
   ~GuestShell();
 

@@ -1,15 +1,14 @@
 // What the monitor reads from a guest's memory is what the guest itself says.
-#include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "monitor/bpf_values.h"
 #include "monitor/map_write_gate.h"
-#include "monitor/sampler.h"
 #include "monitor/task_list.h"
 #include "protocol/dump.capnp.h"
 #include "protocol/error.h"
@@ -18,95 +17,13 @@
 #include "tests/system/core_expectations.h"
 #include "tests/system/guest_shell.h"
 #include "tests/system/harness.h"
+#include "tests/system/statistics_expectations.h"
+#include "tests/system/watched.h"
 
 namespace ktstr::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using Counters = std::map<std::string, uint64_t>;
-
-std::string schedulerPath(const std::string& name) {
-  const std::string path = ktstr({"scheduler", "path", name}).out;
-  return path.substr(0, path.find('\n'));
-}
-
-// A guest that runs a scheduler, and the monitor's hold of its kernel.
-class Watched {
- public:
-  Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments = "")
-      : guest({.kernel = kernel, .programs = {{"sched", schedulerPath(scheduler)}}}) {
-    guest.run("sched " + arguments + " > /tmp/out 2>&1 & true");
-    const std::string state = guest.run(
-        "for i in $(seq 100); do grep -q enabled /sys/kernel/sched_ext/state && break; usleep 100000;"
-        " done; cat /sys/kernel/sched_ext/state");
-    if (state != "enabled\n") throw std::runtime_error("not attached: " + guest.run("cat /tmp/out"));
-    Attacher attacher(guest.ram(), {}, {});
-    attachment = attacher.attempt();
-    if (!attachment) throw std::runtime_error(attacher.reason());
-  }
-  GuestShell guest;
-  std::optional<Attachment> attachment;
-};
-
-// All CPUs' counters, by name.
-Counters readCounters(Sampler& sampler) {
-  capnp::MallocMessageBuilder message;
-  auto sample = message.initRoot<rpc::Sample>();
-  sampler.sample(sample);
-  Counters sums;
-  for (const auto cpu : sample.asReader().getCpus()) {
-    EXPECT_EQ(cpu.getScxEvents().size(), sampler.scxEventNames().size());
-    for (unsigned i = 0; i < cpu.getScxEvents().size(); ++i)
-      sums[sampler.scxEventNames()[i]] += cpu.getScxEvents()[i];
-  }
-  return sums;
-}
-
-Counters parseCounters(const std::string& lines) {
-  std::istringstream in(lines);
-  Counters counters;
-  std::string name;
-  for (uint64_t value; in >> name >> value;) counters[name] = value;
-  return counters;
-}
-
-// The guest's own numbers lie between what was read before and after.
-void expectEventsOfTheGuest(Watched& watched) {
-  Sampler sampler(*watched.attachment);
-  const Counters before = readCounters(sampler);
-  watched.guest.run("timeout 1 sh -c 'while :; do :; done'");
-  const Counters own = parseCounters(watched.guest.run("cat /sys/kernel/sched_ext/root/events"));
-  const Counters after = readCounters(sampler);
-  EXPECT_EQ(own.size(), after.size());
-  EXPECT_EQ(before.size(), after.size());
-  for (const auto& [name, value] : own) {
-    ASSERT_TRUE(after.contains(name)) << name;
-    EXPECT_LE(before.at(name), value) << name;
-    EXPECT_LE(value, after.at(name)) << name;
-  }
-  EXPECT_NE(before, after) << "a task alone on its CPU gets slice after slice";
-}
-
-// "key:<tab>value" lines of /proc/PID/fdinfo, one block for each descriptor that has `id` and `kind`: links
-// have the id of their program, too.
-std::map<uint32_t, Counters> descriptors(Watched& watched, const std::string& id, const std::string& kind) {
-  std::istringstream in(
-      watched.guest.run("for f in /proc/$(pidof sched)/fdinfo/*; do cat $f; echo end: 0; done"));
-  std::map<uint32_t, Counters> all;
-  Counters one;
-  std::string name, value;
-  for (std::string line; std::getline(in, line);) {
-    std::istringstream words(line);
-    words >> name >> value;
-    if (name == "end:") {
-      if (one.contains(id) && one.contains(kind)) all[static_cast<uint32_t>(one[id])] = one;
-      one.clear();
-    } else {
-      one[name] = strtoull(value.c_str(), nullptr, 0);
-    }
-  }
-  return all;
-}
 
 void expectMapsAndProgramsOfTheGuest(Watched& watched) {
   const BpfObjects objects(*watched.attachment->kernel, watched.attachment->analysis->layout());
@@ -273,7 +190,24 @@ void expectDumpOfTheGuest(Watched& watched) {
 rpc::WriteGate::Client gateFor(Watched& watched, const std::vector<PlannedMapWrite>& writes) {
   std::vector<WriteRange> ranges;
   for (const auto& piece : writes.front().pieces) ranges.push_back({piece.gpa, piece.size});
-  return watched.guest.machine().writeGate(ranges).wait(watched.guest.io().waitScope);
+  return watched.guest.machine().writeGate(ranges, true).wait(watched.guest.io().waitScope);
+}
+
+// The executable at the sockets of the running machine.
+Result atSockets(Watched& watched, std::vector<std::string> words, bool gate = false) {
+  words.insert(words.end(), {"--vm", watched.directory.path() + "/observe.sock"});
+  if (gate) words.insert(words.end(), {"--gate", watched.directory.path() + "/gate.sock"});
+  return ktstr(words, {.program = "ktstr-monitor"});
+}
+
+void expectFrozenLooks(Watched& watched) {
+  const Result tasks = atSockets(watched, {"tasks", "--freeze", "--format", "text"});
+  EXPECT_EQ(tasks.exitCode, 0) << tasks.err;
+  EXPECT_THAT(tasks.out, HasSubstr("kthreadd"));
+  const Result map = atSockets(watched, {"map", ".data", "uei.kind", "--freeze"});
+  EXPECT_EQ(map.exitCode, 0) << map.err;
+  EXPECT_THAT(map.out, HasSubstr(R"({"key":0,"value":)"));
+  EXPECT_EQ(watched.guest.run("echo it goes on"), "it goes on\n");
 }
 
 // scx_simple ends when its exit information says that it was ended.
@@ -285,8 +219,13 @@ void expectWritesToTakeEffect(Watched& watched) {
   auto& scope = watched.guest.io().waitScope;
   EXPECT_THROW(writeMaps(scope, gateFor(watched, plan), plan), Error) << "the gate is for the first alone";
   EXPECT_EQ(readBack(kernel, plan[0]), plan[0].before) << "all or none";
+  const std::vector<std::string> words = {"write", ".data", "uei.kind", "1"};
+  EXPECT_THAT(atSockets(watched, words, true).err, HasSubstr("write-refused")) << "not of what is granted";
   const auto one = planMapWrites(kernel, layout, std::vector{kind});
-  writeMaps(scope, gateFor(watched, one), one);
+  const auto gate = gateFor(watched, one);
+  const Result written = atSockets(watched, words, true);
+  EXPECT_EQ(written.exitCode, 0) << written.err;
+  EXPECT_THAT(written.out, HasSubstr(R"("before":"00000000","wrote":"01000000","after":"01000000")"));
   EXPECT_EQ(readBack(kernel, one[0]), one[0].bytes);
   EXPECT_EQ(
       watched.guest.run("for i in $(seq 100); do pidof sched > /dev/null || break; usleep 100000; done; "
@@ -304,32 +243,41 @@ std::map<std::string, GuestCore>& cores() {
   return all;
 }
 
+#define KTSTR_SLOW \
+  if (getenv("KTSTR_TEST_ALL") == nullptr) GTEST_SKIP() << "slow: make check-all-kernels"
+
+void expectWhatTheGuestSays(Watched& watched) {
+  expectEventsOfTheGuest(watched);
+  expectSchedstatOfTheGuest(watched);
+  expectMapsAndProgramsOfTheGuest(watched);
+  expectProgramRunsOfTheGuest(watched);
+  expectTasksOfTheGuest(watched);
+  expectPrioritiesOfTheGuest(watched);
+  expectValuesOfTheGuest(watched);
+  expectToolsThatSaySo(watched);
+  expectDumpOfTheGuest(watched);
+  expectFrozenLooks(watched);
+}
+
 // One kernel of each layout.
 class MonitorKernels : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(MonitorKernels, SeesWhatTheGuestSays) {
   KTSTR_NEED_KERNEL(GetParam());
   KTSTR_NEED_SCHEDULER("scx_simple");
-  std::optional<Watched> attached;
+  std::optional<Watched> watched;
   try {
-    attached.emplace(GetParam(), "scx_simple");
-  } catch (const std::runtime_error& error) {
-    if (std::string(error.what()).find("incompatible with vmlinux") == std::string::npos) throw;
+    watched.emplace(GetParam(), "scx_simple");
+  } catch (const NotAttached& refused) {
     GuestShell guest({.kernel = GetParam()});
     expectSupportAsInReadme(guest, GetParam());
     cores()[GetParam()] = expectCoreOfTheGuest(guest);
-    GTEST_SKIP() << "the kernel takes no scx_simple: " << error.what();
+    GTEST_SKIP() << "the kernel takes no scx_simple: " << refused.what();
   }
-  Watched& watched = *attached;
-  expectEventsOfTheGuest(watched);
-  expectMapsAndProgramsOfTheGuest(watched);
-  expectTasksOfTheGuest(watched);
-  expectValuesOfTheGuest(watched);
-  expectToolsThatSaySo(watched);
-  expectDumpOfTheGuest(watched);
-  expectSupportAsInReadme(watched.guest, GetParam());
-  cores()[GetParam()] = expectCoreOfTheGuest(watched.guest);
-  expectWritesToTakeEffect(watched);
+  expectWhatTheGuestSays(*watched);
+  expectSupportAsInReadme(watched->guest, GetParam());
+  cores()[GetParam()] = expectCoreOfTheGuest(watched->guest);
+  expectWritesToTakeEffect(*watched);
 }
 
 TEST_P(MonitorKernels, DrgnListsTheSameTasks) {
@@ -361,6 +309,45 @@ INSTANTIATE_TEST_SUITE_P(OneMoreBoot, SupportCommand,
                                                                       : std::vector<const char*>{}));
 
 INSTANTIATE_TEST_SUITE_P(Layouts, MonitorKernels, ::testing::ValuesIn(kernels()));
+
+// scx_sdt keeps what it knows of tasks in an arena.
+TEST(MonitorArena, HasThePagesThatTheKernelCounts) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  KTSTR_NEED_SCHEDULER("scx_sdt");
+  Watched watched("debian:7.3", "scx_sdt");
+  const auto& kernel = *watched.attachment->kernel;
+  const auto& layout = watched.attachment->analysis->layout();
+  const auto map = findMap(BpfObjects(kernel, layout).maps().found, "arena");
+  const auto pages = readMapEntries(kernel, layout, map, 10'000);
+  EXPECT_EQ(pages.problem, "");
+  const std::string own = look(watched, {"read", hex(map.address), "bpf_arena", "nr_pages"}).out;
+  EXPECT_THAT(own, HasSubstr(text("\"value\":", pages.found.size(), "}"))) << "what the kernel counts";
+  ASSERT_GE(pages.found.size(), 2u);
+  size_t used = 0;
+  for (const auto& page : pages.found) {
+    const auto& bytes = page.values.at(0).bytes;
+    used += std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+  }
+  EXPECT_GE(used, 2u);
+  const Result shown = look(watched, {"map", "arena", "--limit", "1"});
+  EXPECT_THAT(shown.out, ::testing::StartsWith(R"({"key":)"));
+}
+
+// The kernel tree's other schedulers.
+class MonitorSchedulers : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(MonitorSchedulers, HasProgramsThatRun) {
+  KTSTR_SLOW;
+  KTSTR_NEED_KERNEL("debian:7.3");
+  KTSTR_NEED_SCHEDULER(GetParam());
+  Watched watched("debian:7.3", GetParam());
+  expectEventsOfTheGuest(watched);
+  expectMapsAndProgramsOfTheGuest(watched);
+  expectProgramRunsOfTheGuest(watched);
+}
+
+INSTANTIATE_TEST_SUITE_P(Slow, MonitorSchedulers,
+                         ::testing::Values("scx_central", "scx_userland", "scx_flatcg", "scx_qmap"));
 
 }  // namespace
 }  // namespace ktstr::testing

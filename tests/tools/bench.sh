@@ -39,10 +39,10 @@ line "initramfs base, warm" "<= 1 ms" \
 line "whole ktstr run of a 1 s scenario, TCG, 4 vCPUs" "<= 6 s" "$(spread s < "$walls")"
 line "  of which the kernel to init" "" \
   "$(jq '.phases[] | select(.name == "kernel") | .durationMs / 1000' "$records" | spread s)"
-line "monitor: attach, symbols decoded (cold)" "<= 300 ms" "$(echo "$cold" | spread ms)"
-line "monitor: attach, symbols from the cache" "<= 10 ms" \
+line "monitor: attach, symbols decoded (cold)" "<= 100 ms" "$(echo "$cold" | spread ms)"
+line "monitor: attach, symbols from the cache" "<= 5 ms" \
   "$(jq 'select(.monitorAttach.cached) | .monitorAttach.totalMicros / 1000' "$records" | spread ms)"
-line "monitor: one full sample of 4 CPUs" "<= 200 us" "$(jq '.monitor.meanCostNs / 1000' "$records" | spread us)"
+line "monitor: one full sample of 4 CPUs, in runs" "<= 100 us" "$(jq '.monitor.meanCostNs / 1000' "$records" | spread us)"
 
 # The monitor's memory, attached to a kept RAM image.
 "$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 500ms --keep --format jsonl > "$records.keep" || true
@@ -54,9 +54,15 @@ line "monitor: resident memory, no cache at hand" "<= 32 MiB" "$(spread MiB < "$
 looks=$KTSTR_STATE_DIR/looks
 "$1/bench/monitor-bench" "$ram" $((runs * 3)) > "$looks"
 look_line() { line "$1" "$2" "$(awk -F'\t' -v name="$3" '$1 == name {print $2}' "$looks" | spread us)"; }
+look_line "monitor: one full sample of 4 CPUs, warm" "<= 100 us" "full sample"
 look_line "monitor: $(awk -F'\t' '$1 == "number of tasks" {print $2}' "$looks") tasks listed, warm" "<= 1 ms" "task list"
 look_line "monitor: the kernel's types (BTF) read" "<= 100 ms" "kernel types"
 look_line "monitor: one task_struct rendered as JSON" "<= 50 ms" "task_struct as JSON"
+
+# A machine of 64 CPUs, whatever becomes of the run: its memory is what is looked at.
+"$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n4l16c1t --memory 2G --duration 500ms --keep --format jsonl > "$records.wide" || true
+"$1/bench/monitor-bench" "$(jq -r .directory "$records.wide")/ram.bin" $((runs * 3)) > "$looks" || true
+look_line "monitor: one full sample of $(awk -F'\t' '$1 == "number of CPUs" {print $2}' "$looks") CPUs, warm" "<= 1 ms" "full sample"
 
 # Rivals for the looks: drgn on a core of the same guest, and bpftool on the same kernel's BTF.
 vmlinux=$("$bin/ktstr" kernel path $kernel vmlinux)

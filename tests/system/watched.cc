@@ -1,0 +1,67 @@
+#include "tests/system/watched.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <sstream>
+
+namespace ktstr::testing {
+namespace {
+
+std::string schedulerPath(const std::string& name) {
+  const std::string path = ktstr({"scheduler", "path", name}).out;
+  return path.substr(0, path.find('\n'));
+}
+
+// The scheduler, and the kernel's configuration where there is one: scx_central's loader wants CONFIG_HZ.
+std::map<std::string, std::string> programsFor(const std::string& kernel, const std::string& scheduler) {
+  std::map<std::string, std::string> programs = {{"sched", schedulerPath(scheduler)}};
+  const Result config = ktstr({"kernel", "path", kernel, "config"});
+  if (config.exitCode == 0) programs["config"] = config.out.substr(0, config.out.find('\n'));
+  return programs;
+}
+
+// The directory, when a VMM listens there.
+std::string standing(const std::string& directory) {
+  for (int i = 0; i < 600 && !std::filesystem::exists(directory + "/gate.sock"); ++i) usleep(100'000);
+  return directory;
+}
+
+}  // namespace
+
+Watched::Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments)
+    : vmm({"serve", "--accel", "tcg", "--dir", directory.path()}),
+      guest({.kernel = kernel,
+             .programs = programsFor(kernel, scheduler),
+             .sockets = standing(directory.path())}) {
+  guest.run("mkdir /boot; ln -s /bin/config /boot/config-$(uname -r)");
+  guest.run("sched " + arguments + " > /tmp/out 2>&1 & true");
+  const std::string state = guest.run(
+      "for i in $(seq 100); do grep -q enabled /sys/kernel/sched_ext/state && break; usleep 100000;"
+      " done; cat /sys/kernel/sched_ext/state");
+  if (state != "enabled\n") throw NotAttached("not attached: " + guest.run("cat /tmp/out"));
+  Attacher attacher(guest.ram(), {}, {});
+  attachment = attacher.attempt();
+  if (!attachment) throw std::runtime_error(attacher.reason());
+}
+
+std::map<uint32_t, Counters> descriptors(Watched& watched, const std::string& id, const std::string& kind) {
+  std::istringstream in(
+      watched.guest.run("for f in /proc/$(pidof sched)/fdinfo/*; do cat $f; echo end: 0; done"));
+  std::map<uint32_t, Counters> all;
+  Counters one;
+  std::string name, value;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    words >> name >> value;
+    if (name == "end:") {
+      if (one.contains(id) && one.contains(kind)) all[static_cast<uint32_t>(one[id])] = one;
+      one.clear();
+    } else {
+      one[name] = strtoull(value.c_str(), nullptr, 0);
+    }
+  }
+  return all;
+}
+
+}  // namespace ktstr::testing

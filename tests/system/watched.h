@@ -1,0 +1,37 @@
+// A guest that runs a scheduler, and the monitor's hold of its kernel: to compare what the one says with what
+// the other sees.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "monitor/attach.h"
+#include "tests/system/guest_shell.h"
+#include "tests/system/harness.h"
+
+namespace ktstr::testing {
+
+using Counters = std::map<std::string, uint64_t>;
+
+// The kernel does not take the scheduler: what its loader says.
+struct NotAttached : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class Watched {
+ public:
+  // Throws NotAttached, std::runtime_error.
+  Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments = "");
+  TemporaryDirectory directory;
+  Background vmm;  // stands by on sockets in `directory`
+  GuestShell guest;
+  std::optional<Attachment> attachment;
+};
+
+// "key:<tab>value" lines of the scheduler's /proc/PID/fdinfo, one block for each descriptor that has `id` and
+// `kind`, by id: links have the id of their program, too.
+std::map<uint32_t, Counters> descriptors(Watched& watched, const std::string& id, const std::string& kind);
+
+}  // namespace ktstr::testing
