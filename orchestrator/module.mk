@@ -23,7 +23,7 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
 judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
-orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/guest_options.cc orchestrator/host.cc \
+orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/guest_options.cc orchestrator/helpers.cc orchestrator/host.cc \
   orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/periodic.cc orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc \

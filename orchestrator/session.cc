@@ -6,9 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <tuple>
-
-#include "orchestrator/tool.h"
 #include "orchestrator/write_grants.h"
 #include "protocol/call_error.h"
 #include "protocol/error.h"
@@ -38,39 +35,6 @@ kj::Maybe<rpc::Monitor::Client> monitorOf(kj::Maybe<kj::Own<Connection>>& grants
 }
 
 }  // namespace
-
-Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest) {
-  constexpr int observeNumber = 3, analysisNumber = 4, grantsNumber = 5;
-  Helpers helpers;
-  auto [monitorAnalysis, cacheAnalysis] = makeSocketPair();
-  SpawnOptions cache;
-  cache.executable = toolPath("ktstr-cache");
-  cache.arguments = {"serve", "--fd", text(analysisNumber)};
-  cache.descriptors = {{cacheAnalysis.get(), analysisNumber}};
-  helpers.analysis = spawn(cache);
-
-  auto [read, write] = makePipe();
-  SpawnOptions monitor;
-  monitor.executable = toolPath("ktstr-monitor");
-  monitor.arguments = {"--vm-fd", text(observeNumber), "--analysis-fd", text(analysisNumber), "--format",
-                       "capnp"};
-  if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
-  monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
-  Fd itsGrants;
-  std::tie(helpers.grants, itsGrants) = makeSocketPair();
-  monitor.arguments.insert(monitor.arguments.end(), {"--grants-fd", text(grantsNumber)});
-  monitor.descriptors.emplace_back(itsGrants.get(), grantsNumber);
-  for (const auto& word : guest.mapWrites)
-    monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
-  if (guest.watchdogMs != 0)
-    monitor.arguments.insert(monitor.arguments.end(), {"--watchdog-ms", text(guest.watchdogMs)});
-  helpers.mapWrites = guest.mapWrites;
-  helpers.watchdogMs = guest.watchdogMs;
-  monitor.standardOutput = write.get();
-  helpers.monitor = spawn(monitor);
-  helpers.monitorOutput = std::move(read);
-  return helpers;
-}
 
 Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
                  PendingRecord& record, PhaseLimits limits, const Limits& assertions,

@@ -180,10 +180,14 @@ TEST(Ops, EveryOperationTakesEffect) {
   EXPECT_THAT(events, HasSubstr(R"("watchRequested":"scx_root")"));
   EXPECT_THAT(events, HasSubstr(R"("detail":"asked for snapshot after-thaw"})"))
       << "it waited for the snapshot";
-  ASSERT_EQ(record->getSnapshots().size(), 1U);
-  EXPECT_EQ(record->getSnapshots()[0].getName(), "after-thaw");
-  EXPECT_EQ(record->getSnapshots()[0].getFile(), "snapshots.jsonl")
-      << record->getSnapshots()[0].getFailure().cStr();
+  unsigned snapshots = 0;
+  for (const auto snapshot : record->getSnapshots()) {
+    if (snapshot.getReason() != rpc::DumpReason::OPERATION) continue;  // of a failure of a slow host
+    ++snapshots;
+    EXPECT_EQ(snapshot.getName(), "after-thaw");
+    EXPECT_EQ(snapshot.getFile(), "snapshots.jsonl") << snapshot.getFailure().cStr();
+  }
+  EXPECT_EQ(snapshots, 1U);
 
   // Frozen for 1.5 s, nothing was done, and the scheduler is not to blame.
   for (const auto& worker : workersOf(record, "spin")) {
