@@ -60,7 +60,7 @@ void copyCgroups(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builde
                    [&](auto& a, auto& b) { return paths.of(a.cgroup) < paths.of(b.cgroup); });
   auto list = out.initCgroups(static_cast<unsigned>(groups.size()));
   for (unsigned i = 0; i < list.size(); ++i) {
-    const auto [group, cgroup] = groups[i];
+    const uint64_t group = groups[i].address, cgroup = groups[i].cgroup;
     const auto in = [&](const char* member, const char* older) {
       const auto value = fields.get<uint32_t>(group, member);
       return (value ? value : fields.get<uint32_t>(group, older)).value_or(0);
