@@ -8,15 +8,6 @@
 namespace ktstr {
 namespace {
 
-// TICK_NSEC, as the jiffies clock source has it: mult is TICK_NSEC << shift (kernel/time/jiffies.c).
-double jiffyMs(const KernelFields& fields) {
-  const auto source = fields.kernel().symbol("clocksource_jiffies");
-  const auto mult = source ? fields.get<uint32_t>(*source, "clocksource.mult") : std::nullopt,
-             shift = source ? fields.get<uint32_t>(*source, "clocksource.shift") : std::nullopt;
-  if (!mult || !shift || *shift > 31) return 0;
-  return (*mult >> *shift) / 1e6;
-}
-
 uint64_t attachedScheduler(const KernelFields& fields, Absences& absent) {
   const auto root = fields.kernel().symbol("scx_root");
   if (!root) return absent.add("scheduler", "no symbol scx_root"), 0;
@@ -59,7 +50,7 @@ KernelDump::KernelDump(const Attachment& attachment, rpc::Dump::Builder out, Abs
     : parts_(std::make_unique<Parts>(attachment, out, absent)) {
   DumpSource& source = parts_->source;
   source.jiffies = source.kernel().readSymbol<uint64_t>("jiffies_64").value_or(0);
-  source.jiffyMs = jiffyMs(source.fields);
+  source.jiffyMs = jiffyMs(source.fields).value_or(0);
   source.scheduler = attachedScheduler(source.fields, absent);
   out.setJiffies(source.jiffies);
   CgroupPaths paths(source.fields);

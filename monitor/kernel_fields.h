@@ -48,4 +48,14 @@ class KernelFields {
   const KernelLayout& layout_;
 };
 
+// How long a tick is: TICK_NSEC, as the jiffies clock source has it in mult, which is TICK_NSEC << shift
+// (kernel/time/jiffies.c).
+inline std::optional<double> jiffyMs(const KernelFields& fields) {
+  const auto source = fields.kernel().symbol("clocksource_jiffies");
+  const auto mult = source ? fields.get<uint32_t>(*source, "clocksource.mult") : std::nullopt,
+             shift = source ? fields.get<uint32_t>(*source, "clocksource.shift") : std::nullopt;
+  if (!mult || !shift || *shift > 31 || *mult >> *shift == 0) return std::nullopt;
+  return (*mult >> *shift) / 1e6;
+}
+
 }  // namespace ktstr

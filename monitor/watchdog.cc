@@ -1,12 +1,14 @@
 #include "monitor/watchdog.h"
 
+#include <cmath>
+
+#include "monitor/kernel_fields.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
 
-// kernel/sched/rt.c: sched_rr_timeslice is RR_TIMESLICE, 100 ms in jiffies; nothing else tells CONFIG_HZ.
-constexpr uint64_t timeslicesPerSecond = 10, lowestHertz = 100, highestHertz = 1000;
+constexpr double lowestHertz = 100, highestHertz = 1000;
 
 }  // namespace
 
@@ -19,14 +21,14 @@ Watchdog::Watchdog(const GuestKernel& kernel, const KernelLayout& layout, uint64
       jiffies_(kernel.symbol("jiffies_64")) {
   if (const auto field = layout.member("scx_sched.watchdog_timeout")) field_ = field->offset;
   place_ = field_ ? "scx_sched.watchdog_timeout" : "scx_watchdog_timeout";
-  const uint64_t slice = kernel.readSymbol<uint32_t>("sched_rr_timeslice").value_or(0);
-  hertz_ = slice * timeslicesPerSecond;
+  const double hertz = std::round(1000 / jiffyMs(KernelFields(kernel, layout)).value_or(1e9));
   if (!root_ || !timestamp_ || !jiffies_)
     absent_ = "scx_root, scx_watchdog_timestamp or jiffies_64: no such symbol";
   else if (!field_ && !timeout_)
     absent_ = text("scx_watchdog_timeout: no such symbol; ", layout.whyAbsent("scx_sched.watchdog_timeout"));
-  else if (hertz_ < lowestHertz || hertz_ > highestHertz)
-    absent_ = text("ticks per second: sched_rr_timeslice is ", slice, " jiffies, which are not 100 ms");
+  else if (hertz < lowestHertz || hertz > highestHertz)
+    absent_ = text("clocksource_jiffies does not tell how long a tick is: ", hertz, " a second");
+  hertz_ = static_cast<uint64_t>(hertz);
   wanted_ = wantedMs * hertz_ / 1000;
 }
 

@@ -12,20 +12,24 @@ using test::CraftedKernel;
 using testing::HasSubstr;
 
 constexpr uint64_t rootAt = 0x1000, staticTimeoutAt = 0x1008, timestampAt = 0x1010, intervalAt = 0x1018,
-                   jiffiesAt = 0x1020, sliceAt = 0x1028, schedulerAt = 0x2000, timeoutOffset = 40;
+                   jiffiesAt = 0x1020, tickAt = 0x1028, schedulerAt = 0x2000, timeoutOffset = 40;
 const std::map<std::string, uint64_t> common = {{"scx_root", rootAt},
                                                 {"scx_watchdog_timestamp", timestampAt},
                                                 {"jiffies_64", jiffiesAt},
-                                                {"sched_rr_timeslice", sliceAt}};
-const char* const inScheduler = "member scx_sched.watchdog_timeout 40 8\n";
-const char* const elsewhere = "absent scx_sched.watchdog_timeout no member watchdog_timeout\n";
+                                                {"clocksource_jiffies", tickAt}};
+const char* const inScheduler =
+    "member clocksource.mult 0 4\nmember clocksource.shift 4 4\nmember scx_sched.watchdog_timeout 40 8\n";
+const char* const elsewhere =
+    "absent scx_sched.watchdog_timeout no member watchdog_timeout\nmember clocksource.mult 0 4\nmember "
+    "clocksource.shift 4 4\n";
 
 // 250 ticks a second; a scheduler with a timeout of 30 s is attached.
 struct Guest : CraftedKernel {
   explicit Guest(std::map<std::string, uint64_t> symbols, const char* layoutText, uint64_t timeoutAt)
       : CraftedKernel(0x4000, symbols), layout(*KernelLayout::fromText(layoutText)), timeout(timeoutAt) {
     point(rootAt, schedulerAt);
-    put<uint32_t>(sliceAt, 25);
+    put<uint32_t>(tickAt, 4'000'000u << 8);
+    put<uint32_t>(tickAt + 4, 8);
     put<uint64_t>(jiffiesAt, 5000);
     put<uint64_t>(timestampAt, 4900);
     put<uint64_t>(timeout, 7500);
@@ -149,8 +153,8 @@ TEST(Watchdog, WhatTheKernelLacksIsNamed) {
                              HasSubstr("no member watchdog_timeout")));
   EXPECT_FALSE(Watchdog(guest.kernel(), guest.layout, 2000).plan());
   NewGuest odd;
-  odd.put<uint32_t>(sliceAt, 0xffffffff);
-  EXPECT_THAT(Watchdog(odd.kernel(), odd.layout, 2000).absent(), HasSubstr("sched_rr_timeslice"));
+  odd.put<uint32_t>(tickAt, 0xffffffff);
+  EXPECT_THAT(Watchdog(odd.kernel(), odd.layout, 2000).absent(), HasSubstr("clocksource_jiffies"));
   Guest bare({}, inScheduler, schedulerAt);
   EXPECT_THAT(Watchdog(bare.kernel(), bare.layout, 2000).absent(), HasSubstr("scx_root"));
 }
