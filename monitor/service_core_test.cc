@@ -110,6 +110,7 @@ class CoreRun {
     while (read() != 0) {
     }
     while (!child_.poll()) turn(5);
+    for (int i = 0; i < 1000 && leases.alive > 0; ++i) turn(5);  // they end when its connection does
     return describeWaitStatus(*child_.poll()) + "\n" + readAll(errors_.get());
   }
 

@@ -52,7 +52,7 @@ TEST(Json, ReadsAWholeScenario) {
       R"({"name":"b","cpuset":{"disjoint":{"index":1,"of":2}},"nice":3,"uid":0,"gid":0,"numaNode":-1}],)"
       R"("ops":[{"setCpuset":{"cgroup":"a","cpuset":{"exact":[1,2]}}}],"hold":{"fraction":0.5}}],)"
       R"("assertions":{"notStarved":"yes","isolation":"unset","maxGapMs":250.0,"failOnStall":"no",)"
-      R"("sustainedSamples":0}})";
+      R"("sustainedSamples":0},"snapshots":0})";
   EXPECT_EQ(reencode(json), json);
 }
 
@@ -66,7 +66,7 @@ TEST(Json, KeepsDefaultsOfWhatIsNotGiven) {
 }
 
 TEST(Json, OmitsWhatIsEmptyUnlessFull) {
-  EXPECT_EQ(reencode("{}"), R"({"durationMs":2000})");
+  EXPECT_EQ(reencode("{}"), R"({"durationMs":2000,"snapshots":0})");
   const std::string full = reencode(R"({"steps":[{"cgroups":[{}]}]})", {.full = true});
   EXPECT_THAT(full, HasSubstr(R"("description":"")"));
   EXPECT_THAT(full, HasSubstr(R"("cpuset":{"inherit":null})"));
@@ -76,7 +76,7 @@ TEST(Json, OmitsWhatIsEmptyUnlessFull) {
 }
 
 TEST(Json, IndentsIfPretty) {
-  EXPECT_EQ(reencode("{}", {.pretty = true}), "{\n  \"durationMs\": 2000\n}");
+  EXPECT_EQ(reencode("{}", {.pretty = true}), "{\n  \"durationMs\": 2000,\n  \"snapshots\": 0\n}");
 }
 
 TEST(Json, WritesTheChosenUnionMemberEvenIfEmpty) {
@@ -115,7 +115,7 @@ TEST(Json, RefusesNumbersThatDoNotFit) {
 TEST(Json, NamesTheNearestKnownName) {
   EXPECT_EQ(refusal(R"({"stpes":[]})"),
             "unknown field \"stpes\" | did you mean \"steps\"? known: name, description, durationMs, steps, "
-            "assertions, backdrop, schedulers, schedulerAssertions");
+            "assertions, backdrop, schedulers, schedulerAssertions, snapshots");
   EXPECT_EQ(
       refusal(R"({"assertions":{"isolation":"ys"}})"),
       "assertions.isolation: expected a name, got \"ys\" | did you mean \"yes\"? known: unset, yes, no");
