@@ -190,10 +190,6 @@ check-topologies: deps-if-missing ## every proven topology under TCG, also those
 	+@$(submake) tests
 	@KTSTR_TEST_VCPUS=512 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test
 
-check-all-kernels: deps-if-missing ## what the monitor sees, on every kernel from 6.16 to 7.3 (slow)
-	+@$(submake) tests
-	@KTSTR_TEST_ALL=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/monitor_test
-
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs
 	@$(BUILD)/bin/ktstr demo

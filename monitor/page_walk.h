@@ -29,8 +29,8 @@ std::optional<uint64_t> walkPages(const GuestMem& memory, const PageTables& tabl
 // walkPages() of tables of arm64.
 std::optional<uint64_t> walkPagesArm64(const GuestMem& memory, const PageTables& tables, uint64_t va);
 
-// The first address from `va` up to `end` that is mapped, or nothing; x86-64's tables. Holes are passed by as large
-// as the tables tell them: 4 GiB with all their tables take two thousand of them.
+// The first address from `va` up to `end` that is mapped, or nothing; x86-64's tables. Holes are passed by as
+// large as the tables tell them: 4 GiB with all their tables take two thousand of them.
 std::optional<uint64_t> nextMapped(const GuestMem& memory, const PageTables& tables, uint64_t va,
                                    uint64_t end);
 

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include <memory>
+
 #include "monitor/crafted_bpf.h"
 
 namespace ktstr {
@@ -54,14 +56,14 @@ class ScxProgramsTest : public ::testing::Test, protected CraftedBpf {
     guest_.put<uint64_t>(stats + 8, nanos);
   }
   capnp::List<rpc::ProgSample>::Reader sample() {
-    message_.emplace();
+    message_ = std::make_unique<capnp::MallocMessageBuilder>();
     auto out = message_->initRoot<rpc::Sample>();
     programs_.sample(out);
     return out.asReader().getProgs();
   }
 
   ScxPrograms programs_{guest_.kernel(), layout_};
-  std::optional<capnp::MallocMessageBuilder> message_;
+  std::unique_ptr<capnp::MallocMessageBuilder> message_;
 };
 
 TEST_F(ScxProgramsTest, RunsOfTheAttachedSchedulersPrograms) {

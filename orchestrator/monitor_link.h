@@ -15,7 +15,8 @@ class MonitorLink {
  public:
   using OnRecord = std::function<void(rpc::MonitorRecord::Reader)>;
 
-  // Each record but a dump becomes a JSON line of the run's samples; all go to onRecord. `record` outlives the link.
+  // Each record but a dump becomes a JSON line of the run's samples; all go to onRecord. `record` outlives
+  // the link.
   MonitorLink(PendingRecord& record, OnRecord onRecord) : record_(record), onRecord_(std::move(onRecord)) {}
 
   // Reads Cap'n Proto stream messages until the end of the pipe. Never fails: a malformed stream ends it,

@@ -8,8 +8,8 @@
 
 namespace ktstr {
 
-// Headline, findings with hint and evidence, a table of work groups, the same beside EEVDF, the timeline in brief, what
-// the monitor saw, where the time went, where it is kept.
+// Headline, findings with hint and evidence, a table of work groups, the same beside EEVDF, the timeline in
+// brief, what the monitor saw, where the time went, where it is kept.
 std::string renderRecord(rpc::RunRecord::Reader record, bool colour);
 
 // One scenario under several schedulers: a column for each. More columns than fit go into further tables

@@ -69,7 +69,7 @@ void start(const char* process) {
   const bool known = level >= spdlog::level::debug && level <= spdlog::level::err;
   const std::string_view format = variable("KTSTR_LOG_FORMAT");
   our.json = format == "json";
-  tzset();  // opens /etc/localtime now; a sandbox forbids it later
+  tzset();                           // opens /etc/localtime now; a sandbox forbids it later
   spdlog::details::os::thread_id();  // likewise asks for it now, and remembers it
   auto formatter = std::make_unique<spdlog::pattern_formatter>(
       our.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","pid":%P,%v})" : "%H:%M:%S.%e %^%v%$",
