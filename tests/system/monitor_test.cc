@@ -341,7 +341,9 @@ TEST_P(MonitorSchedulers, HasProgramsThatRun) {
   KTSTR_NEED_KERNEL("debian:7.3");
   KTSTR_NEED_SCHEDULER(GetParam());
   Watched watched("debian:7.3", GetParam());
-  expectEventsOfTheGuest(watched);
+  // With scx_userland nothing may happen that is counted: it asks for a task that is alone on its CPU, too
+  // (SCX_OPS_ENQ_LAST), instead of having it kept.
+  if (GetParam() != std::string("scx_userland")) expectEventsOfTheGuest(watched);
   expectMapsAndProgramsOfTheGuest(watched);
   expectProgramRunsOfTheGuest(watched);
 }
