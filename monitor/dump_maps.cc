@@ -9,12 +9,13 @@
 
 #include "monitor/dump_parts.h"
 #include "monitor/renderer.h"
+#include "monitor/struct_ops.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
 
-constexpr uint32_t maxPrograms = 256, maxMapsOfProgram = 256;
+constexpr uint32_t maxMapsOfProgram = 256;
 constexpr size_t entryBytes = 64;  // what an entry costs besides its bytes
 
 class MapSection {
@@ -70,15 +71,11 @@ class MapSection {
   }
 
   void addUsed(uint64_t structOps, std::set<uint64_t>& own) {
-    const auto links = fields_.get<uint64_t>(structOps, "bpf_struct_ops_map.links");
-    const auto count = fields_.get<uint32_t>(structOps, "bpf_struct_ops_map.funcs_cnt");
-    if (!links || !count)
-      return source_.absent.add("maps", source_.layout().whyAbsent(links ? "bpf_struct_ops_map.funcs_cnt"
-                                                                         : "bpf_struct_ops_map.links"));
-    for (uint32_t i = 0; i < std::min(*count, maxPrograms); ++i) {
-      const auto link = source_.kernel().read<uint64_t>(*links + uint64_t{8} * i).value_or(0);
-      const auto program = link ? fields_.get<uint64_t>(link, "bpf_link.prog").value_or(0) : 0;
-      const auto aux = program ? fields_.get<uint64_t>(program, "bpf_prog.aux").value_or(0) : 0;
+    for (const char* name : {"bpf_struct_ops_map.links", "bpf_struct_ops_map.funcs_cnt"}) {
+      if (!source_.layout().member(name)) return source_.absent.add("maps", source_.layout().whyAbsent(name));
+    }
+    for (const uint64_t program : structOpsPrograms(fields_, structOps)) {
+      const auto aux = fields_.get<uint64_t>(program, "bpf_prog.aux").value_or(0);
       const auto used = aux ? fields_.get<uint64_t>(aux, "bpf_prog_aux.used_maps") : std::nullopt;
       const auto number = aux ? fields_.get<uint32_t>(aux, "bpf_prog_aux.used_map_cnt").value_or(0) : 0;
       for (uint32_t j = 0; used && j < std::min(number, maxMapsOfProgram); ++j) {

@@ -12,7 +12,7 @@ monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc 
   monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc \
   monitor/map_write.cc monitor/member_group.cc monitor/page_walk.cc monitor/ram_file.cc monitor/renderer.cc \
   monitor/runqueue_groups.cc monitor/sampler.cc monitor/sched_domains.cc monitor/scx_events.cc monitor/scx_programs.cc \
-  monitor/symbol_table.cc monitor/task_list.cc monitor/type_path.cc monitor/value.cc monitor/vmcoreinfo.cc monitor/watchdog.cc \
+  monitor/struct_ops.cc monitor/symbol_table.cc monitor/task_list.cc monitor/type_path.cc monitor/value.cc monitor/vmcoreinfo.cc monitor/watchdog.cc \
   monitor/guest_address.cc monitor/watch.cc monitor/watch_expression.cc
 monitor.needs := protocol
 monitor.packages := libbpf

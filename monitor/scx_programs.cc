@@ -3,12 +3,12 @@
 #include <linux/bpf.h>
 #include <algorithm>
 
+#include "monitor/struct_ops.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
 
-constexpr uint32_t maxFunctions = 256;
 constexpr unsigned maxAttempts = 16;                           // at finding one scheduler's programs
 constexpr const char* needed[] = {"scx_sched.ops.select_cpu",  // the first function of struct sched_ext_ops
                                   "scx_sched.ops.dispatch_max_batch",  // behind the last one
@@ -95,16 +95,8 @@ bool ScxPrograms::hasFunctions(uint64_t structOpsMap, const std::vector<std::byt
 }
 
 void ScxPrograms::addProgramsOf(uint64_t structOpsMap) {
-  const auto links =
-      kernel_.read<uint64_t>(structOpsMap + layout_.member("bpf_struct_ops_map.links")->offset);
-  const auto count =
-      kernel_.read<uint32_t>(structOpsMap + layout_.member("bpf_struct_ops_map.funcs_cnt")->offset);
-  for (uint32_t i = 0; links && i < std::min(count.value_or(0), maxFunctions); ++i) {
-    const auto link = kernel_.read<uint64_t>(*links + 8 * i);
-    const auto address = link.value_or(0) != 0
-                             ? kernel_.read<uint64_t>(*link + layout_.member("bpf_link.prog")->offset)
-                             : std::nullopt;
-    auto found = address ? program(*address) : std::nullopt;
+  for (const uint64_t address : structOpsPrograms(KernelFields(kernel_, layout_), structOpsMap)) {
+    auto found = program(address);
     const bool twice = found && std::any_of(programs_.begin(), programs_.end(),
                                             [&](const Program& known) { return known.id == found->id; });
     if (found && !twice) programs_.push_back(std::move(*found));

@@ -244,6 +244,16 @@ void addDemo(CLI::App& app, DemoOptions& demo) {
   app.add_option("--format", demo.format, "human or jsonl")->transform(formatNames());
 }
 
+void addScenarioList(CLI::App& app, std::string& topology, ScenarioListFormat& format) {
+  app.add_option("--topology", topology, "say which fit it");
+  app.add_option("--format", format, "human, jsonl or names")
+      ->transform(CLI::CheckedTransformer(
+                      std::map<std::string, ScenarioListFormat>{{"human", ScenarioListFormat::human},
+                                                                {"jsonl", ScenarioListFormat::jsonl},
+                                                                {"names", ScenarioListFormat::names}})
+                      .description("{human,jsonl,names}"));
+}
+
 int dispatch(int argc, char** argv) {
   RunOptions options;
   options.schedulerArgs = takeSchedulerArgs(argc, argv);
@@ -270,13 +280,7 @@ int dispatch(int argc, char** argv) {
   auto* scenarioListCommand = scenarioCommand->add_subcommand("list", "the canned scenarios");
   std::string listTopology;
   ScenarioListFormat listFormat = ScenarioListFormat::human;
-  scenarioListCommand->add_option("--topology", listTopology, "say which fit it");
-  scenarioListCommand->add_option("--format", listFormat, "human, jsonl or names")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, ScenarioListFormat>{{"human", ScenarioListFormat::human},
-                                                                {"jsonl", ScenarioListFormat::jsonl},
-                                                                {"names", ScenarioListFormat::names}})
-                      .description("{human,jsonl,names}"));
+  addScenarioList(*scenarioListCommand, listTopology, listFormat);
   auto* scenarioShowCommand =
       scenarioCommand->add_subcommand("show", "check one against a topology and print it as JSON");
   scenarioShowCommand->add_option("scenario", options.scenario, "a canned one, a file, or -")->required();
