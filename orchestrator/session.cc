@@ -159,6 +159,7 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
                                .eagerlyEvaluate(nullptr));
       return;
     case rpc::GuestEvent::SCENARIO_STARTED:
+      letGoAfterWrites(true);
       analysis_.beginScenario();
       return enter(RunPhase::scenario, "scenario", limits_.scenario);
     case rpc::GuestEvent::SCENARIO_ENDED:
@@ -198,18 +199,21 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     watchdog_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
     watchdog_.back()->setRoot(record.getWatchdog());
   }
-  if (record.isMapWrite() || record.isWatchdog()) letGoAfterWrites();
+  if (record.isMapWrite() || record.isWatchdog()) letGoAfterWrites(false);
   analysis_.add(record);
   if (record.isSample()) live_.look(analysis_.soFar());
   samples_.add(record);
 }
 
 // The scenario begins when all that was to be written into the scheduler is there, or is known not to be.
-void Session::letGoAfterWrites() {
+// `begun`: the guest has waited no longer; its waits and our answers are counted, and stay in step.
+void Session::letGoAfterWrites(bool begun) {
+  const bool asked = !helpers_.mapWrites.empty() || helpers_.watchdogMs != 0;
   const bool all =
       mapWrites_.size() == helpers_.mapWrites.size() && (helpers_.watchdogMs == 0 || !watchdog_.empty());
-  if (all && !letGo_) guest_->letGoOn();
-  letGo_ |= all;
+  if (!asked || letGo_ || !(all || begun)) return;
+  letGo_ = true;
+  guest_->letGoOn();
 }
 
 std::optional<rpc::Attached::Reader> Session::attached() const {

@@ -69,7 +69,7 @@ class Session {
   kj::Promise<void> watchSignal(int number);
   void onEvent(rpc::GuestEvent::Reader event);
   void onRecord(rpc::MonitorRecord::Reader record);
-  void letGoAfterWrites();
+  void letGoAfterWrites(bool begun);
   bool panicked() const;
   void snapshotFailure(const char* name);
   void enter(RunPhase phase, const char* name, uint32_t limitMs);
