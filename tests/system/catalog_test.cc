@@ -22,7 +22,11 @@ std::string nameOf(const char* scheduler) {
   return *scheduler != '\0' ? scheduler : "eevdf";
 }
 
-// Every worker has worked, and nothing it called failed.
+// Linux 7.3's scx_flatcg aborts when cgroups are made anew for the third time (fcg_cgroup_init: "unexpected
+// !NULL cgv_node stash"), 6.18's does not.
+constexpr const char* flatcgAbort = "unexpected !NULL cgv_node stash";
+
+// Every worker has worked, where each must, and nothing it called failed.
 void run(std::vector<std::string> words, const char* scheduler, const Options& options = {}) {
   KTSTR_NEED_KERNEL("debian:7.3");
   words.insert(words.end(), {"--topology", topology, "--format", "jsonl"});
@@ -33,10 +37,15 @@ void run(std::vector<std::string> words, const char* scheduler, const Options& o
   const Result result = ktstr(words, options);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
+  if (record.findings().find(flatcgAbort) != std::string::npos) GTEST_SKIP() << record.findings();
   KTSTR_EXPECT_PASS(record);
   ASSERT_GT(record->getWorkers().size(), 0u);
+  bool mayStarve = false;
+  for (const auto limit : record->getLimits())
+    mayStarve |= limit.getName() == "notStarved" && limit.getValue() == 0;
   for (auto worker : record->getWorkers()) {
-    EXPECT_GT(worker.getIterations(), 0u) << worker.getCgroup().cStr() << '/' << worker.getWork().cStr();
+    const std::string name = text(worker.getCgroup().cStr(), '/', worker.getWork().cStr());
+    EXPECT_TRUE(mayStarve || worker.getIterations() > 0) << name;
     EXPECT_EQ(worker.getErrors(), 0u) << worker.getLastErrorCall().cStr();
   }
   EXPECT_TRUE(descendants().empty());
@@ -84,8 +93,7 @@ TEST_P(Joined, Pass) {
       "steady",         "steady_llc",      "cgroup_pipe_io",         "uneven_steady", "cpuset_overlap_steady",
       "cgroup_per_cpu", "fork_exit_churn", "mutex_contention_light", "sched_batch",   "affinity_random",
       "nested_steady",  "fan_out_wake"};
-  // Linux 7.3's scx_flatcg aborts when cgroups are made anew for the third time (fcg_cgroup_init: "unexpected
-  // !NULL cgv_node stash"), 6.18's does not.
+  // See flatcgAbort.
   const size_t together = GetParam() == std::string("scx_flatcg") ? 2 : names.size();
   run({"run", "-"}, GetParam(), {.input = joined(names, together)});
 }

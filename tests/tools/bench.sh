@@ -44,6 +44,14 @@ line "monitor: attach, symbols from the cache" "<= 5 ms" \
   "$(jq 'select(.monitorAttach.cached) | .monitorAttach.totalMicros / 1000' "$records" | spread ms)"
 line "monitor: one full sample of 4 CPUs, in runs" "<= 100 us" "$(jq '.monitor.meanCostNs / 1000' "$records" | spread us)"
 
+# Dumps of a live guest, whose scheduler has maps of many kinds.
+dumps=$KTSTR_STATE_DIR/dumps
+"$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 3s --scheduler scx_qmap \
+  --snapshots "$runs" --format jsonl > "$dumps" || true
+dumps=$(jq -r .directory "$dumps")/snapshots.jsonl
+line "monitor: a full dump of 4 CPUs under scx_qmap: frozen" "<= 20 ms" "$(jq '.frozenNs / 1e6' "$dumps" | spread ms)"
+line "  rendered" "<= 50 ms" "$(jq '.renderNs / 1e6' "$dumps" | spread ms)"
+
 # The monitor's memory, attached to a kept RAM image.
 "$bin/ktstr" run tests/scenarios/basic.json --kernel $kernel --topology 1n1l4c1t --duration 500ms --keep --format jsonl > "$records.keep" || true
 ram=$(jq -r .directory "$records.keep")/ram.bin

@@ -104,7 +104,7 @@ if [ -n "$names" ]; then
 fi
 booted=""
 [ -n "${KTSTR_TEST_VCPUS:-}" ] || booted=":*TopologyOnKvm*/1n1l1c1t"
-other="*V618*:KvmRun.*"
+other="*V618*:*V73Vcpus1:KvmRun.*"
 in_bed "$other" ":$performance" 1 > "$work/other" 2>&1 &
 in_bed '*' ":$other$booted" 1 || result=$?
 wait $! || result=$?

@@ -1,66 +1,118 @@
 #!/bin/bash
 # Runs the test binaries below BUILD and closes with one line: "N passed, N failed, N skipped".
 #   run-tests.sh BUILD unit|system|PROGRAM ...
-# Every skipped test is listed with its reason. A binary that runs no test at all counts as a failure. Machines are noisy
-# and emulated guests are slow: where at most three tests of a binary fail, each gets a second try, alone. One that passes
-# then is listed as unsteady, with what it said the first time above.
-set -uo pipefail
+# The binaries of a kind run side by side, KTSTR_TEST_LANES (default: the number of CPUs) at once; a PROGRAM runs alone.
+# Machines are noisy and emulated guests are slow: in the end, alone, those of at most three failed tests of a binary get
+# a second try, and those skipped because the host was starved. One that passes then is listed as unsteady, with what it
+# said the first time above. Every skipped test is listed with its reason. A binary that runs no test at all has failed.
+set -uom pipefail
 
 build=$1; shift
 export KTSTR_BIN_DIR=${KTSTR_BIN_DIR:-$PWD/$build/bin}
+lanes=${KTSTR_TEST_LANES:-$(nproc)}
 results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
-passed=0; failed=0; skipped=0; failures=""; skips=""; unsteady=""
+trap 'for job in $(jobs -p); do kill -- "-$job" 2> /dev/null; done; rm -rf "$results"' EXIT
+trap 'exit 130' INT TERM
+programs=()
 
-# The names on the lines of $2 that say $1 and are a test's.
-named() { sed -nE "s/^\[ *$1 *\] ([^ ,]*).* \([0-9]+ ms\)$/\1/p" "$2" | sort -u; }
-
-# Runs $1 with what else is given, its output to the log $2 and here without the lines that match $3.
+# Runs $1 with what else is given, its output to the log $2 and here, after its name and without the lines that match $3.
 execute() {
   local binary=$1 log=$2 hidden=$3
   shift 3
-  "$binary" --gtest_color=no "$@" 2>&1 | tee "$log" | grep --line-buffered -vE "$hidden"
+  "$binary" --gtest_color=no "$@" 2>&1 < /dev/null | tee "$log" | grep --line-buffered -vE "$hidden" |
+    sed -u "s/^/$(basename "$binary"): /"
   return "${PIPESTATUS[0]}"
 }
 
-run() {
-  local binary=$1 hidden=$2 name log status=0 ran ok skip names
+first() {
+  local log
+  log=$results/$(basename "$1").log
+  execute "$1" "$log" "$2"
+  echo $? > "$log.status"
+}
+
+# All of "$3" ..., $1 at once, without the lines that match $2.
+side_by_side() {
+  local lanes=$1 hidden=$2
+  shift 2
+  for binary in "$@"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$lanes" ]; do wait -n; done
+    first "$binary" "$hidden" &
+  done
+  wait
+  programs+=("$@")
+}
+
+# "NAME OUTCOME" of each test that began in the log $1: ok, failed (also where the binary ended in its middle), skipped,
+# or starved: skipped since the host or the emulated machine did not get on.
+outcomes() {
+  awk '
+    /^\[ RUN/ { name = $4; text = ""; outcome[name] = "failed" }
+    { text = text $0 }
+    /^\[       OK \] .*\([0-9]+ ms\)$/ { outcome[name] = "ok" }
+    /^\[  SKIPPED \] .*\([0-9]+ ms\)$/ { outcome[name] = text ~ /host is starved|machine stalled/ ? "starved" : "skipped" }
+    END { for (name in outcome) print name, outcome[name] }' "$1" | sort
+}
+
+# The names in outcomes $2 whose outcome matches $1.
+those() { awk -v outcome="^($1)$" '$2 ~ outcome { print $1 }' <<< "$2"; }
+count() { grep -c . <<< "$1"; }
+list() { [ -z "$2" ] || sed "s/^/  $1: /" <<< "$2"; }
+
+# What the log $1 says of the tests $2.
+reasons() {
+  awk -v program="$(basename "$1" .log)" -v names="$2" '
+    BEGIN { split(names, list, "\n"); for (i in list) wanted[list[i]] }
+    /^\[ RUN/ { name = $4; text = ""; next }
+    { text = text "  " program ": " $0 "\n" }
+    /^\[  SKIPPED \] .*\([0-9]+ ms\)$/ && name in wanted { printf "%s", text }' "$1"
+}
+
+# Second tries of the binary $1, and what has become of its tests.
+conclude() {
+  local binary=$1 name log before after again status expected
   name=$(basename "$binary")
   log=$results/$name.log
-  echo "== $name"
-  execute "$binary" "$log" "$hidden" || status=$?
-  ran=$(grep -c '^\[ RUN' "$log")
-  ok=$(grep -c '^\[       OK' "$log")
-  skip=$(grep -cE '^\[  SKIPPED \] .*\(' "$log")
-  names=$(named FAILED "$log")
-  local bad=$((ran - ok - skip)) again=0
-  if [ "$bad" != 0 ] && [ "$bad" -le 3 ] && [ "$(wc -w <<< "$names")" = "$bad" ]; then
-    echo "== $name, again:" $names
-    execute "$binary" "$log.again" "$hidden" --gtest_filter="$(tr '\n' ':' <<< "$names")"
-    again=$(named OK "$log.again" | wc -l)
-    [ "$again" = 0 ] || unsteady+=$'\n'"$(named OK "$log.again" | sed "s/^/  $name: /")"
-    [ "$again" != "$bad" ] || status=0
-    names=$(comm -23 <(echo "$names") <(named OK "$log.again"))
-    bad=$((bad - again))
+  status=$(cat "$log.status")
+  before=$(outcomes "$log")
+  again=$(those starved "$before")
+  [ "$(count "$(those failed "$before")")" -gt 3 ] || again=$(those "starved|failed" "$before")
+  after=$before
+  if [ -n "$again" ]; then
+    echo "== $name, again:" $again
+    execute "$binary" "$log.again" '^\[( RUN|---)|^$' --gtest_filter="$(tr '\n' ':' <<< "$again")"
+    # One that was skipped this time is as it was.
+    after=$(awk 'NR == FNR { if ($2 ~ /ok|failed/) second[$1] = $2; next } { print $1, $1 in second ? second[$1] : $2 }' \
+      <(outcomes "$log.again") <(echo "$before"))
+    unsteady+=$(list "$name" "$(comm -13 <(those ok "$before") <(those ok "$after"))")$'\n'
   fi
-  passed=$((passed + ok + again)); skipped=$((skipped + skip))
-  if [ "$ran" = 0 ]; then bad=1; failures+=$'\n'"  $name: ran no test"; fi
-  if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; failures+=$'\n'"  $name: ended with status $status"; fi
-  failed=$((failed + bad))
-  [ -z "$names" ] || failures+=$'\n'"$(sed "s/^/  $name: /" <<< "$names")"
-  [ "$skip" = 0 ] || skips+=$'\n'"$(grep -B3 -E '^\[  SKIPPED \] .*\(' "$log" | grep -v '^\[ RUN\|^--' | sed "s/^/  $name: /")"
+  passed=$((passed + $(count "$(those ok "$after")")))
+  skips+=$(reasons "$log" "$(those "skipped|starved" "$after")")$'\n'
+  skipped=$((skipped + $(count "$(those "skipped|starved" "$after")")))
+  again=$(those failed "$after")
+  expected=$(sed -nE 's/^\[=+\] Running ([0-9]+) tests? from.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
+  if [ -z "$before" ]; then again="ran no test and ended with status $status"; fi
+  if [ -n "$before" ] && [ "$status" != 0 ] && { [ "$(count "$before")" -lt "$expected" ] || [ -z "$(those failed "$before")" ]; }; then
+    again+=$'\n'"ran $(count "$before") of $expected tests and ended with status $status"
+  fi
+  again=$(grep . <<< "$again")
+  failed=$((failed + $(count "$again")))
+  failing+=$(list "$name" "$again")$'\n'
 }
 
 for kind in "$@"; do
   case "$kind" in
-    unit) for binary in "$build"/test/*_test; do run "$binary" '^\[( RUN|       OK|---)|^$'; done ;;
-    system) for binary in "$build"/test/system/*_test; do run "$binary" '^\[( RUN|---)|^$'; done ;;
-    *) run "$kind" '^\[( RUN|---)|^$' ;;
+    unit) side_by_side "$lanes" '^\[( RUN|       OK|---|===)|^$|^Running main' "$build"/test/*_test ;;
+    system) side_by_side "$lanes" '^\[( RUN|---)|^$|^Running main' "$build"/test/system/*_test ;;
+    *) side_by_side 1 '^\[( RUN|---)|^$' "$kind" ;;
   esac
 done
-[ -z "$skips" ] || echo $'\nSkipped, with the reason:'"$skips"
-[ -z "$unsteady" ] || echo $'\nUnsteady, passed only the second time:'"$unsteady"
-[ -z "$failures" ] || echo $'\nFailed:'"$failures"
+passed=0; failed=0; skipped=0; failing=""; skips=""; unsteady=""
+for program in "${programs[@]}"; do conclude "$program"; done
+report() { [ -z "$(grep . <<< "$2")" ] || printf '\n%s\n%s\n' "$1" "$(grep . <<< "$2")"; }
+report "Skipped, with the reason:" "$skips"
+report "Unsteady, passed only the second time:" "$unsteady"
+report "Failed:" "$failing"
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
