@@ -18,12 +18,12 @@ catalog.needs := scenario topology protocol
 catalog.tests := guest/scenario/catalog_test.cc
 catalog.test_needs := json
 
-work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/wait.cc \
+work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/clock.cc guest/work/wait.cc \
   guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \
   guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc \
   guest/work/worker.cc guest/work/setup_notes.cc guest/work/handover.cc
 work.needs := scenario topology protocol
-work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc
+work.tests := guest/work/group_test.cc guest/work/types_test.cc guest/work/histogram_test.cc guest/work/clock_test.cc guest/work/telemetry_test.cc
 work.test_needs := json
 
 # What the telemetry costs: the same loops with it, and with one that counts its calls.

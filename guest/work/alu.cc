@@ -100,7 +100,7 @@ void ipcVariance(Seat& seat) {
   std::vector<uint64_t> cold(512 * 1024 / sizeof(uint64_t));
   uint64_t random = seat.index + 1;
   while (!seat.stopping()) {
-    const uint64_t begin = monotonicNs();
+    const uint64_t begin = clockNs();
     for (uint32_t period = 0; period < settings.getPeriodIters(); period++) {
       for (uint64_t left = settings.getHotIters(); left > 0 && !seat.stopping();) {
         const uint64_t part = std::min<uint64_t>(left, 65536);
@@ -116,7 +116,7 @@ void ipcVariance(Seat& seat) {
       seat.telemetry.checkpoint();
     }
     seat.telemetry.iteration(uint64_t{settings.getPeriodIters()} * settings.getColdIters());
-    seat.telemetry.operation(monotonicNs() - begin);
+    seat.telemetry.operation(clockNs() - begin);
   }
 }
 

@@ -121,7 +121,7 @@ void numaMigrationChurn(Seat& seat) {
   const uint64_t periodNs = seat.type.getNumaMigrationChurn().getPeriodMs() * uint64_t{1'000'000};
   for (size_t next = 0; !all.empty() && !seat.stopping(); next++) {
     changeTo(seat, all[next % all.size()]);
-    seat.sleepUntil(monotonicNs() + periodNs);
+    seat.sleepUntil(clockNs() + periodNs);
     spinOnce(seat, 256);
   }
 }
@@ -133,7 +133,7 @@ void cgroupChurn(Seat& seat) {
     const Fd procs(open(groups[next % groups.size()].c_str(), O_WRONLY | O_CLOEXEC));
     // "0": whoever writes (Documentation/admin-guide/cgroup-v2.rst).
     !procs || write(procs.get(), "0", 1) != 1 ? seat.telemetry.error("cgroup.procs") : seat.telemetry.event();
-    seat.sleepUntil(monotonicNs() + cycleNs);
+    seat.sleepUntil(clockNs() + cycleNs);
     spinOnce(seat, 256);
   }
 }

@@ -80,7 +80,7 @@ void Disk::sync() {
 }
 
 void Disk::wait(uint64_t deviceUs) {
-  if (deviceUs > 0) seat_.sleepUntil(monotonicNs() + deviceUs * 1000);
+  if (deviceUs > 0) seat_.sleepUntil(clockNs() + deviceUs * 1000);
 }
 
 uint64_t Disk::writeStripe(uint64_t deviceUs) {
@@ -94,9 +94,9 @@ uint64_t Disk::writeStripe(uint64_t deviceUs) {
 void ioSyncWrite(Seat& seat) {
   Disk disk(seat);
   while (!seat.stopping()) {
-    const uint64_t begin = monotonicNs();
+    const uint64_t begin = clockNs();
     const uint64_t units = disk.writeStripe(seat.type.getIoSyncWrite().getDeviceUs());
-    seat.telemetry.operation(monotonicNs() - begin);
+    seat.telemetry.operation(clockNs() - begin);
     seat.telemetry.iteration(units);
   }
 }
@@ -105,10 +105,10 @@ void ioRandRead(Seat& seat) {
   Disk disk(seat);
   uint64_t random = seat.index + 1;
   while (!seat.stopping()) {
-    const uint64_t begin = monotonicNs();
+    const uint64_t begin = clockNs();
     const uint64_t units = disk.read(nextRandom(random));
     disk.wait(seat.type.getIoRandRead().getDeviceUs());
-    seat.telemetry.operation(monotonicNs() - begin);
+    seat.telemetry.operation(clockNs() - begin);
     seat.telemetry.iteration(units);
   }
 }
@@ -117,12 +117,12 @@ void ioConvoy(Seat& seat) {
   Disk disk(seat);
   uint64_t random = seat.index + 1, written = seat.index * stripeBlocks;
   for (uint64_t round = 1; !seat.stopping(); round++) {
-    const uint64_t begin = monotonicNs();
+    const uint64_t begin = clockNs();
     uint64_t units = disk.write(written++);
     units += disk.read(nextRandom(random));
     if (round % 16 == 0) disk.sync();
     disk.wait(seat.type.getIoConvoy().getDeviceUs());
-    seat.telemetry.operation(monotonicNs() - begin);
+    seat.telemetry.operation(clockNs() - begin);
     seat.telemetry.iteration(units);
   }
 }

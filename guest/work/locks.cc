@@ -52,7 +52,7 @@ class PiLock {
   }
   void release() {
     uint32_t mine = tid_;
-    seat_.group.stampNs.store(monotonicNs());  // nobody else has the lock before who is woken now
+    seat_.group.stampNs.store(clockNs());  // nobody else has the lock before who is woken now
     if (!seat_.group.word.compare_exchange_strong(mine, 0) && futex(FUTEX_UNLOCK_PI, nullptr) != 0)
       seat_.telemetry.error("FUTEX_UNLOCK_PI");
   }
@@ -63,7 +63,7 @@ class PiLock {
   }
   // At most 50 ms. False: not yet.
   bool lock() {
-    const uint64_t endNs = monotonicNs() + longestWaitNs;
+    const uint64_t endNs = clockNs() + longestWaitNs;
     const timespec deadline = {static_cast<time_t>(endNs / 1'000'000'000),
                                static_cast<long>(endNs % 1'000'000'000)};
     if (futex(FUTEX_LOCK_PI2, &deadline) == 0) return true;
@@ -80,9 +80,9 @@ class PiLock {
 // Takes the lock and reports how long that took, also when it was in vain.
 template <typename Lock>
 bool takeTimed(Seat& seat, Lock& lock) {
-  const uint64_t begin = monotonicNs();
+  const uint64_t begin = clockNs();
   const bool taken = lock.take();
-  seat.telemetry.operation(monotonicNs() - begin);
+  seat.telemetry.operation(clockNs() - begin);
   return taken;
 }
 
@@ -90,11 +90,11 @@ constexpr uint64_t millisecond = 1'000'000;
 
 void runMedium(Seat& seat) {
   while (!seat.stopping()) {
-    for (const uint64_t end = monotonicNs() + 20 * millisecond; monotonicNs() < end && !seat.stopping();) {
+    for (const uint64_t end = clockNs() + 20 * millisecond; clockNs() < end && !seat.stopping();) {
       seat.spin(1024);
       seat.telemetry.iteration(1024);
     }
-    seat.sleepUntil(monotonicNs() + 10 * millisecond);
+    seat.sleepUntil(clockNs() + 10 * millisecond);
   }
 }
 
@@ -109,7 +109,7 @@ void runTier(Seat& seat, Lock& lock, const Release& release) {
     seat.spin(hold);
     release();
     seat.telemetry.iteration(uint64_t{settings.getWorkIters()} + hold);
-    if (high) seat.sleepUntil(monotonicNs() + millisecond);
+    if (high) seat.sleepUntil(clockNs() + millisecond);
   }
 }
 
@@ -203,15 +203,15 @@ void producerConsumerImbalance(Seat& seat) {
   while (!seat.stopping()) {
     uint64_t pushedNs = 0;
     if (seat.position < producers) {
-      const auto push = [&] { return queue.push(monotonicNs()); };
+      const auto push = [&] { return queue.push(clockNs()); };
       if (!push() && !seat.waitInLine(push)) return;
       seat.wakeOne(producers, seat.size - producers);
       seat.telemetry.iteration(1);
-      seat.sleepUntil(monotonicNs() + periodNs);
+      seat.sleepUntil(clockNs() + periodNs);
     } else {
       const auto pop = [&] { return queue.pop(pushedNs); };
       if (!pop() && !seat.waitInLine(pop)) return;
-      seat.telemetry.operation(monotonicNs() - pushedNs);
+      seat.telemetry.operation(clockNs() - pushedNs);
       seat.wakeOne(0, producers);
       seat.spin(settings.getConsumeIters());
       seat.telemetry.iteration(settings.getConsumeIters());

@@ -71,11 +71,11 @@ void cachePressure(Seat& seat) {
 void cacheYield(Seat& seat) {
   const auto settings = seat.type.getCacheYield();
   Buffer buffer(seat, settings.getSizeKib());
-  while (buffer && !seat.stopping()) {
+  if (!buffer) return;
+  seat.repeat(1024, [&] {
     buffer.touch(1024, settings.getStride());
-    seat.telemetry.iteration(1024);
     sched_yield();
-  }
+  });
 }
 
 // It ends with its pages in place, so that the report says where they were.
@@ -107,7 +107,7 @@ void numaWorkingSetSweep(Seat& seat) {
     const uint64_t pages = writePages(seat, buffer);
     if (pages * pageSize < buffer.size()) return;  // a part of a sweep is none
     seat.telemetry.iteration(pages);
-    seat.sleepUntil(monotonicNs() + settings.getSweepPeriodMs() * uint64_t{1'000'000});
+    seat.sleepUntil(clockNs() + settings.getSweepPeriodMs() * uint64_t{1'000'000});
   }
 }
 

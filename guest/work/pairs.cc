@@ -16,13 +16,10 @@ bool awaitTurn(Seat& seat) {
 // Both work, send each other a byte, and wait for the partner's.
 template <typename Work>
 void exchangeBytes(Seat& seat, uint64_t units, const Work& work) {
-  const uint32_t partner = 1 - seat.position;
   while (!seat.stopping()) {
     work();
-    seat.notify(partner);
-    if (write(seat.files.pipeWrites[seat.position].get(), "x", 1) != 1) seat.telemetry.error("write");
     seat.telemetry.count(units);
-    if (!seat.waitByte(seat.files.pipeReads[partner].get())) return;
+    if (!seat.tradeByte(1 - seat.position)) return;
   }
 }
 

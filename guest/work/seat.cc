@@ -17,6 +17,17 @@ void Seat::spin(uint64_t units) const {
 
 bool Seat::waitByte(int fd) {
   beginWait();
+  return readByte(fd);
+}
+
+bool Seat::tradeByte(uint32_t partner) {
+  beginWait();
+  notifyAt(partner, telemetry.lastNs());
+  if (write(files.pipeWrites[position].get(), "x", 1) != 1) telemetry.error("write");
+  return readByte(files.pipeReads[partner].get());
+}
+
+bool Seat::readByte(int fd) {
   for (char byte; read(fd, &byte, 1) != 1;) {
     if (stopping()) {
       telemetry.rearm();
@@ -32,8 +43,8 @@ bool Seat::waitByte(int fd) {
 bool Seat::sleepUntil(uint64_t dueNs) {
   telemetry.block();
   // A wait on the stop word, so that being stopped ends it.
-  while (!stopping() && monotonicNs() < dueNs) futexWait(page.stop, 0, dueNs);
-  monotonicNs() >= dueNs ? telemetry.resume(dueNs) : telemetry.rearm();
+  while (!stopping() && clockNs() < dueNs) futexWait(page.stop, 0, dueNs);
+  clockNs() >= dueNs ? telemetry.resume(dueNs) : telemetry.rearm();
   return !stopping();
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "guest/work/clock.h"
 #include "guest/work/telemetry.h"
 #include "guest/work/wait.h"
 #include "protocol/fd.h"
@@ -79,11 +80,17 @@ class Seat {
   bool wait(const std::atomic<uint32_t>& word, const Ready& ready);
   // Until a byte can be read from a non-blocking descriptor, and reads it.
   bool waitByte(int fd);
+  // Writes a byte to its own pipe, for a partner that nobody else wakes, and waits for one of the partner's.
+  // The wait begins before the write, which the same reading of the clock stands for: who has told its
+  // partner has nothing left to do but to wait.
+  bool tradeByte(uint32_t partner);
   // Until a time of CLOCK_MONOTONIC, which is when it became runnable.
   bool sleepUntil(uint64_t dueNs);
 
-  // The waker's side: the call that wakes `position` comes next.
-  void notify(uint32_t position);
+  // The waker's side: the call that wakes `count` members from position `first` on comes next.
+  void notify(uint32_t first, uint32_t count = 1);
+  // The same of one that nobody else wakes, at a time already known.
+  void notifyAt(uint32_t target, uint64_t ns);
   // Wakes one of those [first, first + count) that wait at their own word with `waiting` set, the first ones
   // first. False: nobody waits.
   bool wakeOne(uint32_t first, uint32_t count);
@@ -91,12 +98,17 @@ class Seat {
   template <typename Ready>
   bool waitInLine(const Ready& ready);
 
+  // Until it is told to stop: iterations of work(), `units` each, as steps of telemetry.h.
+  template <typename Work>
+  void repeat(uint64_t units, const Work& work);
+
   // The calling thread's scheduling policy. False: the kernel refused, which is an error of the report.
   bool setPolicy(int policy, int priority = 0);
 
  private:
   void beginWait();
   void endWait();
+  bool readByte(int fd);  // waitByte() without its beginning
 };
 
 template <typename Ready>
@@ -109,10 +121,20 @@ bool Seat::wait(const std::atomic<uint32_t>& word, const Ready& ready) {
       telemetry.rearm();
       return false;
     }
-    futexWait(word, value, monotonicNs() + longestWaitNs);
+    futexWait(word, value, clockNs() + longestWaitNs);
   }
   endWait();
   return true;
+}
+
+template <typename Work>
+void Seat::repeat(uint64_t units, const Work& work) {
+  while (!stopping()) {
+    work();
+    if (const uint32_t steps = telemetry.step(); steps > 0) telemetry.count(steps * units, steps);
+  }
+  const uint32_t steps = telemetry.look();
+  telemetry.count(steps * units, steps);
 }
 
 template <typename Ready>

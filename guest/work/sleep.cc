@@ -14,10 +14,16 @@ constexpr uint64_t chunk = 256;
 template <typename Step>
 uint64_t workFor(Seat& seat, uint64_t microseconds, const Step& step) {
   uint64_t units = 0;
-  for (const uint64_t end = monotonicNs() + microseconds * 1000; monotonicNs() < end && !seat.stopping();) {
-    units += step();
-    seat.telemetry.checkpoint();
-  }
+  const uint64_t begin = clockNs(), end = begin + microseconds * 1000;
+  for (uint64_t now = begin; now < end && !seat.stopping(); now = seat.telemetry.now()) units += step();
+  return units;
+}
+
+// The same for steps of one sched_yield: the time is over when a look finds it so.
+uint64_t yieldFor(Seat& seat, uint64_t microseconds) {
+  uint64_t units = 0;
+  const uint64_t end = clockNs() + microseconds * 1000;
+  for (; seat.telemetry.lastNs() < end && !seat.stopping(); seat.telemetry.step(), units++) sched_yield();
   return units;
 }
 
@@ -31,7 +37,7 @@ uint64_t spinFor(Seat& seat, uint64_t microseconds) {
 void burstAndSleep(Seat& seat, uint64_t burstUs, uint64_t sleepUs) {
   while (!seat.stopping()) {
     seat.telemetry.iteration(spinFor(seat, burstUs));
-    seat.sleepUntil(monotonicNs() + sleepUs * 1000);
+    seat.sleepUntil(clockNs() + sleepUs * 1000);
   }
 }
 
@@ -40,13 +46,10 @@ uint64_t runPhase(Seat& seat, rpc::WorkPhase::Reader phase) {
     case rpc::WorkPhase::SPIN_US:
       return spinFor(seat, phase.getSpinUs());
     case rpc::WorkPhase::SLEEP_US:
-      seat.sleepUntil(monotonicNs() + phase.getSleepUs() * uint64_t{1000});
+      seat.sleepUntil(clockNs() + phase.getSleepUs() * uint64_t{1000});
       return 0;
     case rpc::WorkPhase::YIELD_US:
-      return workFor(seat, phase.getYieldUs(), [] {
-        sched_yield();
-        return uint64_t{1};
-      });
+      return yieldFor(seat, phase.getYieldUs());
     case rpc::WorkPhase::IO_US:
       return workFor(seat, phase.getIoUs(), [&] { return Disk(seat).writeStripe(100); });
     case rpc::WorkPhase::ALU_HOT: {

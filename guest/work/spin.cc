@@ -20,10 +20,7 @@ void spinWait(Seat& seat) {
 
 // A worker that yields still wants to run: time spent behind others in the queue is a gap.
 void yieldHeavy(Seat& seat) {
-  while (!seat.stopping()) {
-    seat.telemetry.iteration(1);
-    sched_yield();
-  }
+  seat.repeat(1, [] { sched_yield(); });
 }
 
 void mixed(Seat& seat) {
@@ -50,7 +47,7 @@ void preemptStorm(Seat& seat) {
   while (!seat.stopping()) {
     seat.spin(settings.getRtBurstIters());
     seat.telemetry.iteration(settings.getRtBurstIters());
-    seat.sleepUntil(monotonicNs() + settings.getRtSleepUs() * uint64_t{1000});
+    seat.sleepUntil(clockNs() + settings.getRtSleepUs() * uint64_t{1000});
   }
 }
 

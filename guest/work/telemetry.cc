@@ -1,6 +1,5 @@
 #include "guest/work/telemetry.h"
 
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -11,7 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "protocol/fd.h"
+#include "guest/work/clock.h"
 #include "protocol/file.h"
 
 namespace ktstr::work {
@@ -30,9 +29,18 @@ void copyText(char* to, size_t size, const char* from) {
   memset(to + length, 0, size - length);
 }
 
+// glibc has registered it for every thread (man 2 rseq is none; Documentation/userspace-api/rseq.rst).
+const volatile uint32_t* whereCpuIs() {
+  if (__rseq_size == 0) return nullptr;
+  return &reinterpret_cast<const volatile struct rseq*>(static_cast<char*>(__builtin_thread_pointer()) +
+                                                        __rseq_offset)
+              ->cpu_id;
+}
+
 }  // namespace
 
-Telemetry::Telemetry(WorkerPage& page) : page_(page), before_(measure()) {
+Telemetry::Telemetry(WorkerPage& page)
+    : page_(page), before_(measure()), rseq_(whereCpuIs()), pace_(readingsPerLook * clockCostNs()) {
   page_.tid.store(static_cast<uint32_t>(gettid()), std::memory_order_release);
 }
 
@@ -80,10 +88,8 @@ void Telemetry::begin() {
 }
 
 void Telemetry::noteCpu() {
-  const int current = sched_getcpu();
-  if (current < 0 || static_cast<uint32_t>(current) >= maxCpus) return;
-  const auto cpu = static_cast<uint32_t>(current);
-  if (cpu == cpu_) return;
+  const uint32_t cpu = currentCpu();
+  if (cpu == cpu_ || cpu >= maxCpus) return;
   if (cpu_ != UINT32_MAX) raise<uint64_t>(page_.migrations, 1);
   cpu_ = cpu;
   page_.lastCpu.store(cpu, relaxed);
@@ -99,11 +105,22 @@ void Telemetry::noteGap(uint64_t gap, uint64_t now) {
 }
 
 void Telemetry::checkpoint() {
-  const uint64_t now = monotonicNs();
+  const uint64_t now = clockNs();
   noteCpu();
   noteGap(now > last_ ? now - last_ : 0, now);
   last_ = now;
   page_.checkpointNs.store(now, relaxed);
+}
+
+uint64_t Telemetry::now() {
+  checkpoint();
+  return last_;
+}
+
+uint32_t Telemetry::look() {
+  const uint64_t before = last_;
+  checkpoint();
+  return pace_.looked(last_ - before);
 }
 
 void Telemetry::iteration(uint64_t units) {
@@ -111,9 +128,9 @@ void Telemetry::iteration(uint64_t units) {
   count(units);
 }
 
-void Telemetry::count(uint64_t units) {
+void Telemetry::count(uint64_t units, uint64_t iterations) {
   raise(page_.workUnits, units);
-  raise<uint64_t>(page_.iterations, 1);
+  raise(page_.iterations, iterations);
 }
 
 void Telemetry::block() {
@@ -132,7 +149,7 @@ void Telemetry::resume(uint64_t runnableSinceNs) {
 }
 
 void Telemetry::rearm() {
-  last_ = monotonicNs();
+  last_ = clockNs();
   noteCpu();
   page_.checkpointNs.store(last_, relaxed);
   page_.blocked.store(0, relaxed);

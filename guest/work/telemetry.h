@@ -2,10 +2,14 @@
 // or never runs leaves its counters behind.
 #pragma once
 
+#include <sched.h>
+#include <sys/rseq.h>
+
 #include <atomic>
 #include <cstdint>
 
 #include "guest/work/histogram.h"
+#include "guest/work/pace.h"
 
 namespace ktstr::work {
 
@@ -59,9 +63,9 @@ struct WorkerPage {
 // The worker's side of its page. A *gap* is time in which the worker wanted to run and made no progress:
 // between two checkpoints for work that spins, and from the moment it became runnable (its partner's call,
 // the end of its sleep) to the moment it ran for work that blocks. Time in a voluntary wait is never part of
-// a gap. Clock and CPU are read at every checkpoint (vDSO and rseq, no system call), so no migration that
-// lasts from one to the next is missed; the kernel's own count, read at the beginning and the end, has them
-// all.
+// a gap. Clock and CPU are read at every checkpoint (clock.h and rseq, no system call), the CPU after every
+// step() as well, so no migration that lasts from one to the next is missed; the kernel's own count, read at
+// the beginning and the end, has them all. It is made, and used, by the thread it measures.
 class Telemetry {
  public:
   // Reads the baselines of CPU time, run delay and switches. Before the worker waits for its start, so that
@@ -74,12 +78,25 @@ class Telemetry {
 
   // Progress was made. Closes a gap, notes the CPU.
   void checkpoint();
+  // As checkpoint(), and returns the time, for a loop that would have read the clock anyway.
+  uint64_t now();
+  // When the last checkpoint or wait ended.
+  uint64_t lastNs() const { return last_; }
   // As checkpoint(), and one iteration of `units` units of work is finished.
   void iteration(uint64_t units);
 
-  // One iteration is finished, without a checkpoint: where one follows at once, or in work of so few
-  // microseconds that every fourth time is often enough.
-  void count(uint64_t units);
+  // So many iterations are finished, of `units` units in all, without a checkpoint: where one is beside it
+  // anyway, or in work of so few microseconds that every fourth time is often enough.
+  void count(uint64_t units, uint64_t iterations = 1);
+
+  // In place of checkpoint(), for work of steps so short that reading the clock after each would cost more
+  // than 1 % of it. The CPU is noted after every step, the clock as often as pace.h says: after every one
+  // while others are on the CPU too, else at most 2 * readingsPerLook times the cost of a reading apart. A
+  // gap can be too long by that much; one that begins after a quiet time can be the sum of several waits
+  // (pace.h). Returns how many steps have been made since the last look if this one was looked at, else 0.
+  uint32_t step() { return pace_.step() || currentCpu() != cpu_ ? look() : 0; }
+  // Now, whatever the pace; the same.
+  uint32_t look();
 
   // Around a voluntary wait. block() is a checkpoint. Then one of
   //   resume()  the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
@@ -112,13 +129,20 @@ class Telemetry {
     uint64_t minorFaults = 0, majorFaults = 0, migrations = 0, numaPagesMigrated = 0;
     bool delayValid = false, migrationsValid = false, numaPagesMigratedValid = false;
   };
+  static constexpr uint64_t readingsPerLook = 600;
+
   static Baseline measure();
   static void readSched(Baseline& now);
+  uint32_t currentCpu() const {
+    return static_cast<uint32_t>(rseq_ != nullptr ? static_cast<int>(*rseq_) : sched_getcpu());
+  }
   void noteCpu();
   void noteGap(uint64_t gap, uint64_t now);
 
   WorkerPage& page_;
   Baseline before_;
+  const volatile uint32_t* rseq_;  // the kernel keeps this thread's CPU there; null: not with this C library
+  Pace pace_;
   uint64_t last_ = 0;
   uint32_t cpu_ = UINT32_MAX;
 };

@@ -14,7 +14,7 @@ namespace {
 constexpr uint64_t shortSpin = 256;
 
 void wakeAllOthers(Seat& seat) {
-  for (uint32_t other = 1; other < seat.size; other++) seat.notify(other);
+  seat.notify(1, seat.size - 1);
   seat.group.word.fetch_add(1);
   futexWake(seat.group.word, INT_MAX);
 }
@@ -63,7 +63,7 @@ void produceEvents(Seat& seat, uint32_t count) {
   const uint64_t one = 1;
   for (uint32_t i = 0; i < count; i++) {
     uint64_t none = 0;
-    if (seat.group.stampNs.load() == 0) seat.group.stampNs.compare_exchange_strong(none, monotonicNs());
+    if (seat.group.stampNs.load() == 0) seat.group.stampNs.compare_exchange_strong(none, clockNs());
     // EAGAIN: nobody has read for 2^64 events.
     if (write(seat.files.event.get(), &one, sizeof one) != sizeof one) seat.telemetry.error("write");
   }
@@ -72,10 +72,10 @@ void produceEvents(Seat& seat, uint32_t count) {
 
 uint64_t workHop(Seat& seat, uint64_t microseconds) {
   uint64_t units = 0;
-  for (const uint64_t end = monotonicNs() + microseconds * 1000; monotonicNs() < end && !seat.stopping();) {
+  const uint64_t begin = seat.telemetry.lastNs(), end = begin + microseconds * 1000;
+  for (uint64_t now = begin; now < end && !seat.stopping(); now = seat.telemetry.now()) {
     seat.spin(shortSpin);
     units += shortSpin;
-    seat.telemetry.checkpoint();
   }
   return units;
 }
@@ -107,14 +107,14 @@ void fanOutCompute(Seat& seat) {
   }
   Buffer buffer(seat, settings.getCacheFootprintKib());
   while (buffer && awaitNextGeneration(seat)) {
-    if (settings.getSleepUs() > 0) seat.sleepUntil(monotonicNs() + settings.getSleepUs() * uint64_t{1000});
-    const uint64_t begin = monotonicNs();
+    if (settings.getSleepUs() > 0) seat.sleepUntil(clockNs() + settings.getSleepUs() * uint64_t{1000});
+    const uint64_t begin = seat.telemetry.lastNs();  // of the wait
     for (uint32_t i = 0; i < settings.getOperations(); i++) {
       if (!multiply(seat, buffer)) return;
       seat.telemetry.checkpoint();
     }
-    seat.telemetry.operation(monotonicNs() - begin);
-    seat.telemetry.iteration(settings.getOperations());
+    seat.telemetry.operation(seat.telemetry.lastNs() - begin);
+    seat.telemetry.count(settings.getOperations());
   }
 }
 
@@ -129,7 +129,7 @@ void thunderingHerd(Seat& seat) {
     return;
   }
   for (uint32_t batch = 0; batch < settings.getBatches(); batch++) {
-    if (!seat.sleepUntil(monotonicNs() + pauseNs)) return;
+    if (!seat.sleepUntil(clockNs() + pauseNs)) return;
     wakeAllOthers(seat);
     seat.spin(shortSpin);
     seat.telemetry.iteration(shortSpin);

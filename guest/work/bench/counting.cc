@@ -1,43 +1,66 @@
 // Counts what the loops ask of their telemetry instead of measuring it; takes the place of telemetry.cc and
-// stamps.cc. The page's fields stand for calls: workUnits checkpoint(), iterations iteration() and count(),
-// timeslices count(), wakeSamples a wait, opSamples operation(), events event(), migrations notify().
+// stamps.cc. It has the time, and the pace of step(), as loops go by them.
+#include "guest/work/bench/calls.h"
+#include "guest/work/clock.h"
 #include "guest/work/seat.h"
 
 namespace ktstr::work {
 namespace {
 
-void add(std::atomic<uint64_t>& calls) {
-  calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+void raise(std::atomic<uint64_t>& counter, uint64_t by) {
+  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+void add(WorkerPage& page, Call call, uint64_t count = 1) {
+  raise(page.numaPages[call], count);
 }
 
 }  // namespace
 
-Telemetry::Telemetry(WorkerPage& page) : page_(page), before_() {}
+Telemetry::Telemetry(WorkerPage& page)
+    : page_(page), before_(), rseq_(&cpu_), pace_(readingsPerLook * clockCostNs()) {}
 void Telemetry::begin() {}
 void Telemetry::checkpoint() {
-  add(page_.workUnits);
+  add(page_, checkpointCall);
+}
+uint64_t Telemetry::now() {
+  add(page_, nowCall);
+  return last_ = clockNs();
+}
+uint32_t Telemetry::look() {
+  const uint64_t before = last_;
+  last_ = clockNs();
+  const uint32_t steps = pace_.looked(last_ - before);
+  add(page_, lookCall);
+  add(page_, stepCall, steps);
+  return steps;
 }
 void Telemetry::iteration(uint64_t) {
-  add(page_.iterations);
+  add(page_, iterationCall);
+  raise(page_.iterations, 1);
 }
-void Telemetry::count(uint64_t) {
-  add(page_.iterations);
-  add(page_.timeslices);
+void Telemetry::count(uint64_t, uint64_t iterations) {
+  add(page_, countCall);
+  raise(page_.iterations, iterations);
 }
-void Telemetry::timedIteration(uint64_t) {
-  add(page_.iterations);
-  add(page_.opSamples);
+void Telemetry::timedIteration(uint64_t units) {
+  iteration(units);
+  operation(0);
 }
 void Telemetry::block() {
-  add(page_.wakeSamples);
+  last_ = clockNs();
 }
-void Telemetry::resume(uint64_t) {}
-void Telemetry::rearm() {}
+void Telemetry::resume(uint64_t) {
+  add(page_, waitCall);
+  last_ = clockNs();
+}
+void Telemetry::rearm() {
+  resume(0);
+}
 void Telemetry::operation(uint64_t) {
-  add(page_.opSamples);
+  add(page_, operationCall);
 }
 void Telemetry::event(uint64_t) {
-  add(page_.events);
+  add(page_, eventCall);
 }
 void Telemetry::error(const char*) {}
 void Telemetry::detail(const char*) {}
@@ -47,9 +70,15 @@ void Telemetry::finish() {}
 void Seat::beginWait() {
   telemetry.block();
 }
-void Seat::endWait() {}
-void Seat::notify(uint32_t) {
-  add(page.migrations);
+void Seat::endWait() {
+  telemetry.rearm();
+}
+void Seat::notify(uint32_t, uint32_t count) {
+  add(page, notifyCall);
+  add(page, furtherNotifyCall, count - 1);
+}
+void Seat::notifyAt(uint32_t, uint64_t) {
+  add(page, notifyAtCall);
 }
 
 }  // namespace ktstr::work

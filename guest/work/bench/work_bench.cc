@@ -4,7 +4,7 @@
 // it differs by more from one run to the next.
 //   work-bench            a table, one line per type
 //   work-bench TYPE       one type
-//   work-bench --once TYPE MS   one run, all workers on one CPU: the sums of its pages
+//   work-bench --once TYPE MS   one run, all workers on one CPU: CPU time, iterations, calls (calls.h)
 #include <capnp/message.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "guest/scenario/work_types.h"
+#include "guest/work/bench/calls.h"
 #include "guest/work/crew.h"
 #include "protocol/json.h"
 
@@ -30,10 +32,10 @@ namespace {
 
 constexpr int rounds = 5, milliseconds = 60;
 
-// Of all workers of a run. In work-bench-calls the counts are calls (counting.cc).
+// Of all workers of a run. The calls are those of work-bench-calls.
 struct Sums {
-  uint64_t cpuNs = 0, iterations = 0, checkpoints = 0, waits = 0, operations = 0, events = 0, notifies = 0,
-           counts = 0;
+  uint64_t cpuNs = 0, iterations = 0;
+  std::array<uint64_t, calls> made{};
 };
 
 // A type's defaults, and what they lack to do something.
@@ -88,26 +90,20 @@ void runOnce(const std::string& name, unsigned runMs) {
     const WorkerPage& page = group.page(index);
     sums.cpuNs += page.cpuNs.load();
     sums.iterations += page.iterations.load();
-    sums.checkpoints += page.workUnits.load();
-    sums.waits += page.wakeSamples.load();
-    sums.operations += page.opSamples.load();
-    sums.events += page.events.load();
-    sums.notifies += page.migrations.load();
-    sums.counts += page.timeslices.load();
+    for (size_t call = 0; call < calls; call++) sums.made[call] += page.numaPages[call].load();
   }
-  printf("%lu %lu %lu %lu %lu %lu %lu %lu\n", sums.cpuNs, sums.iterations, sums.checkpoints, sums.waits,
-         sums.operations, sums.events, sums.notifies, sums.counts);
+  printf("%lu %lu", sums.cpuNs, sums.iterations);
+  for (const uint64_t made : sums.made) printf(" %lu", made);
+  printf("\n");
 }
 
 std::optional<Sums> measure(const std::string& program, const std::string& name) {
   FILE* output = popen((program + " --once " + name + " " + std::to_string(milliseconds)).c_str(), "r");
   Sums sums;
-  const bool good =
-      output != nullptr &&
-      fscanf(output, "%lu %lu %lu %lu %lu %lu %lu %lu", &sums.cpuNs, &sums.iterations, &sums.checkpoints,
-             &sums.waits, &sums.operations, &sums.events, &sums.notifies, &sums.counts) == 8 &&
-      sums.iterations > 0;
-  if (output != nullptr) pclose(output);
+  if (output == nullptr) return std::nullopt;
+  bool good = fscanf(output, "%lu %lu", &sums.cpuNs, &sums.iterations) == 2 && sums.iterations > 0;
+  for (uint64_t& made : sums.made) good = good && fscanf(output, "%lu", &made) == 1;
+  pclose(output);
   return good ? std::optional(sums) : std::nullopt;
 }
 
@@ -124,37 +120,51 @@ double costOf(const Call& call) {
   return static_cast<double>(best) / calls;
 }
 
-struct Costs {
-  double iteration, count, checkpoint, wait, operation, event, notify;
-};
+using Costs = std::array<double, calls>;
 
-Costs costs() {
+Costs measureCosts() {
   capnp::MallocMessageBuilder message;
   WorkerPage page{};
   Telemetry telemetry(page);
   Group group{};
-  Member member{};
+  Member members[2]{};
   const GroupFiles files;
   const Surroundings surroundings;
   Seat seat{telemetry,   page,  message.initRoot<rpc::WorkType>().asReader(),
-            0,           1,     0,
-            1,           group, &member,
+            0,           2,     0,
+            2,           group, members,
             nullptr,     files, -1,
             surroundings};
   telemetry.begin();
-  return {costOf([&] { telemetry.iteration(1); }),
-          costOf([&] { telemetry.count(1); }),
-          costOf([&] { telemetry.checkpoint(); }),
-          costOf([&] {
-            telemetry.block();
-            telemetry.resume(UINT64_MAX);
-          }),
-          costOf([&] { telemetry.operation(12345); }),
-          costOf([&] { telemetry.event(); }),
-          costOf([&] {
-            member.wokenNs.store(0);
-            seat.notify(0);
-          })};
+  Costs cost{};
+  cost[iterationCall] = costOf([&] { telemetry.iteration(1); });
+  cost[countCall] = costOf([&] { telemetry.count(1); });
+  cost[checkpointCall] = costOf([&] { telemetry.checkpoint(); });
+  cost[nowCall] = std::max(costOf([&] { telemetry.now(); }) - costOf(clockNs), 0.0);
+  cost[stepCall] = costOf([&] { telemetry.step(); });  // with a look now and then
+  cost[lookCall] = costOf([&] { telemetry.look(); });
+  // It always ends with a sample.
+  cost[waitCall] = costOf([&] {
+    seat.wait(group.word, [&] {
+      members[0].wokenNs.store(UINT64_MAX, std::memory_order_relaxed);
+      return true;
+    });
+  });
+  cost[operationCall] = costOf([&] { telemetry.operation(12345); });
+  cost[eventCall] = costOf([&] { telemetry.event(); });
+  const auto notify = [&](uint32_t count) {
+    return costOf([&] {
+      for (Member& member : members) member.wokenNs.store(0, std::memory_order_relaxed);
+      seat.notify(0, count);
+    });
+  };
+  cost[notifyCall] = notify(1);
+  cost[furtherNotifyCall] = std::max(notify(2) - cost[notifyCall], 0.0);
+  cost[notifyAtCall] = costOf([&] {
+    members[1].wokenNs.store(0, std::memory_order_relaxed);
+    seat.notifyAt(1, 12345);
+  });
+  return cost;
 }
 
 void show(const std::string& self, const std::string& name, const Costs& cost) {
@@ -168,14 +178,10 @@ void show(const std::string& self, const std::string& name, const Costs& cost) {
     printf("%-26s no iteration in %d ms\n", name.c_str(), milliseconds);
     return;
   }
-  const auto share = [&](uint64_t calls, double ns) {
-    return static_cast<double>(calls) / static_cast<double>(counted->iterations) * ns;
-  };
-  const double ns = share(counted->iterations - counted->counts, cost.iteration) +
-                    share(counted->counts, cost.count) + share(counted->checkpoints, cost.checkpoint) +
-                    share(counted->waits, cost.wait) + share(counted->operations, cost.operation) +
-                    share(counted->events, cost.event) + share(counted->notifies, cost.notify);
-  printf("%-26s %12.0f ns %9.0f ns %8.2f %%\n", name.c_str(), cpuNs, ns, ns / cpuNs * 100);
+  double ns = 0;
+  for (size_t call = 0; call < calls; call++)
+    ns += static_cast<double>(counted->made[call]) / static_cast<double>(counted->iterations) * cost[call];
+  printf("%-26s %12.0f ns %9.1f ns %8.2f %%\n", name.c_str(), cpuNs, ns, ns / cpuNs * 100);
   fflush(stdout);
 }
 
@@ -190,9 +196,13 @@ int main(int argc, char** argv) {
   }
   char self[PATH_MAX] = {};
   if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) return 1;
-  const Costs cost = costs();
-  printf("a call: iteration %.1f ns, checkpoint %.1f, wait %.1f, operation %.1f, event %.1f, notify %.1f\n\n",
-         cost.iteration, cost.checkpoint, cost.wait, cost.operation, cost.event, cost.notify);
+  const Costs cost = measureCosts();
+  printf("a call: iteration %.1f ns, count %.1f, checkpoint %.1f (%.1f in place of a reading of the clock), ",
+         cost[iterationCall], cost[countCall], cost[checkpointCall], cost[nowCall]);
+  printf(
+      "step %.1f, look %.1f, wait %.1f, operation %.1f, event %.1f, notify %.1f (%.1f for each further)\n\n",
+      cost[stepCall], cost[lookCall], cost[waitCall], cost[operationCall], cost[eventCall], cost[notifyCall],
+      cost[furtherNotifyCall]);
   printf("%-26s %15s %12s %10s\n", "an iteration", "CPU time", "telemetry", "cost");
   for (const std::string& name : argc == 2 ? std::vector<std::string>{argv[1]} : allTypes())
     show(self, name, cost);

@@ -1,0 +1,37 @@
+// How often work of short steps looks at the clock.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+namespace ktstr::work {
+
+// A look after every step costs too much where a step is a bare system call. So the steps between two looks
+// become one more with each look that finds them done within `intervalNs`, and one again as soon as they took
+// twice as long, which is when somebody else was on the CPU. Waits of several steps between two looks are one
+// gap to who looks, their sum: an upper bound. That takes n steps from look to look, thus n * n / 2 steps
+// before without any such wait, and of those that follow each is seen alone.
+class Pace {
+ public:
+  static constexpr uint32_t longest = 64;
+
+  explicit Pace(uint64_t intervalNs) : intervalNs_(intervalNs) {}
+
+  // One more step. True: it is time to look.
+  bool step() { return ++steps_ >= stepsPerLook_; }
+
+  // There was a look, so long after the one before; returns the steps since then.
+  uint32_t looked(uint64_t passedNs) {
+    if (passedNs >= 2 * intervalNs_)
+      stepsPerLook_ = 1;
+    else if (passedNs < intervalNs_ && stepsPerLook_ < longest)
+      stepsPerLook_++;
+    return std::exchange(steps_, 0);
+  }
+
+ private:
+  uint64_t intervalNs_;
+  uint32_t steps_ = 0, stepsPerLook_ = 1;
+};
+
+}  // namespace ktstr::work
