@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 namespace ktstr::work {
 
@@ -17,21 +16,19 @@ class Pace {
 
   explicit Pace(uint64_t intervalNs) : intervalNs_(intervalNs) {}
 
-  // One more step. True: it is time to look.
-  bool step() { return ++steps_ >= stepsPerLook_; }
+  uint32_t stepsPerLook() const { return stepsPerLook_; }
 
-  // There was a look, so long after the one before; returns the steps since then.
-  uint32_t looked(uint64_t passedNs) {
+  // There was a look after so many steps, so long after the one before.
+  void looked(uint32_t steps, uint64_t passedNs) {
     if (passedNs >= 2 * intervalNs_)
       stepsPerLook_ = 1;
-    else if (passedNs < intervalNs_ && stepsPerLook_ < longest)
+    else if (passedNs < intervalNs_ && steps == stepsPerLook_ && steps < longest)
       stepsPerLook_++;
-    return std::exchange(steps_, 0);
   }
 
  private:
   uint64_t intervalNs_;
-  uint32_t steps_ = 0, stepsPerLook_ = 1;
+  uint32_t stepsPerLook_ = 1;
 };
 
 }  // namespace ktstr::work

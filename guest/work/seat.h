@@ -98,7 +98,7 @@ class Seat {
   template <typename Ready>
   bool waitInLine(const Ready& ready);
 
-  // Until it is told to stop: iterations of work(), `units` each, as steps of telemetry.h.
+  // Until it is told to stop: iterations of work(), `units` each, as steps of telemetry.h (steps()).
   template <typename Work>
   void repeat(uint64_t units, const Work& work);
 
@@ -130,11 +130,9 @@ bool Seat::wait(const std::atomic<uint32_t>& word, const Ready& ready) {
 template <typename Work>
 void Seat::repeat(uint64_t units, const Work& work) {
   while (!stopping()) {
-    work();
-    if (const uint32_t steps = telemetry.step(); steps > 0) telemetry.count(steps * units, steps);
+    const uint32_t done = telemetry.steps(work);
+    telemetry.count(done * units, done);
   }
-  const uint32_t steps = telemetry.look();
-  telemetry.count(steps * units, steps);
 }
 
 template <typename Ready>

@@ -23,7 +23,7 @@ uint64_t workFor(Seat& seat, uint64_t microseconds, const Step& step) {
 uint64_t yieldFor(Seat& seat, uint64_t microseconds) {
   uint64_t units = 0;
   const uint64_t end = clockNs() + microseconds * 1000;
-  for (; seat.telemetry.lastNs() < end && !seat.stopping(); seat.telemetry.step(), units++) sched_yield();
+  while (seat.telemetry.lastNs() < end && !seat.stopping()) units += seat.telemetry.steps(sched_yield);
   return units;
 }
 

@@ -20,7 +20,7 @@ void spinWait(Seat& seat) {
 
 // A worker that yields still wants to run: time spent behind others in the queue is a gap.
 void yieldHeavy(Seat& seat) {
-  seat.repeat(1, [] { sched_yield(); });
+  seat.repeat(1, sched_yield);
 }
 
 void mixed(Seat& seat) {

@@ -88,7 +88,7 @@ void Telemetry::begin() {
 }
 
 void Telemetry::noteCpu() {
-  const uint32_t cpu = currentCpu();
+  const uint32_t cpu = currentCpu(rseq_);
   if (cpu == cpu_ || cpu >= maxCpus) return;
   if (cpu_ != UINT32_MAX) raise<uint64_t>(page_.migrations, 1);
   cpu_ = cpu;
@@ -117,10 +117,10 @@ uint64_t Telemetry::now() {
   return last_;
 }
 
-uint32_t Telemetry::look() {
+void Telemetry::look(uint32_t steps) {
   const uint64_t before = last_;
   checkpoint();
-  return pace_.looked(last_ - before);
+  pace_.looked(steps, last_ - before);
 }
 
 void Telemetry::iteration(uint64_t units) {

@@ -64,8 +64,8 @@ struct WorkerPage {
 // between two checkpoints for work that spins, and from the moment it became runnable (its partner's call,
 // the end of its sleep) to the moment it ran for work that blocks. Time in a voluntary wait is never part of
 // a gap. Clock and CPU are read at every checkpoint (clock.h and rseq, no system call), the CPU after every
-// step() as well, so no migration that lasts from one to the next is missed; the kernel's own count, read at
-// the beginning and the end, has them all. It is made, and used, by the thread it measures.
+// step of steps() as well, so no migration that lasts from one to the next is missed; the kernel's own count,
+// read at the beginning and the end, has them all. It is made, and used, by the thread it measures.
 class Telemetry {
  public:
   // Reads the baselines of CPU time, run delay and switches. Before the worker waits for its start, so that
@@ -90,13 +90,22 @@ class Telemetry {
   void count(uint64_t units, uint64_t iterations = 1);
 
   // In place of checkpoint(), for work of steps so short that reading the clock after each would cost more
-  // than 1 % of it. The CPU is noted after every step, the clock as often as pace.h says: after every one
-  // while others are on the CPU too, else at most 2 * readingsPerLook times the cost of a reading apart. A
-  // gap can be too long by that much; one that begins after a quiet time can be the sum of several waits
-  // (pace.h). Returns how many steps have been made since the last look if this one was looked at, else 0.
-  uint32_t step() { return pace_.step() || currentCpu() != cpu_ ? look() : 0; }
-  // Now, whatever the pace; the same.
-  uint32_t look();
+  // than 1 % of it. Does some steps, until it is told to stop, and returns how many. The CPU is noted after
+  // each, the clock after the last, as often as pace.h says: after every step while others are on the CPU
+  // too, else at most 2 * readingsPerLook times the cost of a reading apart. A gap can be too long by that
+  // much; one that begins after a quiet time can be the sum of several waits (pace.h).
+  template <typename Step>
+  uint32_t steps(const Step& step) {
+    const uint32_t most = pace_.stepsPerLook(), cpu = cpu_;
+    const volatile uint32_t* const rseq = rseq_;
+    uint32_t done = 0;
+    do {
+      step();
+      done++;
+    } while (done < most && currentCpu(rseq) == cpu && !stopping());
+    look(done);
+    return done;
+  }
 
   // Around a voluntary wait. block() is a checkpoint. Then one of
   //   resume()  the wait ended because of an event at `runnableSinceNs`: one wake latency sample, and a gap
@@ -133,9 +142,10 @@ class Telemetry {
 
   static Baseline measure();
   static void readSched(Baseline& now);
-  uint32_t currentCpu() const {
-    return static_cast<uint32_t>(rseq_ != nullptr ? static_cast<int>(*rseq_) : sched_getcpu());
+  static uint32_t currentCpu(const volatile uint32_t* rseq) {
+    return rseq != nullptr ? *rseq : static_cast<uint32_t>(sched_getcpu());
   }
+  void look(uint32_t steps);
   void noteCpu();
   void noteGap(uint64_t gap, uint64_t now);
 

@@ -1,5 +1,5 @@
 // Counts what the loops ask of their telemetry instead of measuring it; takes the place of telemetry.cc and
-// stamps.cc. It has the time, and the pace of step(), as loops go by them.
+// stamps.cc. It has the time, and the pace of steps(), as loops go by them.
 #include "guest/work/bench/calls.h"
 #include "guest/work/clock.h"
 #include "guest/work/seat.h"
@@ -26,13 +26,12 @@ uint64_t Telemetry::now() {
   add(page_, nowCall);
   return last_ = clockNs();
 }
-uint32_t Telemetry::look() {
+void Telemetry::look(uint32_t steps) {
   const uint64_t before = last_;
   last_ = clockNs();
-  const uint32_t steps = pace_.looked(last_ - before);
+  pace_.looked(steps, last_ - before);
   add(page_, lookCall);
   add(page_, stepCall, steps);
-  return steps;
 }
 void Telemetry::iteration(uint64_t) {
   add(page_, iterationCall);

@@ -141,8 +141,14 @@ Costs measureCosts() {
   cost[countCall] = costOf([&] { telemetry.count(1); });
   cost[checkpointCall] = costOf([&] { telemetry.checkpoint(); });
   cost[nowCall] = std::max(costOf([&] { telemetry.now(); }) - costOf(clockNs), 0.0);
-  cost[stepCall] = costOf([&] { telemetry.step(); });  // with a look now and then
-  cost[lookCall] = costOf([&] { telemetry.look(); });
+  // Steps of nothing are soon the longest series there is; when it has to stop, it is one.
+  const auto series = [&] { telemetry.steps([] {}); };
+  const double longest = costOf(series);
+  page.stop.store(1);
+  const double one = costOf(series);
+  page.stop.store(0);
+  cost[stepCall] = (longest - one) / (Pace::longest - 1);
+  cost[lookCall] = one - cost[stepCall];
   // It always ends with a sample.
   cost[waitCall] = costOf([&] {
     seat.wait(group.word, [&] {
