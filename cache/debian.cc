@@ -197,6 +197,15 @@ KernelPlan planKernel(const std::vector<DebianPackage>& packages, const KernelSp
               alternatives(spec.version, others));
 }
 
+std::vector<std::string> kernelVersions(const std::vector<DebianPackage>& packages,
+                                        const std::string& flavour) {
+  std::vector<std::string> versions;
+  for (const auto& [name, release] : releasesOf(packages, flavour)) {
+    if (release.vmlinuz() != nullptr) versions.push_back(upstreamVersion(release.version()));
+  }
+  return versions;
+}
+
 DebianPackage planSource(const std::vector<DebianPackage>& packages, const KernelSpec& spec) {
   const DebianPackage* best = nullptr;
   std::vector<std::string> others;

@@ -40,6 +40,10 @@ struct KernelPlan {
 // "kernel-incomplete" (usage) if all that match lack their vmlinuz.
 KernelPlan planKernel(const std::vector<DebianPackage>& packages, const KernelSpec& spec);
 
+// Versions (upstream's) of all kernels of a flavour whose vmlinuz can be had.
+std::vector<std::string> kernelVersions(const std::vector<DebianPackage>& packages,
+                                        const std::string& flavour);
+
 // The newest linux-source package for the spec's version; the flavour does not matter. Throws
 // "kernel-not-found".
 DebianPackage planSource(const std::vector<DebianPackage>& packages, const KernelSpec& spec);

@@ -125,6 +125,12 @@ TEST(KernelPlan, AnUnknownVersionListsTheNearestOnesFirst) {
   }
 }
 
+TEST(KernelVersions, AreThoseOfAFlavourThatCanBeHad) {
+  EXPECT_THAT(kernelVersions(archive, "rt"), ElementsAre("7.3.4"));
+  EXPECT_THAT(kernelVersions(archive, "cloud"),
+              testing::UnorderedElementsAre("6.12.43", "6.12.117", "6.1.176", "7.0.13", "7.3.4", "7.30.1"));
+}
+
 TEST(SourcePlan, TheNewestThatMatches) {
   EXPECT_EQ(planSource(archive, parseKernelSpec("debian:7.3")).version, "7.3.4-1~bpo13+1");
   EXPECT_EQ(planSource(archive, parseKernelSpec("debian:7.3.2")).version, "7.3.2-1~bpo13+1");

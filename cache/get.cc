@@ -5,9 +5,11 @@
 
 #include <array>
 #include <map>
+#include <sstream>
 
 #include "cache/deb_archive.h"
 #include "cache/decompress.h"
+#include "cache/range.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
 
@@ -49,7 +51,8 @@ auto resolve(Fetcher& fetcher, const GetOptions& options, const GetReport& repor
   try {
     return plan(fetcher.packages(options.update, report.progress));
   } catch (const Error& error) {
-    if (options.update || error.name() != "kernel-not-found") throw;
+    const bool notThere = error.name() == "kernel-not-found" || error.name() == "kernel-range-empty";
+    if (options.update || !notThere) throw;
   }
   return plan(fetcher.packages(true, report.progress));
 }
@@ -194,6 +197,28 @@ Entry getKernel(const Store& store, const KernelSpec& spec, Fetcher& fetcher, co
     }
   });
   return *entry;
+}
+
+std::vector<std::string> expandSpec(const Store& store, const std::string& spec, Fetcher& fetcher,
+                                    const GetOptions& options, const GetReport& report) {
+  const auto range = parseKernelRange(spec);
+  if (!range) return {parseKernelSpec(spec).text()};
+  const std::string name = asName(range->text());
+  if (const auto known = options.update ? std::nullopt : store.alias("range", name)) {
+    std::istringstream words(*known);
+    std::vector<std::string> versions;
+    for (std::string version; std::getline(words, version, '_');) versions.push_back(version);
+    return specsOf(*range, versions);
+  }
+  std::vector<std::string> specs =
+      resolve(fetcher, options, report, [&](const std::vector<DebianPackage>& packages) {
+        return specsOf(*range, kernelVersions(packages, range->flavour));
+      });
+  std::string versions;
+  for (const std::string& each : specs)
+    versions += (versions.empty() ? "" : "_") + parseKernelSpec(each).version;
+  store.setAlias("range", name, versions);
+  return specs;
 }
 
 std::optional<Entry> findSourceIfThere(const Store& store, const KernelSpec& spec,

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cache/fetcher.h"
 #include "cache/kernel.h"
@@ -27,6 +28,12 @@ struct GetReport {
 // of kernel.h, kernel_image.h, debian.h, deb_archive.h and fetcher.h.
 Entry getKernel(const Store& store, const KernelSpec& spec, Fetcher& fetcher, const GetOptions& options,
                 const GetReport& report);
+
+// What a spec stands for: itself, or each kernel of a range (range.h). As a version's prefix, a range stands
+// for what it was resolved to when that was asked first; options.update asks anew. Throws Errors of range.h
+// and fetcher.h.
+std::vector<std::string> expandSpec(const Store& store, const std::string& spec, Fetcher& fetcher,
+                                    const GetOptions& options, const GetReport& report);
 
 // Kind "source": the tree that kernels of this version are built from. Its only file ends in ".tar.xz".
 Entry getSource(const Store& store, const KernelSpec& spec, Fetcher& fetcher, const GetOptions& options,

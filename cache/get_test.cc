@@ -63,6 +63,35 @@ TEST(RealArchive, ASplitKernelComesWithAllItsParts) {
             entry->key());
 }
 
+TEST(RealArchive, ARangeStandsForTheSeriesThereWereAtFirst) {
+  const test::TemporaryDirectory directory;
+  Fetcher fetcher = Fetcher::start(aptRoot(directory));
+  const Store store = Store::open(directory / "store");
+  std::vector<std::string> specs;
+  try {
+    specs = expandSpec(store, "debian:7.0..7.3", fetcher, {}, quiet());
+  } catch (const Error& error) {
+    for (const char* absent : {"kernel-unavailable", "debian-mirror-missing", "apt-missing"}) {
+      if (error.name() == absent) GTEST_SKIP() << "no Debian archive can be reached: " << error.what();
+    }
+    throw;
+  }
+  EXPECT_THAT(specs, testing::Contains("debian:7.3"));
+  Fetcher useless = Fetcher::start("/proc/nowhere");
+  EXPECT_EQ(expandSpec(store, "debian:7.0..7.3", useless, {}, quiet()), specs);
+}
+
+TEST(Expansion, WhatIsNoRangeStandsForItself) {
+  const test::TemporaryDirectory directory;
+  const Store store = Store::open(directory / "store");
+  Fetcher useless = Fetcher::start("/proc/nowhere");
+  EXPECT_THAT(expandSpec(store, "debian:7.3:cloud", useless, {}, quiet()),
+              testing::ElementsAre("debian:7.3"));
+  EXPECT_THAT(expandSpec(store, "/a/../b", useless, {}, quiet()), testing::ElementsAre("/b"));
+  EXPECT_EQ(test::errorName([&] { expandSpec(store, "6.16..7.0", useless, {}, quiet()); }),
+            "kernel-spec-invalid");
+}
+
 // Runs `work` without any network; its result is the exit status.
 template <typename Work>
 int withoutNetwork(Work work) {

@@ -36,10 +36,12 @@ Kernels:
   debian:7.3            the newest 7.3.x of all Debian suites, cloud flavour
   debian:6.18.15        exactly that one
   debian:7.3:generic    another flavour (cloud, generic, rt)
+  debian:6.16..7.0      each series from 6.16 to 7.0 that Debian has (get and expand; also with :FLAVOUR)
   ./vmlinuz             a bzImage or a vmlinux ELF file
 
 Examples:
   ktstr kernel get debian:7.3
+  ktstr kernel expand debian:6.16..7.0
   ktstr kernel list --json | jq .kernel.release
   ktstr kernel path debian:7.3 config
   ktstr kernel verify
@@ -66,6 +68,9 @@ void defineCommands(CLI::App& app, Arguments& arguments) {
   json(get);
   get->add_flag("--update", arguments.get.update, "look for a newer match even if there is one in the cache");
   get->add_flag("--with-modules", arguments.get.withModules, "also kvm and irqbypass modules");
+  CLI::App* expand = add("expand", "Print the kernels that a range stands for, one in a line");
+  spec(expand)->required();
+  expand->add_flag("--update", arguments.get.update, "ask Debian anew, even if the answer is known");
   json(add("list", "List the kernels in the cache, newest first"));
   CLI::App* path = add("path", "Print the path of a file of a cached kernel");
   spec(path)->required();
@@ -126,9 +131,15 @@ void runCommand(const Store& store, const Arguments& arguments, std::optional<Fe
   const GetReport report{[&](std::string_view line) { display.note(line); },
                          [&](int percent, std::string_view what) { display.progress(percent, what); }};
   if (arguments.command == "get") {
-    const Entry entry = getKernel(store, parseKernelSpec(arguments.spec), *fetcher, arguments.get, report);
+    for (const std::string& spec : expandSpec(store, arguments.spec, *fetcher, arguments.get, report)) {
+      const Entry entry = getKernel(store, parseKernelSpec(spec), *fetcher, arguments.get, report);
+      display.clear();
+      print(entry, arguments.json);
+    }
+  } else if (arguments.command == "expand") {
+    const auto specs = expandSpec(store, arguments.spec, *fetcher, arguments.get, report);
     display.clear();
-    print(entry, arguments.json);
+    for (const std::string& spec : specs) std::cout << spec << "\n";
   } else if (arguments.command == "source") {
     const Entry entry = getSource(store, parseKernelSpec(arguments.spec), *fetcher, arguments.get, report);
     display.clear();
@@ -161,7 +172,8 @@ int run(const Arguments& arguments) {
   if (arguments.command == "serve") return serveOn(arguments.fd);
   const std::string root = Store::defaultRoot();
   std::optional<Fetcher> fetcher;
-  if (arguments.command == "get" || arguments.command == "source") fetcher = Fetcher::start(root + "/apt");
+  if (arguments.command == "get" || arguments.command == "expand" || arguments.command == "source")
+    fetcher = Fetcher::start(root + "/apt");
   storeSandbox().lockDown();
   runCommand(Store::open(root), arguments, fetcher);
   std::cout.flush();

@@ -1,11 +1,11 @@
 libraries += cache
 cache.sources := cache/sha256.cc cache/store.cc cache/entry.cc cache/entry_files.cc cache/decompress.cc \
   cache/bzimage.cc cache/kernel_elf.cc cache/kernel.cc cache/debian.cc cache/deb_archive.cc \
-  cache/apt.cc cache/fetcher.cc cache/get.cc
+  cache/apt.cc cache/fetcher.cc cache/get.cc cache/range.cc
 cache.needs := json protocol
 cache.packages := libcrypto libarchive zlib liblzma liblz4 libzstd libbpf
 cache.tests := cache/sha256_test.cc cache/store_test.cc cache/kernel_image_test.cc cache/debian_test.cc \
-  cache/deb_archive_test.cc cache/kernel_test.cc
+  cache/deb_archive_test.cc cache/kernel_test.cc cache/range_test.cc
 cache.test_needs := cachetesting
 cache.fuzz := cache/bzimage_fuzz.cc cache/kernel_elf_fuzz.cc cache/deb_fuzz.cc
 

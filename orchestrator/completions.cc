@@ -30,7 +30,7 @@ constexpr const char* bash = R"sh(_ktstr() {
                     --cleanup-budget --map-write --watchdog-timeout --snapshots"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
-        kernel) words="get list path rm verify" ;;
+        kernel) words="get expand list path rm verify" ;;
         scheduler) words="build path list --kernel --with --source --vmlinux --out --json --help" ;;
         work-type|assertion) words="list --format" ;;
         record) words="list show --format --timeline --snapshot" ;;
@@ -54,7 +54,7 @@ autoload -U +X bashcompinit && bashcompinit
 
 constexpr const char* fish =
     R"sh(complete -c ktstr -n __fish_use_subcommand -xa 'run demo scenario work-type assertion record snapshot probe kernel scheduler monitor support serve completions version help'
-complete -c ktstr -n '__fish_seen_subcommand_from run demo support' -l kernel -x -d 'debian:VERSION[:FLAVOUR] or a path'
+complete -c ktstr -n '__fish_seen_subcommand_from run demo support' -l kernel -x -d 'debian:VERSION[:FLAVOUR], debian:FIRST..LAST or a path'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l topology -x -a '1n1l1c1t 1n1l4c1t 1n2l2c2t 2n4l2c1t'
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l duration -x
 complete -c ktstr -n '__fish_seen_subcommand_from run demo' -l format -x -a 'human jsonl capnp'
@@ -69,7 +69,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from run' -l sysctl -x
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l kernel-arg -x
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l map-write -x
 complete -c ktstr -n '__fish_seen_subcommand_from run' -l snapshots -x
-complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get list path rm verify'
+complete -c ktstr -n '__fish_seen_subcommand_from kernel' -xa 'get expand list path rm verify'
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -xa 'build path list'
 complete -c ktstr -n '__fish_seen_subcommand_from work-type assertion' -xa list
 complete -c ktstr -n '__fish_seen_subcommand_from scheduler' -l with -xa '(__fish_complete_directories)'

@@ -9,6 +9,7 @@
 #include "orchestrator/assertion_list.h"
 #include "orchestrator/demo.h"
 #include "orchestrator/guest_options.h"
+#include "orchestrator/kernel_runs.h"
 #include "orchestrator/kvm_probe.h"
 #include "orchestrator/record_store.h"
 #include "orchestrator/render.h"
@@ -61,6 +62,20 @@ int run(const RunOptions& options) {
   runOnce(options, record);
   print(record.asReader(), options.format, colour, message);
   return record.getVerdict().getExitCode();
+}
+
+// On the kernel, or on each of those that --kernel names, by the words of the command line.
+int runOnAll(RunOptions& options, const std::vector<std::string>& named,
+             const std::vector<std::string>& words) {
+  const auto kernels = expandKernels(named);
+  options.kernel = kernels.front();
+  if (kernels.size() == 1) return run(options);
+  if (!options.vmm.empty()) {
+    throw Error(ExitCode::usage, "kernels-invalid",
+                text("--kernel names ", kernels.size(), " kernels, but the VMM of --vmm boots one"),
+                "name one");
+  }
+  return runOnEach(kernels, words, options.scenario == "-" ? readAll(STDIN_FILENO, scenarioLimit) : "");
 }
 
 int showScenario(const RunOptions& options) {
@@ -120,6 +135,7 @@ uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
 // Options that are read when all are there.
 struct Words {
   std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget, watchdog;
+  std::vector<std::string> kernels = {RunOptions().kernel};
 
   void read(RunOptions& options) const {
     options.topology = parseTopology(topology);
@@ -136,7 +152,11 @@ void addRun(CLI::App& app, RunOptions& options, Words& words) {
   app.add_option("scenario", options.scenario,
                  "scenario file (JSON), - for standard input, or the name of a canned one")
       ->required();
-  app.add_option("--kernel", options.kernel, "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux")
+  app.add_option(
+         "--kernel", words.kernels,
+         "debian:VERSION[:FLAVOUR], or a path to a vmlinuz or vmlinux; debian:FIRST..LAST[:FLAVOUR] for "
+         "each series between (repeatable; each kernel is a run of its own)")
+      ->allow_extra_args(false)
       ->capture_default_str();
   app.add_option("--topology", words.topology,
                  "NnNlNcNt: NUMA nodes, LLCs in all, cores per LLC, threads per core; or node by node "
@@ -186,6 +206,7 @@ void addRun(CLI::App& app, RunOptions& options, Words& words) {
       "  ktstr run tests/scenarios/demo.json --topology 1n2l2c2t --scheduler scx_simple --beside-eevdf\n"
       "  ktstr run tests/scenarios/basic.json --topology 2l512M,1l256M,0l256M,2c1t,0-2:32\n"
       "  ktstr run - --kernel ./vmlinux --format jsonl < scenario.json | jq .verdict\n"
+      "  ktstr run steady --kernel debian:6.16..7.0 --kernel debian:7.3 --scheduler scx_simple\n"
       "  ktstr-monitor --vm $DIR/observe.sock --format capnp | ktstr run demo.json --vmm $DIR --samples -\n"
       "exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 infrastructure, 5 skipped");
 }
@@ -237,7 +258,7 @@ void addSnapshot(CLI::App& app, SnapshotOptions& options) {
 
 void addDemo(CLI::App& app, DemoOptions& demo) {
   app.add_option("--scenario", demo.scenario, "scenario file (default: the shipped demo)");
-  app.add_option("--kernel", demo.kernel, "as of run")->capture_default_str();
+  app.add_option("--kernel", demo.kernel, "one, as of run")->capture_default_str();
   app.add_option("--topology", demo.topology, "as of run")->capture_default_str();
   app.add_option("--duration", demo.duration, "as of run");
   app.add_option("--scheduler", demo.schedulers, "schedulers to compare (repeatable)")->capture_default_str();
@@ -256,6 +277,7 @@ void addScenarioList(CLI::App& app, std::string& topology, ScenarioListFormat& f
 
 int dispatch(int argc, char** argv) {
   RunOptions options;
+  const std::vector<std::string> all(argv + 1, argv + argc);
   options.schedulerArgs = takeSchedulerArgs(argc, argv);
   DemoOptions demo;
   Words words;
@@ -345,12 +367,13 @@ int dispatch(int argc, char** argv) {
     return showSnapshot(recordName, snapshotName, recordFormat == OutputFormat::jsonl);
   if (*showCommand) return showRecord(recordName, recordFormat, showTimeline);
   parseTopology(demo.topology);
+  cache::parseKernelSpec(demo.kernel);
   if (*demoCommand) return runDemo(demo);
   words.read(options);
   if (*scenarioShowCommand) return showScenario(options);
   applyGuestOptions(options);
   options.progress = isatty(STDERR_FILENO) == 1;
-  return run(options);
+  return runOnAll(options, words.kernels, all);
 }
 
 }  // namespace

@@ -18,8 +18,6 @@
 namespace ktstr {
 namespace {
 
-constexpr size_t scenarioLimit = size_t{16} << 20;
-
 void finish(const RunOptions& options, rpc::Scenario::Builder scenario, std::optional<bool> underScheduler) {
   if (options.snapshots) scenario.setSnapshots(*options.snapshots);
   validateScenario(scenario, options.topology, underScheduler);

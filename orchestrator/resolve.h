@@ -17,6 +17,8 @@
 
 namespace ktstr {
 
+inline constexpr size_t scenarioLimit = size_t{16} << 20;  // bytes of one that is read
+
 // Reads the scenario (a file or "-"), applies the command line's duration and snapshots, and checks it
 // against the topology. `underScheduler` as of validateScenario(). Throws Error "scenario-unreadable",
 // "json-invalid", "scenario-invalid", "baseline-impossible". A file, - for standard input, or the name of a

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "cache/kernel.h"
 #include "orchestrator/tool.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -80,6 +81,7 @@ int showSupport(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
+  cache::parseKernelSpec(kernel);
   const StateDirectory state;
   const auto [output, status] =
       runTool("ktstr-monitor", {"support", "--ram", ramOf(kernel, accelerator), "--format", format});

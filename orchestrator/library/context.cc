@@ -10,6 +10,7 @@
 
 #include "guest/scenario/programs.h"
 #include "guest/work/custom.h"
+#include "orchestrator/library/tools.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
@@ -18,26 +19,6 @@
 
 namespace ktstr {
 namespace {
-
-std::string orchestrate(const std::vector<std::string>& words, const std::string& scenario) {
-  const Fd input = makeMemfd("scenario", 0), output = makeMemfd("record", 0), errors = makeMemfd("errors", 0);
-  writeAll(input.get(), scenario);
-  lseek(input.get(), 0, SEEK_SET);
-  SpawnOptions options;
-  const auto installed = findProgram("ktstr-orchestrator");
-  options.executable =
-      getenv("KTSTR_BIN_DIR") == nullptr && installed ? *installed : toolPath("ktstr-orchestrator");
-  options.arguments = words;
-  options.standardInput = input.get();
-  options.standardOutput = output.get();
-  options.standardError = errors.get();
-  const int status = spawn(options).wait();
-  std::string record = readAll(output.get(), size_t{256} << 20);
-  if (!record.empty()) return record;
-  throw Error(
-      ExitCode::infrastructure, "run-failed",
-      text("ktstr-orchestrator ended with ", describeWaitStatus(status), ": ", readAll(errors.get())));
-}
 
 Topology machineOf(const TestSpec& spec) {
   checkSpec(spec);
@@ -155,7 +136,8 @@ void Context::run(const say::Scenario& scenario) {
   std::vector<std::string> steps;
   for (const auto step : root.asReader().getSteps()) steps.emplace_back(step.getName().cStr());
   last_ = std::make_unique<RunResult>(
-      orchestrate(runWords(spec_, topology(), kernel_), toJson(root.asReader())), std::move(steps));
+      ask("ktstr-orchestrator", runWords(spec_, topology(), kernel_), toJson(root.asReader())),
+      std::move(steps));
   judge(*last_);
   if (spec_.postVm) spec_.postVm(*last_);
 }

@@ -211,10 +211,14 @@ uint32_t snapshotsOf(const TestSpec& spec) {
   return spec.snapshots.value_or(schedulerOf(spec).snapshots);
 }
 
+Words declaredKernels(const TestSpec& spec) {
+  return spec.kernels.empty() ? schedulerOf(spec).kernels : spec.kernels;
+}
+
 Words kernelsOf(const TestSpec& spec) {
-  if (!spec.kernels.empty()) return spec.kernels;
-  if (!schedulerOf(spec).kernels.empty()) return schedulerOf(spec).kernels;
-  return {settingOr("", "KTSTR_TEST_KERNEL", "debian:7.3")};
+  Words kernels = declaredKernels(spec);
+  if (kernels.empty()) kernels.push_back(settingOr("", "KTSTR_TEST_KERNEL", "debian:7.3"));
+  return kernels;
 }
 
 void checkSpec(const TestSpec& spec) {

@@ -103,8 +103,8 @@ struct TestSpec {
   // All at once, also node by node: "2l512M,1l256M,0l256M,2c1t" (guest/topology.h).
   std::string topology = {};
   Constraints constraints = {};  // each else the scheduler's
-  // As `ktstr run --kernel`; none: the scheduler's, else $KTSTR_TEST_KERNEL, else debian:7.3. Of several each
-  // is a test of its own, NAME/debian_7_3.
+  // As `ktstr run --kernel`, ranges ("debian:6.16..7.0") too; none: the scheduler's, else $KTSTR_TEST_KERNEL,
+  // else debian:7.3. Of several, and of those of a range, each is a test of its own, NAME/debian_7_3.
   Words kernels = {};
   uint32_t memoryMib = 0;      // 0: as `ktstr run`
   uint32_t durationMs = 2000;  // of scenarios that do not say it themselves, and of ctx.shape()
@@ -140,7 +140,9 @@ std::optional<std::string> brokenConstraint(const TestSpec& spec, const Topology
 
 uint32_t snapshotsOf(const TestSpec& spec);
 
-// One or more.
+// The test's, else the scheduler's: none or more. Ranges are not resolved.
+Words declaredKernels(const TestSpec& spec);
+// With the default: one or more.
 Words kernelsOf(const TestSpec& spec);
 
 // Throws Error "test-invalid" for what contradicts itself, naming both sides.

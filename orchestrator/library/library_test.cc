@@ -3,16 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "orchestrator/library/ktstr.h"
-#include "protocol/file.h"
 #include "protocol/json.h"
-#include "protocol/process.h"
 #include "protocol/test_error.h"
 
 namespace ktstr {
 namespace {
 
 using testing::AllOf;
-using testing::AnyOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -263,39 +260,6 @@ TEST(Context, AnotherTopologyReplacesTheDeclaredOne) {
   EXPECT_EQ(Context(spec, "k").topology().toString(), "1n1l4c1t");
   unsetenv("KTSTR_TEST_TOPOLOGY");
   EXPECT_EQ(Context(spec, "k").topology().toString(), "1n1l2c1t");
-}
-
-// What `tests` say: this program again, with another topology.
-std::string saidBy(const std::string& tests, const std::string& topology) {
-  const Fd output = makeMemfd("output", 0);
-  SpawnOptions options;
-  options.executable = "/proc/self/exe";
-  options.arguments = {"--gtest_filter=" + tests};
-  options.environment = {"KTSTR_TEST_TOPOLOGY=" + topology};
-  options.standardOutput = output.get();
-  spawn(options).wait();
-  return readAll(output.get());
-}
-
-KTSTR_TEST(needs_one_llc, {.constraints = {.maxLlcs = 1}}) {
-  EXPECT_EQ(ctx.topology().llcs, 1u);
-}
-
-KTSTR_TEST(of_each_kernel, {.kernels = {"debian:7.3", "./my-kernel"}}) {
-  EXPECT_THAT(ctx.kernel(), AnyOf("debian:7.3", "./my-kernel"));
-}
-
-TEST(Registered, TestsSkipWhereTheTopologyBreaksTheirConstraints) {
-  EXPECT_THAT(saidBy("Ktstr.needs_one_llc", "1n1l4c1t"), HasSubstr("[  PASSED  ] 1 test."));
-  EXPECT_THAT(
-      saidBy("Ktstr.needs_one_llc", "1n2l1c1t"),
-      AllOf(HasSubstr("[  SKIPPED ]"), HasSubstr("$KTSTR_TEST_TOPOLOGY: maxLlcs is 1, but 1n2l1c1t has 2")));
-}
-
-TEST(Registered, EachKernelIsATestOfItsOwn) {
-  EXPECT_THAT(saidBy("Ktstr.of_each_kernel*", "1n1l4c1t"),
-              AllOf(HasSubstr("Ktstr.of_each_kernel/debian_7_3"),
-                    HasSubstr("Ktstr.of_each_kernel/__my_kernel"), HasSubstr("[  PASSED  ] 2 tests.")));
 }
 
 }  // namespace

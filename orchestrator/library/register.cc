@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <utility>
 
 #include "guest/work/custom.h"
 #include "guest/work/handover.h"
 #include "orchestrator/library/ktstr.h"
+#include "orchestrator/library/tools.h"
 #include "protocol/error.h"
 
 namespace ktstr {
@@ -14,12 +16,20 @@ namespace {
 
 class Case : public testing::Test {
  public:
+  // `kernel`: empty if it declares but one; a range if that could not be resolved.
   Case(std::shared_ptr<const TestSpec> spec, std::string kernel, ContextFunction body)
       : spec_(std::move(spec)), kernel_(std::move(kernel)), body_(body) {}
 
   void TestBody() override {
     try {
-      Context context(*spec_, kernel_.empty() ? kernelsOf(*spec_).front() : kernel_);
+      const std::string kernel = kernel_.empty() ? kernelsOf(*spec_).front() : kernel_;
+      if (isKernelRange(kernel)) {
+        expandKernel(kernel);
+        FAIL() << kernel
+               << " is several kernels, where a test wants one; the tests of a range are known when "
+               << "the program starts";
+      }
+      Context context(*spec_, kernel);
       body_(context);
     } catch (const Skipped&) {
       return;
@@ -44,6 +54,27 @@ bool isWorker() {
   return getenv(work::handoverVariable) != nullptr;
 }
 
+// A range stays one where nobody says what it stands for: its test fails with the reason.
+const Words& resolved(const std::string& name) {
+  static std::map<std::string, Words> known;
+  const auto [place, first] = known.try_emplace(name, Words{name});
+  try {
+    if (first) place->second = expandKernel(name);
+  } catch (const Error&) {
+  }
+  return place->second;
+}
+
+Words resolved(const Words& names) {
+  Words kernels;
+  for (const std::string& name : names) {
+    for (const std::string& kernel : resolved(name)) {
+      if (std::find(kernels.begin(), kernels.end(), kernel) == kernels.end()) kernels.push_back(kernel);
+    }
+  }
+  return kernels;
+}
+
 std::string asName(std::string kernel) {
   std::replace_if(
       kernel.begin(), kernel.end(), [](char c) { return isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
@@ -64,11 +95,12 @@ bool registerTest(const char* name, const char* file, int line, TestSpec spec, C
     testing::RegisterTest("Ktstr", called.c_str(), nullptr, parameter, file, line,
                           [kept, kernel, body]() -> testing::Test* { return new Case(kept, kernel, body); });
   };
-  const Words kernels = kept->hostOnly ? Words{""} : kernelsOf(*kept);
   // One may come from the environment, and is not to be part of what CTest has once listed.
-  if (kernels.size() < 2) add(name, nullptr, "");
-  for (size_t i = 0; kernels.size() > 1 && i < kernels.size(); i++)
-    add(std::string(name) + "/" + asName(kernels[i]), kernels[i].c_str(), kernels[i]);
+  const Words declared = kept->hostOnly ? Words{} : declaredKernels(*kept);
+  const bool one = declared.empty() || (declared.size() == 1 && !isKernelRange(declared.front()));
+  if (one) add(name, nullptr, "");
+  for (const std::string& kernel : one ? Words{} : resolved(declared))
+    add(std::string(name) + "/" + asName(kernel), kernel.c_str(), kernel);
   return true;
 }
 
