@@ -17,7 +17,7 @@ std::string seriesOf(const std::string& version) {
 }
 
 KernelSpec seriesIn(std::string_view end, std::string_view flavour, std::string_view range) {
-  const KernelSpec spec = parseKernelSpec(text("debian:", end, flavour));
+  KernelSpec spec = parseKernelSpec(text("debian:", end, flavour));
   if (std::count(spec.version.begin(), spec.version.end(), '.') == 1) return spec;
   throw Error(ExitCode::usage, "kernel-spec-invalid",
               text('"', range, "\" is no range of kernels: \"", end, "\" is no series"),
