@@ -35,6 +35,7 @@ std::vector<BpfMap> filter(const std::vector<BpfMap>& maps, Keep keep) {
 
 std::string mapTypeName(uint32_t type) {
   if (type == arenaMapType) return "arena";
+  if (type == cgroupStorageMapType) return "cgrp_storage";
   return typeName(libbpf_bpf_map_type_str(static_cast<bpf_map_type>(type)), type);
 }
 

@@ -15,7 +15,9 @@
 namespace ktstr {
 
 inline constexpr size_t maxBpfObjects = 65536;
-inline constexpr uint32_t arenaMapType = 33;  // BPF_MAP_TYPE_ARENA, since Linux 6.9
+// What the build machine's linux/bpf.h may lack.
+inline constexpr uint32_t cgroupStorageMapType = 32;  // BPF_MAP_TYPE_CGRP_STORAGE, since Linux 6.2
+inline constexpr uint32_t arenaMapType = 33;          // BPF_MAP_TYPE_ARENA, since Linux 6.9
 
 struct BpfMap {
   uint64_t address = 0;  // of struct bpf_map

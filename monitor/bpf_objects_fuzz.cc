@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                            {"init_task", 0x500}});
   static const KernelLayout layout =
       KernelLayout::fromText(
-          text(test::walkLayout, test::bpfLayout,
+          text(test::walkLayout, test::bpfLayout, test::localStorageLayout,
+               "member cgroup.kn 0 8\nmember kernfs_node.name 0 8\nmember kernfs_node.__parent 8 8\n"
                "member task_struct.tasks 16 16\nmember task_struct.thread_node 32 "
                "16\n"
                "member task_struct.signal 48 8\nmember task_struct.pid 56 4\nmember task_struct.tgid 60 4\n"
@@ -30,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (listTasks(guest.kernel(), layout, limit).found.size() > limit) std::abort();
   auto maps = objects.maps().found;
   maps.resize(std::min<size_t>(maps.size(), 4));
-  for (uint32_t type = 0; type < 12; ++type) {  // as if there were maps of each type
+  for (uint32_t type = 0; type < 34; ++type) {  // as if there were maps of each type
     maps.push_back({guest.va(data[type % size] * 64), 1, "m", type, data[0], data[1] * uint32_t{16}, data[2],
                     0, false, guest.va(data[3] * 8), 1, 2});
   }

@@ -7,13 +7,13 @@
 #include <cstring>
 
 #include "monitor/guest_list.h"
+#include "monitor/local_storage.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
 
-constexpr uint64_t maxBuckets = uint64_t{1} << 20;
 constexpr uint32_t maxTypeBytes = 16 << 20;
 constexpr uint64_t pageBytes = 4096;
 // kernel/bpf/arena.c: an arena's pages are in a vmalloc area, behind half of GUARD_SZ, at their offset in the
@@ -26,6 +26,14 @@ constexpr uint64_t ringHeaderBytes = 8;
 
 uint64_t roundUp8(uint64_t bytes) {
   return (bytes + 7) / 8 * 8;
+}
+
+// Tasks by pid, others by name.
+bool byOwner(const MapEntry& one, const MapEntry& other) {
+  const auto rank = [](const Value& owner) {
+    return std::pair(owner.members.empty() ? 0 : owner.members.front().second.number, owner.text);
+  };
+  return rank(*one.owner) < rank(*other.owner);
 }
 
 // Reads entries until one of the limits is reached.
@@ -58,6 +66,7 @@ class Entries {
         ringBuffer();
         break;
       default:
+        if (isLocalStorage(map_.type)) return localStorage(), std::move(walk_);
         walk_.problem = text("the values of ", mapTypeName(map_.type), " maps cannot be read");
     }
     return std::move(walk_);
@@ -128,20 +137,16 @@ class Entries {
     if (!buckets || !count || !head || !key || !bucket) return;
     const auto first = kernel_.read<uint64_t>(map_.address + *buckets);
     const auto number = kernel_.read<uint32_t>(map_.address + *count);
-    if (!first || !number || *number > maxBuckets) {
-      walk_.problem = "its table is not in memory or implausibly large";
+    if (!first || !number) {
+      walk_.problem = "its table is not in memory";
       return;
     }
-    for (uint32_t i = 0; i < *number && walk_.problem.empty(); ++i) {
-      const auto chain =
-          walkHlist(kernel_, *first + uint64_t{i} * bucket->size + *head, limit_ - walk_.found.size() + 1);
-      for (const uint64_t element : chain.found) {
-        if (!room()) return;
-        addElement(element + *key, perCpu);
-      }
-      if (walk_.problem.empty() && !chain.problem.empty())
-        walk_.problem = text("bucket ", i, ": ", chain.problem);
+    const auto elements = walkHlistTable(kernel_, {*first + *head, *number, bucket->size}, limit_ + 1);
+    for (const uint64_t element : elements.found) {
+      if (!room()) return;
+      addElement(element + *key, perCpu);
     }
+    if (walk_.problem.empty()) walk_.problem = elements.problem;
   }
 
   void addElement(uint64_t key, bool perCpu) {
@@ -149,6 +154,19 @@ class Entries {
     if (!copy(key, map_.keySize, entry.key)) return;
     values(entry, key + roundUp8(map_.keySize), perCpu);
     walk_.found.push_back(std::move(entry));
+  }
+
+  void localStorage() {
+    const auto elements = walkLocalStorage(kernel_, layout_, map_, limit_ + 1);
+    for (const auto& element : elements.found) {
+      if (!room()) break;
+      MapEntry entry;
+      entry.owner = storageOwner(kernel_, layout_, map_, element.owner);
+      value(entry, element.value, map_.valueSize);
+      walk_.found.push_back(std::move(entry));
+    }
+    std::stable_sort(walk_.found.begin(), walk_.found.end(), byOwner);
+    if (walk_.problem.empty()) walk_.problem = elements.problem;
   }
 
   void arena() {

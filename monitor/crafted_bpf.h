@@ -21,6 +21,12 @@ inline constexpr const char* bpfLayout =
     "member bpf_prog_aux.name 8 16\nmember bpf_prog_aux.verified_insns 4 4\nmember bpf_prog_stats.cnt 0 8\n"
     "member bpf_prog_stats.nsecs 8 8\nmember bpf_prog_stats.misses 16 8\nmember btf.data 0 8\n"
     "member btf.data_size 8 4\nmember btf.base_btf 16 8\n";
+inline constexpr const char* localStorageLayout =
+    "member bpf_local_storage_map.buckets 64 8\nmember bpf_local_storage_map.bucket_log 72 4\n"
+    "member bpf_local_storage_map_bucket.list 0 8\nmember bpf_local_storage_map_bucket.#list 0 16\n"
+    "member bpf_local_storage_elem.map_node 0 16\nmember bpf_local_storage_elem.local_storage 32 8\n"
+    "member bpf_local_storage_elem.sdata 64 8\nmember bpf_local_storage_data.smap 0 8\n"
+    "member bpf_local_storage_data.data 8 0\nmember bpf_local_storage.owner 16 8\n";
 
 class CraftedBpf {
  protected:

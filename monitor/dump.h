@@ -22,7 +22,6 @@ inline constexpr size_t maps = 1024;
 inline constexpr size_t mapBytes = 8 << 20;    // of all maps, each entry as its bytes and 64
 inline constexpr size_t typeBytes = 16 << 20;  // of the programs' types
 inline constexpr size_t mapText = 16 << 20;    // rendered
-inline constexpr size_t path = 1024;           // of a cgroup, bytes
 inline constexpr size_t absences = 256;
 }  // namespace dump_limits
 

@@ -1,41 +1,17 @@
 // The cgroups that have a task_group, with the weights that a scheduler was told of.
 #include <algorithm>
 
+#include "monitor/cgroup_path.h"
 #include "monitor/dump_parts.h"
 #include "monitor/guest_list.h"
 #include "protocol/text.h"
 
 namespace ktstr {
-namespace {
-
-constexpr unsigned maxDepth = 64;
-constexpr size_t maxComponent = 256;  // NAME_MAX and NUL
-
-}  // namespace
 
 const std::string& CgroupPaths::of(uint64_t cgroup) {
   const auto [at, isNew] = known_.try_emplace(cgroup);
-  if (isNew) at->second = read(cgroup);
+  if (isNew) at->second = cgroupPath(fields_, cgroup);
   return at->second;
-}
-
-// Up the directories of cgroup.kn (struct kernfs_node), whose root has no parent and no name. `parent` is
-// called `__parent` since 6.15.
-std::string CgroupPaths::read(uint64_t cgroup) const {
-  auto node = fields_.get<uint64_t>(cgroup, "cgroup.kn");
-  std::string path;
-  for (unsigned depth = 0; node && *node != 0; ++depth) {
-    auto parent = fields_.get<uint64_t>(*node, "kernfs_node.__parent");
-    if (!parent) parent = fields_.get<uint64_t>(*node, "kernfs_node.parent");
-    const auto name = fields_.get<uint64_t>(*node, "kernfs_node.name");
-    const auto words = name ? fields_.kernel().string(*name, maxComponent) : std::nullopt;
-    if (!parent || !words || depth == maxDepth) return {};
-    if (*parent == 0) return path.empty() ? "/" : path;
-    path = "/" + printable(*words) + path;
-    if (path.size() > dump_limits::path) return {};
-    node = parent;
-  }
-  return {};
 }
 
 void copyCgroups(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builder out) {

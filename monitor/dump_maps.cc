@@ -138,8 +138,9 @@ void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes
   std::string problem = copy.entries.problem;
   for (const auto& entry : copy.entries.found) {
     const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
-    const std::string key =
-        isIndex ? text(loadGuest<uint32_t>(entry.key.data())) : shown(map.keyType, entry.key);
+    const std::string key = entry.owner ? valueAsJson(*entry.owner)
+                            : isIndex   ? text(loadGuest<uint32_t>(entry.key.data()))
+                                        : shown(map.keyType, entry.key);
     for (const auto& value : entry.values) {
       Shown one{key, shown(map.valueType, value.bytes), value.cpu ? static_cast<int32_t>(*value.cpu) : -1};
       const size_t size = one.key.size() + one.value.size();

@@ -63,8 +63,6 @@ class CgroupPaths {
   const std::string& of(uint64_t cgroup);
 
  private:
-  std::string read(uint64_t cgroup) const;
-
   const KernelFields& fields_;
   std::unordered_map<uint64_t, std::string> known_;
 };

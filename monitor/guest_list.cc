@@ -50,4 +50,17 @@ Walk<uint64_t> walkHlist(const GuestKernel& kernel, uint64_t head, size_t limit)
   return follow(kernel, head, limit, [](uint64_t next) { return next == 0 || (next & 1); });
 }
 
+Walk<uint64_t> walkHlistTable(const GuestKernel& kernel, const HlistTable& table, size_t limit) {
+  constexpr uint64_t maxBuckets = uint64_t{1} << 20;
+  if (table.buckets > maxBuckets)
+    return {{}, text("its table is implausibly large: ", table.buckets, " buckets")};
+  Walk<uint64_t> all;
+  for (uint64_t i = 0; i < table.buckets && all.problem.empty(); ++i) {
+    const auto one = walkHlist(kernel, table.firstHead + i * table.stride, limit - all.found.size());
+    all.found.insert(all.found.end(), one.found.begin(), one.found.end());
+    if (!one.problem.empty()) all.problem = text("bucket ", i, ": ", one.problem);
+  }
+  return all;
+}
+
 }  // namespace ktstr

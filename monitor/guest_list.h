@@ -15,4 +15,15 @@ Walk<uint64_t> walkList(const GuestKernel& kernel, uint64_t head, size_t limit);
 // one. At most `limit`.
 Walk<uint64_t> walkHlist(const GuestKernel& kernel, uint64_t head, size_t limit);
 
+// A table of buckets, each with an hlist_head or hlist_nulls_head.
+struct HlistTable {
+  uint64_t firstHead;  // address of the first bucket's head
+  uint64_t buckets;
+  uint64_t stride;  // bytes from one bucket to the next
+};
+
+// Addresses of the nodes of all of them, bucket by bucket. At most `limit`; ends at the first bucket whose
+// list has a problem.
+Walk<uint64_t> walkHlistTable(const GuestKernel& kernel, const HlistTable& table, size_t limit);
+
 }  // namespace ktstr

@@ -109,7 +109,9 @@ class Inspector {
     };
     for (const auto& entry : entries.found) {
       const bool number = !map.keyType && (untyped || map.keySize == 4);
-      const Value key = number ? Value::of(numberOf(entry.key)) : shown({map.keyType, 0, 0, 0}, entry.key);
+      const Value key = entry.owner ? *entry.owner
+                        : number    ? Value::of(numberOf(entry.key))
+                                    : shown({map.keyType, 0, 0, 0}, entry.key);
       for (const auto& value : entry.values) {
         auto& out = record().add("key", key);
         if (value.cpu) out.add("cpu", Value::of(uint64_t{*value.cpu}));

@@ -6,10 +6,10 @@ dumptext.sources := monitor/dump_text.cc
 dumptext.needs := protocol
 dumptext.tests := monitor/dump_text_test.cc
 
-monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc \
+monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc monitor/cgroup_path.cc \
   monitor/btf_types.cc monitor/dump.cc monitor/dump_cgroups.cc monitor/dump_cpus.cc monitor/dump_dsqs.cc monitor/dump_maps.cc monitor/dump_names.cc monitor/dump_scheduler.cc monitor/dump_tasks.cc monitor/error_watch.cc monitor/finder.cc monitor/guest_list.cc \
   monitor/guest_mem.cc monitor/guest_rbtree.cc monitor/guest_rhashtable.cc monitor/guest_xarray.cc monitor/inspect.cc \
-  monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc \
+  monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc monitor/local_storage.cc \
   monitor/map_write.cc monitor/member_group.cc monitor/page_walk.cc monitor/ram_file.cc monitor/renderer.cc \
   monitor/runqueue_groups.cc monitor/sampler.cc monitor/sched_domains.cc monitor/scx_events.cc monitor/scx_programs.cc \
   monitor/struct_ops.cc monitor/symbol_table.cc monitor/task_list.cc monitor/type_path.cc monitor/value.cc monitor/vmcoreinfo.cc monitor/watchdog.cc \
@@ -17,7 +17,7 @@ monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc 
 monitor.needs := protocol
 monitor.packages := libbpf
 monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_memory_maps_test.cc monitor/bpf_objects_test.cc monitor/btf_types_test.cc monitor/guest_mem_test.cc monitor/guest_walks_test.cc monitor/inspect_test.cc monitor/dump_test.cc \
-  monitor/kallsyms_test.cc monitor/kernel_test.cc monitor/map_write_test.cc monitor/page_walk_test.cc \
+  monitor/kallsyms_test.cc monitor/kernel_test.cc monitor/local_storage_test.cc monitor/map_write_test.cc monitor/page_walk_test.cc \
   monitor/renderer_test.cc monitor/sampler_test.cc monitor/sampler_groups_test.cc monitor/scx_events_test.cc monitor/scx_programs_test.cc \
   monitor/task_list_test.cc monitor/vmcoreinfo_test.cc monitor/watchdog_test.cc monitor/watch_test.cc monitor/test_kernel.cc monitor/test_kernel_types.cc
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/dump_fuzz.cc monitor/guest_walks_fuzz.cc \

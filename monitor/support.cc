@@ -46,6 +46,10 @@ constexpr Way ways[] = {
     {"newidle ratio", "sched_domain.newidle_ratio",
      "sched_domain.newidle_call sched_domain.newidle_success sched_domain.newidle_ratio"},
     {"BPF maps", "map_idr", "map_idr bpf_map.id bpf_map.map_type bpf_map.btf"},
+    {"local storage of maps", "bpf_local_storage_map.buckets",
+     "bpf_local_storage_map.buckets bpf_local_storage_map.bucket_log bpf_local_storage_map_bucket.list "
+     "bpf_local_storage_elem.map_node bpf_local_storage_elem.local_storage bpf_local_storage_elem.sdata "
+     "bpf_local_storage_data.smap bpf_local_storage.owner"},
     {"BPF programs", "prog_idr", "prog_idr bpf_prog.aux bpf_prog_aux.id"},
     {"BPF run statistics", "bpf_prog.stats",
      "prog_idr bpf_prog.stats bpf_prog_stats.cnt bpf_prog_stats.nsecs"},
