@@ -48,17 +48,15 @@ KallsymsSource kallsymsSource(const GuestMem& memory, const Vmcoreinfo& info, co
   return source;
 }
 
-std::span<const std::byte> btfBytes(const GuestMem& memory, const GuestKernel& kernel) {
+std::span<const std::byte> btfBytes(const GuestKernel& kernel) {
   const auto begin = kernel.symbol("__start_BTF"), end = kernel.symbol("__stop_BTF");
-  const auto gpa = begin ? kernel.place().imageGpa(*begin) : std::nullopt;
-  const auto view = gpa && end && *end > *begin && *end - *begin <= maxBtfBytes
-                        ? memory.bytes(*gpa, *end - *begin)
-                        : std::nullopt;
+  const uint64_t size = begin && end && *end > *begin ? *end - *begin : 0;
+  const std::byte* const view = size <= maxBtfBytes && size > 0 ? kernel.at(*begin, size) : nullptr;
   if (!view) {
     throw Error(ExitCode::inconclusive, "btf-missing", "the kernel has no BTF",
                 "use a kernel built with CONFIG_DEBUG_INFO_BTF=y");
   }
-  return *view;
+  return {view, size};
 }
 
 }  // namespace
@@ -79,15 +77,15 @@ Analysis analyse(const RamFile& ram, const Vmcoreinfo& info, const KernelPlace& 
     throw Error(ExitCode::inconclusive, "banner-mismatch", "linux_banner does not name VMCOREINFO's release",
                 "the guest's memory is inconsistent");
   }
-  const auto bytes = btfBytes(ram.memory(), kernel);
+  const auto bytes = btfBytes(kernel);
   Analysis::Facts facts{info.buildId, info.release, *banner, bytes.size(),
                         KernelLayout::fromBtf(BtfTypes(bytes))};
   ram.releasePages();
   return Analysis(std::move(storage), std::move(facts));
 }
 
-BtfTypes readKernelTypes(const GuestMem& memory, const GuestKernel& kernel) {
-  return BtfTypes(btfBytes(memory, kernel));
+BtfTypes readKernelTypes(const GuestKernel& kernel) {
+  return BtfTypes(btfBytes(kernel));
 }
 
 bool schedulerIsUp(const GuestKernel& kernel, const KernelLayout& layout) {

@@ -54,7 +54,7 @@ class Attacher {
 Analysis analyse(const RamFile& ram, const Vmcoreinfo& info, const KernelPlace& place, Attachment& timings);
 
 // All types of the kernel. Throws Error "btf-missing", "btf-invalid".
-BtfTypes readKernelTypes(const GuestMem& memory, const GuestKernel& kernel);
+BtfTypes readKernelTypes(const GuestKernel& kernel);
 
 // True once sched_init() has set up the runqueue of the first possible CPU; per-CPU areas and the direct map
 // are final then.

@@ -89,7 +89,10 @@ std::optional<BpfMap> BpfObjects::readMap(uint64_t address) const {
   map.frozen = field<uint8_t>(address, "bpf_map.frozen").value_or(0) != 0;
   map.btf = field<uint64_t>(address, "bpf_map.btf").value_or(0);
   map.keyType = field<uint32_t>(address, "bpf_map.btf_key_type_id").value_or(0);
-  map.valueType = field<uint32_t>(address, "bpf_map.btf_value_type_id").value_or(0);
+  const bool isStructOps = map.type == BPF_MAP_TYPE_STRUCT_OPS;
+  map.valueType = field<uint32_t>(address, isStructOps ? "bpf_map.btf_vmlinux_value_type_id"
+                                                       : "bpf_map.btf_value_type_id")
+                      .value_or(0);
   return map;
 }
 

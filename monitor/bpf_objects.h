@@ -28,7 +28,7 @@ struct BpfMap {
   uint32_t flags = 0;                                   // BPF_F_*
   bool frozen = false;                                  // no longer writable from user space
   uint64_t btf = 0;                                     // address of struct btf; 0: none
-  uint32_t keyType = 0, valueType = 0;                  // ids in it; 0: none
+  uint32_t keyType = 0, valueType = 0;                  // ids in it; 0: none. Of struct_ops: in the kernel's
   bool isRingBuffer() const;                            // for user space to read, or to write
 };
 

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                            {"init_task", 0x500}});
   static const KernelLayout layout =
       KernelLayout::fromText(
-          text(test::walkLayout, test::bpfLayout, test::localStorageLayout,
+          text(test::walkLayout, test::bpfLayout, test::localStorageLayout, test::structOpsLayout,
                "member cgroup.kn 0 8\nmember kernfs_node.name 0 8\nmember kernfs_node.__parent 8 8\n"
                "member task_struct.tasks 16 16\nmember task_struct.thread_node 32 "
                "16\n"

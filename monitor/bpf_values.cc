@@ -8,6 +8,7 @@
 
 #include "monitor/guest_list.h"
 #include "monitor/local_storage.h"
+#include "monitor/struct_ops.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
 
@@ -26,14 +27,6 @@ constexpr uint64_t ringHeaderBytes = 8;
 
 uint64_t roundUp8(uint64_t bytes) {
   return (bytes + 7) / 8 * 8;
-}
-
-// Tasks by pid, others by name.
-bool byOwner(const MapEntry& one, const MapEntry& other) {
-  const auto rank = [](const Value& owner) {
-    return std::pair(owner.members.empty() ? 0 : owner.members.front().second.number, owner.text);
-  };
-  return rank(*one.owner) < rank(*other.owner);
 }
 
 // Reads entries until one of the limits is reached.
@@ -57,6 +50,9 @@ class Entries {
       case BPF_MAP_TYPE_PERCPU_HASH:
       case BPF_MAP_TYPE_LRU_PERCPU_HASH:
         hash(true);
+        break;
+      case BPF_MAP_TYPE_STRUCT_OPS:
+        structOps();
         break;
       case arenaMapType:
         arena();
@@ -156,6 +152,13 @@ class Entries {
     walk_.found.push_back(std::move(entry));
   }
 
+  void structOps() {
+    const auto own = offset("bpf_struct_ops_map.kvalue");
+    if (!own || !room()) return;
+    add(uint32_t{0}, map_.address + *own, map_.valueSize);
+    walk_.found.back().functions = structOpsFunctions(KernelFields(kernel_, layout_), map_);
+  }
+
   void localStorage() {
     const auto elements = walkLocalStorage(kernel_, layout_, map_, limit_ + 1);
     for (const auto& element : elements.found) {
@@ -165,7 +168,8 @@ class Entries {
       value(entry, element.value, map_.valueSize);
       walk_.found.push_back(std::move(entry));
     }
-    std::stable_sort(walk_.found.begin(), walk_.found.end(), byOwner);
+    std::stable_sort(walk_.found.begin(), walk_.found.end(),
+                     [](auto& one, auto& other) { return ownsBefore(*one.owner, *other.owner); });
     if (walk_.problem.empty()) walk_.problem = elements.problem;
   }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 
 #include "monitor/bpf_objects.h"
@@ -19,16 +20,17 @@ struct MapEntry {
     uint64_t address;
     std::vector<std::byte> bytes;
   };
-  std::vector<std::byte> key;         // an array's: its index, four bytes
-  std::optional<ktstr::Value> owner;  // of local storage, instead of a key: local_storage.h
-  std::vector<Value> values;          // one, or one for each CPU whose value can be read
+  std::vector<std::byte> key;                 // an array's: its index, four bytes
+  std::optional<ktstr::Value> owner;          // of local storage, instead of a key: local_storage.h
+  std::vector<Value> values;                  // one, or one for each CPU whose value can be read
+  std::map<uint64_t, std::string> functions;  // of struct_ops: programs by the addresses in the value
 };
 
 // The entries of an array, per-CPU array, (LRU) hash or (LRU) per-CPU hash; at most `limit`. Of an arena the
 // pages that there are: the key is the page's number (four bytes), the value all of it. Of a ring buffer the
 // records that wait to be consumed: the key is the position (eight bytes); one that is still written ends
-// them. Of local storage the elements, by their owners. For other types the problem says that they cannot be
-// read.
+// them. Of struct_ops the one value, as the kernel uses it. Of local storage the elements, by their owners.
+// For other types the problem says that they cannot be read.
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
                               size_t limit);
 

@@ -27,6 +27,12 @@ inline constexpr const char* localStorageLayout =
     "member bpf_local_storage_elem.map_node 0 16\nmember bpf_local_storage_elem.local_storage 32 8\n"
     "member bpf_local_storage_elem.sdata 64 8\nmember bpf_local_storage_data.smap 0 8\n"
     "member bpf_local_storage_data.data 8 0\nmember bpf_local_storage.owner 16 8\n";
+inline constexpr const char* structOpsLayout =
+    "member bpf_map.btf_vmlinux_value_type_id 60 4\nmember bpf_struct_ops_map.uvalue 64 8\n"
+    "member bpf_struct_ops_map.links 72 8\nmember bpf_struct_ops_map.funcs_cnt 80 4\n"
+    "member bpf_struct_ops_map.btf 88 8\nmember bpf_struct_ops_map.kvalue 128 64\n"
+    "member bpf_struct_ops_map.kvalue.data 192 0\nmember bpf_link.prog 24 8\nmember bpf_prog_aux.ksym.name "
+    "64 64\n";
 
 class CraftedBpf {
  protected:

@@ -126,10 +126,6 @@ void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes
   out.setType(typeConstant(map.type));
   out.setMaxEntries(map.maxEntries);
   out.setValueBytes(map.valueSize);
-  const auto shown = [&](uint32_t type, const std::vector<std::byte>& bytes) {
-    if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
-    return valueAsJson(Renderer(*types.types, source.kernel()).render({type, 0, 0, 0}, bytes));
-  };
   struct Shown {
     std::string key, value;
     int32_t cpu;
@@ -137,6 +133,11 @@ void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes
   std::vector<Shown> entries;
   std::string problem = copy.entries.problem;
   for (const auto& entry : copy.entries.found) {
+    const auto shown = [&](uint32_t type, const std::vector<std::byte>& bytes) {
+      if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
+      return valueAsJson(
+          Renderer(*types.types, source.kernel(), {}, &entry.functions).render({type, 0, 0, 0}, bytes));
+    };
     const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
     const std::string key = entry.owner ? valueAsJson(*entry.owner)
                             : isIndex   ? text(loadGuest<uint32_t>(entry.key.data()))
@@ -172,8 +173,13 @@ void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Bu
   for (const auto& [address, copy] : copies.types) types[address] = parseProgramTypes(copy);
   auto list = out.initMaps(static_cast<unsigned>(copies.maps.size()));
   size_t left = dump_limits::mapText;
-  for (unsigned i = 0; i < list.size(); ++i)
-    renderMap(source, copies.maps[i], types.at(copies.maps[i].map.btf), left, list[i]);
+  for (unsigned i = 0; i < list.size(); ++i) {
+    const MapCopy& copy = copies.maps[i];
+    if (copy.map.type == BPF_MAP_TYPE_STRUCT_OPS)
+      renderMap(source, copy, readStructOpsTypes(source.fields, copy.map), left, list[i]);
+    else
+      renderMap(source, copy, types.at(copy.map.btf), left, list[i]);
+  }
 }
 
 }  // namespace ktstr

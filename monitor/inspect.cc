@@ -1,6 +1,7 @@
 #include "monitor/inspect.h"
 
 #include <bpf/btf.h>
+#include <linux/bpf.h>
 
 #include <algorithm>
 #include <map>
@@ -8,6 +9,7 @@
 #include "monitor/bpf_values.h"
 #include "monitor/guest_address.h"
 #include "monitor/scx_events.h"
+#include "monitor/struct_ops.h"
 #include "monitor/support.h"
 #include "monitor/task_list.h"
 #include "protocol/error.h"
@@ -35,9 +37,8 @@ uint64_t numberOf(std::span<const std::byte> bytes) {
 
 class Inspector {
  public:
-  Inspector(const RamFile& ram, const Attachment& attachment, const Inspection& what)
-      : ram_(ram),
-        attachment_(attachment),
+  Inspector(const Attachment& attachment, const Inspection& what)
+      : attachment_(attachment),
         kernel_(*attachment.kernel),
         layout_(attachment.analysis->layout()),
         what_(what) {}
@@ -95,7 +96,9 @@ class Inspector {
   void map() {
     const auto map = findMap(BpfObjects(kernel_, layout_).maps().found, argument(0));
     const auto entries = readMapEntries(kernel_, layout_, map, what_.limit);
-    const auto types = readProgramTypes(kernel_, layout_, map.btf);
+    const auto types = map.type == BPF_MAP_TYPE_STRUCT_OPS
+                           ? readStructOpsTypes(KernelFields(kernel_, layout_), map)
+                           : readProgramTypes(kernel_, layout_, map.btf);
     note(entries.problem);
     const auto ring = map.isRingBuffer() ? readRingBuffer(kernel_, layout_, map) : std::nullopt;
     const bool untyped = map.isRingBuffer() || map.type == arenaMapType;
@@ -103,11 +106,11 @@ class Inspector {
     if (ring) record().add("consumer", Value::of(ring->consumer)).add("producer", Value::of(ring->producer));
     TypePlace place{map.valueType, 0, 0, 0};
     if (types.types && map.valueType) place = resolvePath(*types.types, map.valueType, argument(1));
-    const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
-      if (!types.types || at.typeId == 0) return Value::ofBytes(bytes);
-      return Renderer(*types.types, kernel_, {.hops = what_.hops}).render(at, bytes);
-    };
     for (const auto& entry : entries.found) {
+      const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
+        if (!types.types || at.typeId == 0) return Value::ofBytes(bytes);
+        return Renderer(*types.types, kernel_, {.hops = what_.hops}, &entry.functions).render(at, bytes);
+      };
       const bool number = !map.keyType && (untyped || map.keySize == 4);
       const Value key = entry.owner ? *entry.owner
                         : number    ? Value::of(numberOf(entry.key))
@@ -167,7 +170,7 @@ class Inspector {
   }
 
   void describe() {
-    const BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    const BtfTypes types = readKernelTypes(kernel_);
     const auto place = resolvePath(types, findType(types, argument(0)), argument(1));
     const btf_type* const type = types.strip(place.typeId);
     if (!type || !btf_is_composite(type)) {
@@ -189,7 +192,7 @@ class Inspector {
   }
 
   void support() {
-    BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    BtfTypes types = readKernelTypes(kernel_);
     for (const auto& support : supportOf(kernel_, types)) {
       record()
           .add("feature", Value::named(support.feature))
@@ -201,7 +204,7 @@ class Inspector {
 
   void read() {
     const uint64_t address = guestAddress(kernel_, argument(0));
-    const BtfTypes types = readKernelTypes(ram_.memory(), kernel_);
+    const BtfTypes types = readKernelTypes(kernel_);
     const uint32_t type = findType(types, argument(1));
     const auto place = resolvePath(types, type, argument(2));
     const auto size = typeSize(types, type);
@@ -218,7 +221,6 @@ class Inspector {
         .add("value", Renderer(types, kernel_, {.hops = what_.hops}).render(place, bytes));
   }
 
-  const RamFile& ram_;
   const Attachment& attachment_;
   const GuestKernel& kernel_;
   const KernelLayout& layout_;
@@ -239,8 +241,8 @@ std::string cell(const Value& value) {
 
 }  // namespace
 
-Findings inspect(const RamFile& ram, const Attachment& attachment, const Inspection& what) {
-  return Inspector(ram, attachment, what).run();
+Findings inspect(const Attachment& attachment, const Inspection& what) {
+  return Inspector(attachment, what).run();
 }
 
 std::string asJsonLines(const std::vector<Value>& records) {

@@ -24,7 +24,7 @@ struct Findings {
 
 // Throws Error "map-unknown", "map-ambiguous", "type-unknown", "path-invalid", "symbol-unknown",
 // "address-invalid" (usage), "btf-missing", "not-in-memory" (inconclusive).
-Findings inspect(const RamFile& ram, const Attachment& attachment, const Inspection& what);
+Findings inspect(const Attachment& attachment, const Inspection& what);
 
 // JSON Lines; or a table for records that are flat, else one indented block for each. Ends with a newline if
 // there is anything.

@@ -22,7 +22,7 @@ class InspectTest : public ::testing::Test {
     EXPECT_TRUE(attachment_) << attacher.reason();
   }
   Findings look(const std::string& command, std::vector<std::string> arguments = {}) {
-    return inspect(ram_, *attachment_, {command, std::move(arguments)});
+    return inspect(*attachment_, {command, std::move(arguments)});
   }
   std::string json(const std::string& command, std::vector<std::string> arguments = {}) {
     return asJsonLines(look(command, std::move(arguments)).records);

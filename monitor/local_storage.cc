@@ -58,4 +58,11 @@ Value storageOwner(const GuestKernel& kernel, const KernelLayout& layout, const 
   return Value::named(path.empty() ? hex(owner) : path);
 }
 
+bool ownsBefore(const Value& one, const Value& other) {
+  const auto rank = [](const Value& owner) {
+    return std::pair(owner.members.empty() ? 0 : owner.members.front().second.number, owner.text);
+  };
+  return rank(one) < rank(other);
+}
+
 }  // namespace ktstr

@@ -25,4 +25,7 @@ Walk<StorageElement> walkLocalStorage(const GuestKernel& kernel, const KernelLay
 // others, and of what cannot be read, the address.
 Value storageOwner(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map, uint64_t owner);
 
+// Their order: tasks by pid, others by name.
+bool ownsBefore(const Value& one, const Value& other);
+
 }  // namespace ktstr

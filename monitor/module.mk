@@ -32,7 +32,7 @@ monitor_service.tests := monitor/service_core_test.cc monitor/service_dump_test.
 
 # ELF vmcores, what of a kernel can be seen, arm64's page tables
 monitor.sources += monitor/page_walk_arm64.cc monitor/support.cc monitor/vmcore.cc
-monitor.tests += monitor/page_walk_arm64_test.cc monitor/support_test.cc monitor/vmcore_test.cc
+monitor.tests += monitor/page_walk_arm64_test.cc monitor/struct_ops_test.cc monitor/support_test.cc monitor/vmcore_test.cc
 monitor.fuzz += monitor/vmcore_fuzz.cc
 
 programs += ktstr-monitor

@@ -58,6 +58,13 @@ std::string Renderer::name(uint32_t offset) const {
   return found ? std::string(found, strnlen(found, maxNameBytes)) : "";
 }
 
+std::optional<std::string> Renderer::nameAt(uint64_t address) const {
+  if (names_) {
+    if (const auto own = names_->find(address); own != names_->end()) return own->second;
+  }
+  return kernel_.symbolAt(address);
+}
+
 bool Renderer::spend() {
   return left_.values != 0 && --left_.values != 0;
 }
@@ -123,7 +130,7 @@ Value Renderer::enumerator(const btf_type* type, Bytes bytes) {
 Value Renderer::pointer(const btf_type* type, Bytes bytes, unsigned depth) {
   const uint64_t address = load(bytes);
   if (address == 0) return {Value::Kind::null};
-  const auto symbol = kernel_.symbolAt(address);
+  const auto symbol = nameAt(address);
   const std::string shown = symbol ? text(hex(address), " ", *symbol) : hex(address);
   const btf_type* const target = types_.strip(type->type);
   const auto size = typeSize(types_, type->type);

@@ -1,12 +1,15 @@
 // Any value of a type known by BTF, as a tree to print: structs and unions with all members (anonymous ones'
 // among the others), bit fields, enums by name, arrays, the variables of a section, characters as text.
 //
-// Pointers are shown as addresses, those into the kernel image with their symbol. As many hops as wanted, one
-// to a struct or union is followed instead: an object whose first member "@" is the address. None is followed
-// to where this path already was.
+// Pointers are shown as addresses, those into the kernel image with their symbol, others with their name if
+// they have one. As many hops as wanted, one to a struct or union is followed instead: an object whose first
+// member "@" is the address. None is followed to where this path already was.
 #pragma once
 
+#include <map>
+#include <optional>
 #include <span>
+#include <string>
 
 #include "monitor/kernel.h"
 #include "monitor/type_path.h"
@@ -22,11 +25,15 @@ struct RenderLimits {
   size_t followedBytes = 4 << 20;
 };
 
+// What is where no symbol of the kernel is, by address.
+using PlaceNames = std::map<uint64_t, std::string>;
+
 class Renderer {
  public:
-  // Both must outlive this object.
-  Renderer(const BtfTypes& types, const GuestKernel& kernel, RenderLimits limits = {})
-      : types_(types), kernel_(kernel), limits_(limits), left_(limits) {}
+  // All must outlive this object.
+  Renderer(const BtfTypes& types, const GuestKernel& kernel, RenderLimits limits = {},
+           const PlaceNames* names = nullptr)
+      : types_(types), kernel_(kernel), limits_(limits), left_(limits), names_(names) {}
 
   // `bytes` begin with the outermost value, of which `place` is a part. Never throws because of what they or
   // the types are; what cannot be shown is absent with a reason. The limits hold for one call.
@@ -44,11 +51,13 @@ class Renderer {
   Value bitField(uint32_t typeId, uint64_t bitOffset, uint32_t bits, Bytes bytes);
   Value part(uint32_t typeId, uint64_t offset, Bytes whole, unsigned depth);
   std::string name(uint32_t offset) const;
+  std::optional<std::string> nameAt(uint64_t address) const;
   bool spend();  // one value; false if none is left
 
   const BtfTypes& types_;
   const GuestKernel& kernel_;
   RenderLimits limits_, left_;
+  const PlaceNames* names_;
   std::vector<uint64_t> above_;  // addresses of the values that this one was reached through
 };
 

@@ -145,6 +145,14 @@ TEST_F(RendererTest, PointersAreShownOrFollowed) {
   EXPECT_EQ(json("whole", "next", {.hops = 9}), "\"0x1234 (not in memory)\"");
 }
 
+TEST_F(RendererTest, PlacesWithoutASymbolMayHaveANameAllTheSame) {
+  const PlaceNames names = {{0xffff'c900'0000'1000, "qmap_enqueue"}};
+  set<uint64_t>(56, 0xffff'c900'0000'1000);
+  Renderer renderer(*types_, guest_.kernel(), {}, &names);
+  EXPECT_EQ(valueAsJson(renderer.render(resolvePath(*types_, findType(*types_, "whole"), "next"), bytes_)),
+            R"("0xffffc90000001000 qmap_enqueue")");
+}
+
 TEST_F(RendererTest, LimitsEndWithAWord) {
   EXPECT_EQ(json("whole", "y", {.elements = 2}), R"([0,0,{"absent":"2 more elements"}])");
   EXPECT_THAT(json("whole", "", {.values = 6}), HasSubstr("absent"));

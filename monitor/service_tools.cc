@@ -47,7 +47,7 @@ ExitCode MonitorService::inspect(const Inspection& what) {
   const Attachment attachment = attachNow();
   std::optional<rpc::FreezeLease::Client> lease;
   if (options_.freeze && vm_) lease = freezeLease();
-  const auto findings = ktstr::inspect(*ram_, attachment, what);
+  const auto findings = ktstr::inspect(attachment, what);
   lease.reset();
   writeAll(STDOUT_FILENO,
            options_.format == RecordFormat::text ? asTable(findings.records) : asJsonLines(findings.records));
@@ -57,8 +57,8 @@ ExitCode MonitorService::inspect(const Inspection& what) {
 
 namespace {
 
-WatchedGuest guestOf(const RamFile& ram, const Attachment& attachment) {
-  return {ram.memory(), *attachment.kernel, attachment.analysis->layout(), attachment.analysis->symbols()};
+WatchedGuest guestOf(const Attachment& attachment) {
+  return {*attachment.kernel, attachment.analysis->layout(), attachment.analysis->symbols()};
 }
 
 }  // namespace
@@ -66,12 +66,12 @@ WatchedGuest guestOf(const RamFile& ram, const Attachment& attachment) {
 void MonitorService::watch(const std::string& expression) {
   if (watched_ == nullptr)
     throw Error(ExitCode::inconclusive, "kernel-not-found", "the guest's kernel was not found yet");
-  watches_.add(expression, guestOf(*ram_, *watched_));
+  watches_.add(expression, guestOf(*watched_));
 }
 
 size_t MonitorService::tellWatches() {
   if (watches_.empty()) return 0;
-  const auto changes = watches_.look(guestOf(*ram_, *watched_));
+  const auto changes = watches_.look(guestOf(*watched_));
   const uint64_t now = monotonicNs();
   for (const auto& change : changes) {
     capnp::MallocMessageBuilder message;

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
+#include "monitor/bpf_values.h"
 #include "monitor/kernel_fields.h"
 
 namespace ktstr {
@@ -13,5 +16,12 @@ namespace ktstr {
 // than once. Empty if this kernel's layout lacks bpf_struct_ops_map.links or funcs_cnt, or they cannot be
 // read.
 std::vector<uint64_t> structOpsPrograms(const KernelFields& fields, uint64_t map);
+
+// Names of these programs by the addresses at which the kernel calls them. The map has its value twice: as
+// the kernel uses it, with such an address where, as user space reads it, the program's id is.
+std::map<uint64_t, std::string> structOpsFunctions(const KernelFields& fields, const BpfMap& map);
+
+// The types of such a map's value, which are the kernel's.
+ProgramTypes readStructOpsTypes(const KernelFields& fields, const BpfMap& map);
 
 }  // namespace ktstr

@@ -16,7 +16,7 @@ std::vector<Support> supportOfTestKernel(test::KernelOptions options) {
   Attacher attacher(ram, {}, {});
   const auto attachment = attacher.attempt();
   EXPECT_TRUE(attachment) << attacher.reason();
-  auto types = readKernelTypes(ram.memory(), *attachment->kernel);
+  auto types = readKernelTypes(*attachment->kernel);
   return supportOf(*attachment->kernel, types);
 }
 

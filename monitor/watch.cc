@@ -146,8 +146,7 @@ void Watches::add(const std::string& expression, const WatchedGuest& guest) {
   } else if (watch.parsed.type.empty()) {
     watch.place = std::make_unique<SymbolPlace>(watch.parsed.address, guest);
   } else {
-    if (!kernelTypes_)
-      kernelTypes_ = std::make_shared<const BtfTypes>(readKernelTypes(guest.memory, guest.kernel));
+    if (!kernelTypes_) kernelTypes_ = std::make_shared<const BtfTypes>(readKernelTypes(guest.kernel));
     watch.place = std::make_unique<TypedPlace>(watch.parsed, kernelTypes_);
   }
   const Value first = watch.place->read(guest);

@@ -19,7 +19,6 @@ namespace ktstr {
 
 // Where values are looked for. All must outlive what is made from it.
 struct WatchedGuest {
-  const GuestMem& memory;
   const GuestKernel& kernel;
   const KernelLayout& layout;
   const SymbolTable& symbols;

@@ -71,8 +71,7 @@ class WatchTest : public testing::Test {
     EXPECT_TRUE(attachment_) << attacher.reason();
   }
   WatchedGuest guest() {
-    return {ram_.memory(), *attachment_->kernel, attachment_->analysis->layout(),
-            attachment_->analysis->symbols()};
+    return {*attachment_->kernel, attachment_->analysis->layout(), attachment_->analysis->symbols()};
   }
   void add(const std::string& expression) { watches_.add(expression, guest()); }
   std::vector<WatchChange> look() { return watches_.look(guest()); }
@@ -156,7 +155,7 @@ class WatchMapTest : public testing::Test, protected test::CraftedBpf {
     guest_.putBytes(0x5100, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     return value;
   }
-  WatchedGuest guest() { return {guest_.memory(), guest_.kernel(), layout_, guest_.symbols()}; }
+  WatchedGuest guest() { return {guest_.kernel(), layout_, guest_.symbols()}; }
   Watches watches_;
   static constexpr uint64_t valueAt = 0x3000 + 64;
 };

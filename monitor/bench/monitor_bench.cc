@@ -50,8 +50,8 @@ void bench(const char* path, unsigned runs) {
     objects.maps();
     objects.programs();
   });
-  measure("kernel types", runs, [&] { readKernelTypes(ram.memory(), kernel); });
-  const BtfTypes types = readKernelTypes(ram.memory(), kernel);
+  measure("kernel types", runs, [&] { readKernelTypes(kernel); });
+  const BtfTypes types = readKernelTypes(kernel);
   const uint32_t task = findType(types, "task_struct");
   std::vector<std::byte> value(typeSize(types, task).value());
   kernel.copy(kernel.symbol("init_task").value(), value);

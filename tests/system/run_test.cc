@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "orchestrator/library/snapshot.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
 #include "tests/system/harness.h"
@@ -36,6 +37,42 @@ std::string nameOf(const ::testing::TestParamInfo<Case>& test) {
   return test.param.name;
 }
 
+// The scheduler keeps something for each of its tasks, and scx_flatcg for each cgroup, too.
+void expectLocalStorage(const Record& record, const Snapshot& snapshot) {
+  const bool isFlatcg = record->getSchedulerOps() == "flatcg";
+  const SnapshotMap tasks = snapshot.map(isFlatcg ? "task_ctx" : "task_ctx_stor");
+  const auto ofTask = [&](int64_t pid) {
+    return tasks.find([&](const SnapshotEntry& entry) { return entry.key().get("pid").asI64() == pid; });
+  };
+  for (const auto worker : record->getWorkers()) ofTask(worker.getTid());
+  for (const auto task : snapshot.record().getTasks()) {
+    if (task.getSchedClass() != "ext") continue;
+    const SnapshotEntry entry = ofTask(task.getPid());
+    EXPECT_EQ(entry.key().get("comm").asStr(), task.getComm().cStr());
+    if (isFlatcg)
+      entry.get("bypassed_at").asU64();
+    else
+      EXPECT_EQ(entry.get("taskc").asU64() >> 44, 1u) << "a pointer into the arena of scx_qmap";
+  }
+  for (const auto cgroup : snapshot.record().getCgroups()) {
+    if (!isFlatcg) continue;
+    const SnapshotEntry entry = snapshot.map("cgrp_ctx").find([&](const SnapshotEntry& one) {
+      return one.key().asStr() == cgroup.getPath().cStr();
+    });
+    EXPECT_EQ(entry.get("weight").asU64(), cgroup.getWeight()) << cgroup.getPath().cStr();
+  }
+}
+
+// What the kernel was given to call.
+void expectStructOps(const Snapshot& snapshot, const std::string& ops) {
+  const SnapshotField given = snapshot.map(ops + "_ops").at(0).get("data");
+  EXPECT_EQ(given.get("name").asStr(), ops);
+  const std::string prefix = ops == "flatcg" ? "fcg" : ops;
+  for (const std::string callback : {"enqueue", "exit"})
+    EXPECT_TRUE(given.get(callback).asStr().ends_with(" " + prefix + "_" + callback))
+        << given.get(callback).asStr();
+}
+
 class Kernel : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
@@ -45,7 +82,7 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
     KTSTR_NEED_SCHEDULER(test.scheduler);
   }
   std::vector<std::string> words = {"--kernel", test.kernel, "--topology", "1n2l2c1t"};
-  if (*test.scheduler != '\0') words.insert(words.end(), {"--scheduler", test.scheduler});
+  if (*test.scheduler != '\0') words.insert(words.end(), {"--scheduler", test.scheduler, "--snapshots", "1"});
   const Result result = run("demo", words);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
@@ -69,6 +106,9 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
     EXPECT_GT(record->getMonitor().getScxEnabledSamples(), 0u);
     ASSERT_EQ(record->getMonitor().getOpsNames().size(), 1u);
     EXPECT_STREQ(record->getMonitor().getOpsNames()[0].cStr(), test.ops);
+    const Snapshot snapshot(readFile(record->getDirectory().cStr() + std::string("/snapshots.jsonl")));
+    expectStructOps(snapshot, test.ops);
+    if (test.ops != std::string("simple")) expectLocalStorage(record, snapshot);
   }
   EXPECT_TRUE(descendants().empty());
 }
