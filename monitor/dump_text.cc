@@ -4,28 +4,11 @@
 #include <cstdio>
 #include <vector>
 
+#include "monitor/text_table.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
-
-using Row = std::vector<std::string>;
-
-// Columns as wide as their widest cell, two spaces between, each line after `indent` spaces.
-std::string table(const std::vector<Row>& rows, size_t indent) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line(indent, ' ');
-    for (size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] + 2 - row[i].size(), ' ');
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
-  }
-  return out;
-}
 
 std::string milliseconds(double value) {
   char words[48];
@@ -99,7 +82,7 @@ std::string schedulerText(rpc::Dump::Reader dump) {
 }
 
 std::string cpusText(rpc::Dump::Reader dump) {
-  std::vector<Row> rows = {{"CPU", "running", "of scx", "current", "flags", "waiting"}};
+  std::vector<TextRow> rows = {{"CPU", "running", "of scx", "current", "flags", "waiting"}};
   for (const auto cpu : dump.getCpus()) {
     std::string waiting;
     for (const int32_t pid : cpu.getRunnable()) waiting += text(waiting.empty() ? "" : " ", pid);
@@ -109,11 +92,11 @@ std::string cpusText(rpc::Dump::Reader dump) {
                     text(cpu.getCurrComm().cStr(), "[", cpu.getCurrPid(), "]"),
                     joined(cpu.getFlagNames(), "|"), waiting});
   }
-  return "cpus\n" + table(rows, 2);
+  return "cpus\n" + textTable(rows, 2);
 }
 
 std::string tasksText(rpc::Dump::Reader dump) {
-  std::vector<Row> rows = {
+  std::vector<TextRow> rows = {
       {"PID", "comm", "state", "CPU", "class", "scx", "weight", "slice", "waits", "on", "allowed", "cgroup"}};
   for (const auto task : dump.getTasks()) {
     const bool waits = task.getRunnableMs() == task.getRunnableMs();
@@ -124,7 +107,7 @@ std::string tasksText(rpc::Dump::Reader dump) {
                     task.getOnDsq() ? hex(task.getDsq()) : "", task.getAllowed().cStr(),
                     task.getCgroup().cStr()});
   }
-  return "tasks\n" + table(rows, 2);
+  return "tasks\n" + textTable(rows, 2);
 }
 
 std::string mapsText(rpc::Dump::Reader dump) {
@@ -144,17 +127,17 @@ std::string mapsText(rpc::Dump::Reader dump) {
 }
 
 std::string eventsText(rpc::Dump::Reader dump) {
-  std::vector<Row> rows;
+  std::vector<TextRow> rows;
   for (const auto event : dump.getEvents()) {
     if (event.getCount() != 0) rows.push_back({event.getName().cStr(), text(event.getCount())});
   }
-  return text("events (", dump.getEvents().size() - rows.size(), " more are 0)\n") + table(rows, 2);
+  return text("events (", dump.getEvents().size() - rows.size(), " more are 0)\n") + textTable(rows, 2);
 }
 
 }  // namespace
 
 std::string dsqsAsText(rpc::Dump::Reader dump) {
-  std::vector<Row> rows = {{"DSQ", "tasks", "seq", "in order"}};
+  std::vector<TextRow> rows = {{"DSQ", "tasks", "seq", "in order"}};
   unsigned empty = 0;
   for (const auto dsq : dump.getDsqs()) {
     if (dsq.getNr() == 0 && dsq.getTasks().size() == 0 && dsq.getIncomplete().size() == 0)
@@ -162,7 +145,7 @@ std::string dsqsAsText(rpc::Dump::Reader dump) {
     else
       rows.push_back({dsqName(dsq), text(dsq.getNr()), text(dsq.getSeq()), queuedTasks(dsq)});
   }
-  return text("dsqs (", empty, " more are empty)\n") + (rows.size() > 1 ? table(rows, 2) : "");
+  return text("dsqs (", empty, " more are empty)\n") + (rows.size() > 1 ? textTable(rows, 2) : "");
 }
 
 std::string dumpAsText(rpc::Dump::Reader dump, bool maps) {
@@ -170,16 +153,17 @@ std::string dumpAsText(rpc::Dump::Reader dump, bool maps) {
   out += dump.getFrozenNs() > 0 ? "frozen for " + milliseconds(static_cast<double>(dump.getFrozenNs()) / 1e6)
                                 : "not frozen";
   if (dump.getNotFrozen().size() > 0) out += text(": ", dump.getNotFrozen().cStr());
-  out += '\n' + schedulerText(dump) + dsqsAsText(dump) + cpusText(dump) + tasksText(dump);
-  std::vector<Row> cgroups = {{"cgroup", "weight"}};
+  out += '\n' + schedulerText(dump) + dsqsAsText(dump) + cpusText(dump) +
+         tasksText(dump);
+  std::vector<TextRow> cgroups = {{"cgroup", "weight"}};
   for (const auto cgroup : dump.getCgroups())
     cgroups.push_back({cgroup.getPath().cStr(), text(cgroup.getWeight())});
-  out += "cgroups\n" + table(cgroups, 2) + eventsText(dump);
-  std::vector<Row> registers;
+  out += "cgroups\n" + textTable(cgroups, 2) + eventsText(dump);
+  std::vector<TextRow> registers;
   for (unsigned i = 0; i < dump.getRegisters().size(); ++i)
     registers.push_back(
         {text("vCPU ", i), hex(dump.getRegisters()[i].getRip()), dump.getRegisters()[i].getSymbol().cStr()});
-  if (!registers.empty()) out += "registers\n" + table(registers, 2);
+  if (!registers.empty()) out += "registers\n" + textTable(registers, 2);
   if (maps) out += mapsText(dump);
   if (dump.getSchedulerStats().size() > 0)
     out += text("the scheduler's own statistics\n  ", dump.getSchedulerStats().cStr(), '\n');

@@ -133,6 +133,7 @@ CommandLine parse(int argc, char** argv) {
       "Finds the Linux kernel in a guest's memory and samples its runqueues. Records go to standard output.",
       "ktstr-monitor");
   app.footer(footer);
+  app.add_subcommand("samples", "Sample the runqueues, as is done without a command")->fallthrough();
   addTools(app, line, inspection);
   MapWrite write;
   addWrite(app, line, write);

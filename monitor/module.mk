@@ -2,7 +2,7 @@
 # monitor_service  the shell around it, as a library so that tests can run it
 # dumptext         a dump for people, also for the orchestrator
 libraries += monitor monitor_service dumptext
-dumptext.sources := monitor/dump_text.cc
+dumptext.sources := monitor/dump_text.cc monitor/text_table.cc
 dumptext.needs := protocol
 dumptext.tests := monitor/dump_text_test.cc
 
@@ -24,10 +24,10 @@ monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf
   monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/sample_groups_fuzz.cc monitor/vmcoreinfo_fuzz.cc
 
 monitor_service.sources := monitor/core_output.cc monitor/dump_asks.cc monitor/freeze.cc monitor/freeze_hold.cc monitor/map_write_gate.cc \
-  monitor/pending_writes.cc monitor/record_writer.cc monitor/service.cc monitor/service_core.cc monitor/service_dumps.cc \
+  monitor/pending_writes.cc monitor/record_writer.cc monitor/sample_text.cc monitor/service.cc monitor/service_core.cc monitor/service_dumps.cc \
   monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor dumptext json log sandbox rpc protocol
-monitor_service.tests := monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
+monitor_service.tests := monitor/sample_text_test.cc monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
   monitor/test_kernel_types.cc
 
 # ELF vmcores, what of a kernel can be seen, arm64's page tables

@@ -12,36 +12,10 @@
 namespace ktstr {
 namespace {
 
-constexpr const char* stateNames[] = {"enabling", "enabled", "disabling", "disabled", "unknown"};
-constexpr const char* endNames[] = {"VM gone", "stopped", "sample limit reached", "no kernel found"};
-
-template <typename Enum, size_t N>
-const char* nameOf(Enum value, const char* const (&names)[N]) {
-  const auto index = static_cast<size_t>(value);
-  return index < N ? names[index] : "?";
-}
-
-void describe(std::ostream& out, rpc::CpuSample::Reader cpu) {
-  out << " | cpu" << cpu.getCpu();
-  if (!cpu.getValid()) {
-    out << " not readable";
-    return;
-  }
-  out << ' ' << cpu.getNrRunning() << " runnable, " << cpu.getCurrComm().cStr() << '[' << cpu.getCurrPid()
-      << ']';
-  if (cpu.getScxValid()) {
-    out << ", scx " << cpu.getScxNrRunning() << ", local " << cpu.getLocalDsqDepth();
-  }
-  if (cpu.getTorn()) out << ", torn";
-}
-
-void describe(std::ostream& out, rpc::Sample::Reader sample) {
-  out << '#' << sample.getSequence() << " jiffies " << sample.getJiffies();
-  const auto scx = sample.getScx();
-  out << " scx " << (scx.getPresent() ? nameOf(scx.getState(), stateNames) : "absent");
-  if (scx.getOpsName().size() > 0) out << ' ' << scx.getOpsName().cStr();
-  for (const auto cpu : sample.getCpus()) describe(out, cpu);
-  out << " | " << sample.getCostNs() / 1000.0 << " us";
+const char* nameOf(rpc::EndKind kind) {
+  constexpr const char* names[] = {"VM gone", "stopped", "sample limit reached", "no kernel found"};
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(names) ? names[index] : "?";
 }
 
 void describe(std::ostream& out, rpc::Attached::Reader attached) {
@@ -97,18 +71,18 @@ RecordFormat parseRecordFormat(std::string_view name) {
   throw Error(ExitCode::usage, "format-invalid", text("no format ", name), "use jsonl, capnp or text");
 }
 
-std::string recordAsText(rpc::MonitorRecord::Reader record) {
+std::string RecordWriter::asText(rpc::MonitorRecord::Reader record) {
   std::ostringstream out;
   switch (record.which()) {
     case rpc::MonitorRecord::ATTACHED:
       describe(out, record.getAttached());
       break;
     case rpc::MonitorRecord::SAMPLE:
-      describe(out, record.getSample());
+      out << samples_.describe(record.getSample());
       break;
     case rpc::MonitorRecord::ENDED: {
       const auto ended = record.getEnded();
-      out << "ended: " << nameOf(ended.getKind(), endNames) << ", " << ended.getSamples() << " samples, "
+      out << "ended: " << nameOf(ended.getKind()) << ", " << ended.getSamples() << " samples, "
           << ended.getTornSamples() << " torn, mean cost " << ended.getMeanCostNs() / 1000.0 << " us";
       if (ended.getDetail().size() > 0) out << " (" << ended.getDetail().cStr() << ')';
       break;
@@ -142,7 +116,7 @@ bool RecordWriter::write(rpc::MonitorRecord::Reader record) {
       const auto bytes = words.asBytes();
       writeAll(fd_, std::as_bytes(std::span(bytes.begin(), bytes.size())));
     } else {
-      writeAll(fd_, (format_ == RecordFormat::jsonl ? toJson(record) : recordAsText(record)) + '\n');
+      writeAll(fd_, (format_ == RecordFormat::jsonl ? toJson(record) : asText(record)) + '\n');
     }
     return true;
   } catch (const Error& error) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "monitor/sample_text.h"
 #include "protocol/sample.capnp.h"
 
 namespace ktstr {
@@ -24,13 +25,13 @@ class RecordWriter {
   const std::string& failure() const { return failure_; }
 
  private:
+  // Without the newline at the end: a line, or of a sample lines (sample_text.h).
+  std::string asText(rpc::MonitorRecord::Reader record);
+
   int fd_;
   RecordFormat format_;
   std::string failure_;
+  SampleText samples_;
 };
-
-// A record as one line for people, without the newline:
-//   "#12 +1.2s jiffies 4294942111 scx enabled simple | cpu0 2 runnable, yes[118], scx 2, local 1 | cpu1 ..."
-std::string recordAsText(rpc::MonitorRecord::Reader record);
 
 }  // namespace ktstr

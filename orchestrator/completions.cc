@@ -36,8 +36,8 @@ constexpr const char* bash = R"sh(_ktstr() {
         record) words="list show --format --timeline --snapshot" ;;
         snapshot) words="--vm --name --format --help" ;;
         serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
-         monitor) words="maps map progs tasks events dsqs dump symbol type read watch write core support --vm --ram --core --gate
-                         --format --limit --hops --freeze --period-ms --count --help" ;;
+         monitor) words="samples maps map progs tasks events dsqs dump symbol type read watch write core support --vm --ram --core
+                         --gate --format --limit --hops --freeze --period-ms --count --help" ;;
          support) words="--kernel --accel --format --help" ;;
         completions) words="bash zsh fish" ;;
       esac
@@ -80,7 +80,7 @@ complete -c ktstr -n '__fish_seen_subcommand_from record' -l timeline
 complete -c ktstr -n '__fish_seen_subcommand_from record' -l snapshot -x
 complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l vm -r
 complete -c ktstr -n '__fish_seen_subcommand_from snapshot' -l name -x
-complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'maps map progs tasks events dsqs dump symbol type read watch write core support'
+complete -c ktstr -n '__fish_seen_subcommand_from monitor' -xa 'samples maps map progs tasks events dsqs dump symbol type read watch write core support'
 complete -c ktstr -n '__fish_seen_subcommand_from completions' -xa 'bash zsh fish'
 )sh";
 
