@@ -12,6 +12,7 @@ class CraftedScx {
  protected:
   static constexpr uint64_t schedulerGpa = 0x2000, schedHash = 0x80, buckets = 0x3000, exitInfo = 0x3800,
                             globalArray = 0x3c00, globalDsq = 0x3d00;
+  static constexpr uint64_t hierarchyHead = 0x168, allNode = 0x98, schedLevel = 0xa8;
   static constexpr uint64_t dsqList = 0, dsqHashNode = 32, rqScxFlags = 84;
 
   CraftedScx() {
@@ -41,7 +42,8 @@ class CraftedScx {
       emptyDsq(localDsq(cpu), 0x8000'0000'0000'0002);
       emptyList(rq(cpu) + 96);
     }
-    emptyList(0x158);       // task_groups
+    emptyList(0x158);  // task_groups
+    guest_.put<uint64_t>(hierarchyHead, symbolVa("scx_sched_all"));
     emptyList(0x180 + 64);  // init_task.tasks
   }
 
@@ -54,8 +56,22 @@ class CraftedScx {
     guest_.point(schedulerGpa + 0x78, exitInfo);
     guest_.point(schedulerGpa + 0x88, globalArray);
     guest_.point(globalArray, globalDsq);
+    inHierarchy({schedulerGpa});
     emptyDsq(globalDsq, 0x8000'0000'0000'0001);
     hash({});
+  }
+  // All of scx_sched_all, each below the one before.
+  void inHierarchy(const std::vector<uint64_t>& schedulers) {
+    uint64_t at = hierarchyHead;
+    for (size_t i = 0; i < schedulers.size(); ++i) {
+      const uint64_t own = schedulers[i];
+      guest_.point(at, own + allNode), at = own + allNode;
+      guest_.put<int32_t>(own + schedLevel, static_cast<int32_t>(i));
+      guest_.point(own + 0xb0, own + 0x180);  // cgrp_path
+      guest_.putBytes(own + 0x180, std::string("/slice", i == 0 ? 1 : 6) + '\0');
+      for (size_t j = 0; j <= i; ++j) guest_.point(own + 0xb8 + 8 * j, schedulers[j]);
+    }
+    guest_.put<uint64_t>(at, symbolVa("scx_sched_all"));
   }
   void exitWith(int32_t kind, std::string_view reason, std::string_view message,
                 const std::vector<uint64_t>& trace) {
@@ -124,6 +140,7 @@ class CraftedScx {
                                                         {"clocksource_jiffies", 0x140},
                                                         {"nr_node_ids", 0x150},
                                                         {"task_groups", 0x158},
+                                                        {"scx_sched_all", 0x168},
                                                         {"init_task", 0x180},
                                                         {"runqueues", 0x800}};
     return all;
@@ -152,7 +169,9 @@ class CraftedScx {
       "member scx_sched.ops.name 0 64\nmember scx_sched.bypass_depth 96 4\nmember scx_sched.watchdog_timeout "
       "104 8\n"
       "member scx_sched.exit_kind 112 4\nmember scx_sched.exit_info 120 8\nmember scx_sched.dsq_hash 128 8\n"
-      "member scx_sched.global_dsqs 136 8\nmember rhashtable.tbl 0 8\nmember bucket_table.size 0 4\n"
+      "member scx_sched.global_dsqs 136 8\nmember scx_sched.all 152 16\nmember scx_sched.level 168 4\n"
+      "member scx_sched.cgrp_path 176 8\nmember scx_sched.ancestors 184 0\nmember rhashtable.tbl 0 8\nmember "
+      "bucket_table.size 0 4\n"
       "member bucket_table.nest 4 4\nmember bucket_table.future_tbl 8 8\nmember bucket_table.buckets 16 0\n"
       "member scx_exit_info.kind 0 4\nmember scx_exit_info.reason 8 8\nmember scx_exit_info.msg 16 8\n"
       "member scx_exit_info.bt 24 8\nmember scx_exit_info.bt_len 32 4\nmember scx_exit_info.dump 40 8\n"

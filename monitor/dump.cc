@@ -55,6 +55,7 @@ KernelDump::KernelDump(const Attachment& attachment, rpc::Dump::Builder out, Abs
   out.setJiffies(source.jiffies);
   CgroupPaths paths(source.fields);
   parts_->trace = copyScheduler(source, out);
+  copyHierarchy(source, out.getScheduler());
   copyDsqs(source, out);
   copyCpus(source, out);
   copyTasks(source, paths, out);

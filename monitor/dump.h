@@ -17,6 +17,7 @@ namespace dump_limits {
 inline constexpr size_t tasks = 16'384;  // also of those queued on all DSQs together
 inline constexpr size_t dsqs = 4096;     // the scheduler's own
 inline constexpr size_t cgroups = 4096;
+inline constexpr size_t schedulers = 256;   // the attached one and its sub-schedulers
 inline constexpr size_t mapEntries = 1024;  // of each map
 inline constexpr size_t maps = 1024;
 inline constexpr size_t mapBytes = 8 << 20;    // of all maps, each entry as its bytes and 64

@@ -13,6 +13,7 @@ class Guest : CraftedScx {
     guest_.fill(input);
     prepare();
     guest_.point(rootGpa(), schedulerGpa);
+    guest_.point(hierarchyHead, schedulerGpa + allNode);
     capnp::MallocMessageBuilder message;
     auto out = message.initRoot<rpc::Dump>();
     Absences absent;

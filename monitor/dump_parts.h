@@ -47,6 +47,9 @@ struct ExitTrace {
 ExitTrace copyScheduler(const DumpSource& source, rpc::Dump::Builder out);
 void nameScheduler(const DumpSource& source, const ExitTrace& trace, rpc::Dump::Builder out);
 
+// The attached scheduler and its sub-schedulers.
+void copyHierarchy(const DumpSource& source, rpc::SchedulerState::Builder out);
+
 // ---- its queues and CPUs
 
 void copyDsqs(const DumpSource& source, rpc::Dump::Builder out);

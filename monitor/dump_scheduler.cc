@@ -127,6 +127,13 @@ class SchedulerSection {
   rpc::SchedulerState::Builder out_;
 };
 
+std::string kindName(const DumpSource& source, int64_t kind) {
+  for (const auto& [name, value] : source.layout().enumerators("scx_exit_kind")) {
+    if (value == kind) return name;
+  }
+  return {};
+}
+
 void copyEvents(const DumpSource& source, rpc::Dump::Builder out) {
   const ScxEvents events(source.attachment);
   const auto place = events.locate();
@@ -155,11 +162,10 @@ ExitTrace copyScheduler(const DumpSource& source, rpc::Dump::Builder out) {
 }
 
 void nameScheduler(const DumpSource& source, const ExitTrace& trace, rpc::Dump::Builder out) {
+  for (auto one : out.getScheduler().getHierarchy()) one.setExitKindName(kindName(source, one.getExitKind()));
   if (!out.getScheduler().hasExit()) return;
   auto exit = out.getScheduler().getExit();
-  for (const auto& [name, value] : source.layout().enumerators("scx_exit_kind")) {
-    if (value == exit.getKind()) exit.setKindName(name);
-  }
+  exit.setKindName(kindName(source, exit.getKind()));
   auto list = exit.initBacktrace(static_cast<unsigned>(trace.addresses.size()));
   for (unsigned i = 0; i < list.size(); ++i)
     list.set(i, source.kernel().symbolAt(trace.addresses[i]).value_or(hex(trace.addresses[i])));

@@ -67,6 +67,32 @@ TEST_F(Dumps, ShowTheSchedulerAndItsExit) {
   EXPECT_EQ(exit.getBacktrace()[0], "__per_cpu_offset+0x4");
 }
 
+TEST_F(Dumps, ListTheSchedulersOfTheHierarchy) {
+  constexpr uint64_t below = CraftedScx::schedulerGpa + 0x400;
+  attach("qmap");
+  EXPECT_EQ(dump().getScheduler().getHierarchy().size(), 1u);
+  guest_.putBytes(below, "below");
+  guest_.put<int32_t>(below + 0x70, 1026);  // exit_kind
+  inHierarchy({CraftedScx::schedulerGpa, below});
+  auto all = dump().getScheduler().getHierarchy();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].getOpsName(), "qmap");
+  EXPECT_EQ(all[0].getParent(), 0u);
+  EXPECT_EQ(all[0].getCgroup(), "/");
+  EXPECT_EQ(all[0].getExitKind(), 0);
+  EXPECT_EQ(all[1].getOpsName(), "below");
+  EXPECT_EQ(all[1].getAddress(), CraftedKernel::va(below));
+  EXPECT_EQ(all[1].getParent(), all[0].getAddress());
+  EXPECT_EQ(all[1].getLevel(), 1);
+  EXPECT_EQ(all[1].getCgroup(), "/slice");
+  EXPECT_EQ(all[1].getExitKindName(), "SCX_EXIT_ERROR_STALL");
+  guest_.put<int32_t>(below + CraftedScx::schedLevel, 0x7fff'ffff);
+  EXPECT_EQ(dump().getScheduler().getHierarchy()[1].getParent(), 0u);
+  guest_.point(below + CraftedScx::allNode, below + CraftedScx::allNode);
+  EXPECT_THAT(absent(dump()), HasSubstr("scheduler.hierarchy: the list comes back"));
+  EXPECT_EQ(dump().getScheduler().getHierarchy().size(), 2u);
+}
+
 TEST_F(Dumps, ListEachQueueInItsOrderWithoutCursors) {
   attach("qmap");
   const uint64_t user = dsq(0, 1000), other = dsq(1, 7);

@@ -81,6 +81,20 @@ std::string schedulerText(rpc::Dump::Reader dump) {
   return out;
 }
 
+// One that is alone was shown before.
+std::string hierarchyText(rpc::SchedulerState::Reader scheduler) {
+  if (scheduler.getHierarchy().size() < 2) return {};
+  std::vector<TextRow> rows = {{"scheduler", "cgroup", "exit"}};
+  for (const auto one : scheduler.getHierarchy()) {
+    const auto depth = static_cast<size_t>(std::clamp(one.getLevel(), 0, 16));
+    rows.push_back({std::string(2 * depth, ' ') + one.getOpsName().cStr(), one.getCgroup().cStr(),
+                    one.getExitKind() == 0             ? ""
+                    : one.getExitKindName().size() > 0 ? one.getExitKindName().cStr()
+                                                       : text("kind ", one.getExitKind())});
+  }
+  return "hierarchy\n" + textTable(rows, 2);
+}
+
 std::string cpusText(rpc::Dump::Reader dump) {
   std::vector<TextRow> rows = {{"CPU", "running", "of scx", "current", "flags", "waiting"}};
   for (const auto cpu : dump.getCpus()) {
@@ -153,7 +167,7 @@ std::string dumpAsText(rpc::Dump::Reader dump, bool maps) {
   out += dump.getFrozenNs() > 0 ? "frozen for " + milliseconds(static_cast<double>(dump.getFrozenNs()) / 1e6)
                                 : "not frozen";
   if (dump.getNotFrozen().size() > 0) out += text(": ", dump.getNotFrozen().cStr());
-  out += '\n' + schedulerText(dump) + dsqsAsText(dump) + cpusText(dump) +
+  out += '\n' + schedulerText(dump) + hierarchyText(dump.getScheduler()) + dsqsAsText(dump) + cpusText(dump) +
          tasksText(dump);
   std::vector<TextRow> cgroups = {{"cgroup", "weight"}};
   for (const auto cgroup : dump.getCgroups())

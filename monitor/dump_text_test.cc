@@ -24,6 +24,14 @@ class DumpText : public ::testing::Test {
     scheduler.setOpsName("qmap");
     scheduler.setBypassDepth(1);
     scheduler.setWatchdogTimeoutMs(5000);
+    auto hierarchy = scheduler.initHierarchy(2);
+    hierarchy[0].setOpsName("qmap");
+    hierarchy[0].setCgroup("/");
+    hierarchy[1].setOpsName("below");
+    hierarchy[1].setLevel(1);
+    hierarchy[1].setCgroup("/a");
+    hierarchy[1].setExitKind(68);
+    hierarchy[1].setExitKindName("SCX_EXIT_PARENT");
     auto exit = scheduler.initExit();
     exit.setKind(1026);
     exit.setKindName("SCX_EXIT_ERROR_STALL");
@@ -66,6 +74,10 @@ TEST_F(DumpText, BeginsWithWhatMatters) {
                  "sched_ext  disabling, qmap, bypassed (depth 1), watchdog 5000 ms\n"
                  "exit       SCX_EXIT_ERROR_STALL: runnable task stall (yes[7] failed to run for 5.2s)\n"
                  "  scx_watchdog_workfn+0x10\n"
+                 "hierarchy\n"
+                 "  scheduler  cgroup  exit\n"
+                 "  qmap       /\n"
+                 "    below    /a      SCX_EXIT_PARENT\n"
                  "dsqs (1 more are empty)\n"));
 }
 

@@ -82,6 +82,11 @@ constexpr Wanted wantedMembers[] = {
     {"scx_exit_info", "dump", Need::asked},
     {"clocksource", "mult", Need::asked},
     {"clocksource", "shift", Need::asked},
+    // Its sub-schedulers: dump_hierarchy.cc.
+    {"scx_sched", "all", Need::asked},
+    {"scx_sched", "level", Need::asked},
+    {"scx_sched", "ancestors", Need::asked},
+    {"scx_sched", "cgrp_path", Need::asked},
     // Its queues: dump_dsqs.cc, guest_rhashtable.h.
     {"scx_sched", "dsq_hash", Need::asked},
     {"scx_sched", "global_dsqs", Need::asked},

@@ -27,6 +27,8 @@ constexpr Way ways[] = {
      "scx_exit_info.dump"},
     {"CPU of the exit", "scx_exit_info.exit_cpu", "scx_root scx_sched.exit_info scx_exit_info.exit_cpu"},
     {"aborting, bypass depth", "scx_sched", "scx_root scx_sched.aborting scx_sched.bypass_depth"},
+    {"sub-schedulers", "scx_sched_all",
+     "scx_sched_all scx_sched.all scx_sched.level scx_sched.ancestors scx_sched.cgrp_path"},
     {"event counters", "scx_sched_pcpu.event_stats", "scx_root scx_sched.pcpu scx_sched_pcpu.event_stats"},
     {"event counters", "scx_sched.event_stats_cpu", "scx_root scx_sched.event_stats_cpu"},
     {"event counters", "event_stats_cpu", "event_stats_cpu"},

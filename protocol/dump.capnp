@@ -49,6 +49,18 @@ struct SchedulerState {
   bypassDepth @5 :Int32;
   watchdogTimeoutMs @6 :Float64 = nan;
   exit @7 :ExitInfo;
+  hierarchy @8 :List(HierarchyScheduler); # the attached one and its sub-schedulers; empty: see absent
+}
+
+struct HierarchyScheduler {
+  # One of the struct scx_sched of a kernel with sub-schedulers, each of which has a cgroup and what is below it.
+  address @0 :UInt64;
+  parent @1 :UInt64;            # address of the scheduler it was attached below; 0: none, it is the root
+  level @2 :Int32;              # below the root
+  opsName @3 :Text;
+  cgroup @4 :Text;              # path; empty: not readable
+  exitKind @5 :Int64;           # enum scx_exit_kind; 0: it runs
+  exitKindName @6 :Text;        # "SCX_EXIT_PARENT"
 }
 
 struct ExitInfo {

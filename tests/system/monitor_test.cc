@@ -154,6 +154,13 @@ void expectDumpOfTheGuest(Watched& watched) {
               ::testing::StartsWith(scheduler.getOpsName().cStr()));
   EXPECT_EQ(scheduler.getExit().getKindName(), "SCX_EXIT_NONE");
   EXPECT_EQ(scheduler.getWatchdogTimeoutMs(), 30'000);
+  ASSERT_LE(scheduler.getHierarchy().size(), 1u) << "there is no sub-scheduler";
+  for (const auto root : scheduler.getHierarchy()) {
+    EXPECT_EQ(root.getAddress(), scheduler.getAddress());
+    EXPECT_EQ(root.getOpsName(), scheduler.getOpsName());
+    EXPECT_EQ(root.getCgroup(), "/");
+    EXPECT_EQ(root.getExitKindName(), "SCX_EXIT_NONE");
+  }
   std::map<rpc::DsqKind, unsigned> kinds;
   for (const auto dsq : dump.getDsqs()) ++kinds[dsq.getKind()];
   const unsigned cpus = dump.getCpus().size();
@@ -179,10 +186,10 @@ void expectDumpOfTheGuest(Watched& watched) {
       dump.getMaps().size(),
       BpfObjects(*watched.attachment->kernel, watched.attachment->analysis->layout()).maps().found.size());
   for (const auto absent : dump.getAbsent()) {
-    EXPECT_THAT(
-        absent.getSection().cStr(),
-        ::testing::AnyOf(::testing::StrEq("schedulerStats"), ::testing::StrEq("registers"),
-                         ::testing::StrEq("dsqs bypass"), ::testing::StrEq("scheduler.scx_sched.aborting")))
+    EXPECT_THAT(absent.getSection().cStr(),
+                ::testing::AnyOf(::testing::StrEq("schedulerStats"), ::testing::StrEq("registers"),
+                                 ::testing::StrEq("dsqs bypass"), ::testing::StrEq("scheduler.hierarchy"),
+                                 ::testing::StrEq("scheduler.scx_sched.aborting")))
         << absent.getReason().cStr();
   }
 }
