@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "protocol/file.h"
@@ -42,6 +43,22 @@ std::string outputOf(const std::vector<std::string>& words, int& status) {
   options.standardOutput = out.get();
   status = spawn(options).wait();
   return readAll(out.get());
+}
+
+// The same of a monitor at a machine's Observer.
+Fd outputAt(kj::AsyncIoContext& io, rpc::Observer::Client observer, const char* command) {
+  Fd out = makeMemfd("output", 0);
+  auto sockets = makeSocketPair();
+  const Connection proxy(*io.lowLevelProvider, std::move(sockets.first), std::move(observer));
+  SpawnOptions options;
+  options.executable = toolPath("ktstr-monitor");
+  options.arguments = {command, "--vm-fd", "3"};
+  options.descriptors = {{sockets.second.get(), 3}};
+  options.standardOutput = out.get();
+  Child child = spawn(options);
+  while (!child.poll()) io.provider->getTimer().afterDelay(10 * kj::MILLISECONDS).wait(io.waitScope);
+  EXPECT_EQ(describeWaitStatus(*child.poll()), "exit code 0");
+  return out;
 }
 
 std::vector<json> only(const std::vector<json>& records, const std::vector<const char*>& members) {
@@ -87,19 +104,9 @@ std::string GuestCore::path() const {
 }
 
 GuestCore expectCoreOfTheGuest(GuestShell& guest) {
-  GuestCore core{makeMemfd("core", 0), {}};
+  GuestCore core;
   std::istringstream(guest.run("grep ' init_task$' /proc/kallsyms")) >> core.initTask;
-  auto sockets = makeSocketPair();
-  const Connection proxy(*guest.io().lowLevelProvider, std::move(sockets.first), guest.observer());
-  SpawnOptions options;
-  options.executable = toolPath("ktstr-monitor");
-  options.arguments = {"core", "--vm-fd", "3"};
-  options.descriptors = {{sockets.second.get(), 3}};
-  options.standardOutput = core.file.get();
-  Child child = spawn(options);
-  while (!child.poll())
-    guest.io().provider->getTimer().afterDelay(10 * kj::MILLISECONDS).wait(guest.io().waitScope);
-  EXPECT_EQ(describeWaitStatus(*child.poll()), "exit code 0");
+  core.file = outputAt(guest.io(), guest.observer(), "core");
 
   const auto found = look({"symbol", "init_task", "--core", core.path()});
   EXPECT_EQ(found.at(0).at("address"), "0x" + core.initTask);
@@ -111,6 +118,20 @@ GuestCore expectCoreOfTheGuest(GuestShell& guest) {
   EXPECT_EQ(look({"support", "--core", core.path()}), look({"support", "--ram", live}));
   EXPECT_EQ(guest.run("echo still here"), "still here\n");
   return core;
+}
+
+void expectCoreToListTheTasks(kj::AsyncIoContext& io, rpc::Observer::Client observer) {
+  const auto namesOf = [](const std::vector<json>& tasks) {
+    std::set<std::string> names;
+    for (const auto& task : tasks) names.insert(task.at("pid").dump() + task.at("comm").dump());
+    return names;
+  };
+  const auto live = [&] { return namesOf(parseLines(readAll(outputAt(io, observer, "tasks").get()))); };
+  const auto before = live();
+  const GuestCore core{outputAt(io, observer, "core"), {}};
+  const auto after = live(), inCore = namesOf(look({"tasks", "--core", core.path()}));
+  EXPECT_GE(inCore.size(), 20u);
+  for (const auto& task : before) EXPECT_TRUE(inCore.contains(task) || !after.contains(task)) << task;
 }
 
 std::optional<std::string> whyNoDrgn() {

@@ -20,6 +20,9 @@ struct GuestCore {
 // at it says what a look at the guest says, and that the guest goes on.
 GuestCore expectCoreOfTheGuest(GuestShell& guest);
 
+// A core taken through an Observer lists the tasks that the guest had before and after it.
+void expectCoreToListTheTasks(kj::AsyncIoContext& io, rpc::Observer::Client observer);
+
 // Why drgn cannot be asked here, or nothing.
 std::optional<std::string> whyNoDrgn();
 

@@ -17,6 +17,7 @@
 #include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
+#include "tests/system/core_expectations.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -129,6 +130,7 @@ void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel) 
   const size_t thawed = console.ticks();
   console.read(60'000, thawed + 20);
   EXPECT_GE(console.ticks(), thawed + 20) << console.all();
+  expectCoreToListTheTasks(io, observer);
   EXPECT_THAT(console.all(), Not(ContainsRegex("lockup|stall|hung|BUG|unstable|NMI")));
 }
 
