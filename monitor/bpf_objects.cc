@@ -134,6 +134,28 @@ Walk<BpfMap> BpfObjects::maps() const {
   return maps;
 }
 
+std::vector<uint64_t> BpfObjects::usedMaps(uint64_t program) const {
+  constexpr uint32_t most = 256;
+  std::vector<uint64_t> maps;
+  const auto aux = field<uint64_t>(program, "bpf_prog.aux").value_or(0);
+  const auto used = aux ? field<uint64_t>(aux, "bpf_prog_aux.used_maps") : std::nullopt;
+  const auto number = aux ? field<uint32_t>(aux, "bpf_prog_aux.used_map_cnt").value_or(0) : 0;
+  for (uint32_t i = 0; used && i < std::min(number, most); ++i) {
+    if (const auto map = kernel_.read<uint64_t>(*used + uint64_t{8} * i)) maps.push_back(*map);
+  }
+  return maps;
+}
+
+std::optional<uint64_t> BpfObjects::arenaBeside(const BpfMap& map) const {
+  for (const uint64_t program : walk("prog_idr").found) {
+    const auto used = usedMaps(program);
+    const auto aux = field<uint64_t>(program, "bpf_prog.aux").value_or(0);
+    const auto arena = aux ? field<uint64_t>(aux, "bpf_prog_aux.arena").value_or(0) : 0;
+    if (arena != 0 && std::find(used.begin(), used.end(), map.address) != used.end()) return arena;
+  }
+  return std::nullopt;
+}
+
 Walk<BpfProgram> BpfObjects::programs() const {
   auto addresses = walk("prog_idr");
   Walk<BpfProgram> programs{{}, std::move(addresses.problem)};

@@ -54,6 +54,10 @@ class BpfObjects {
   // In ascending id. What is being made or freed at the moment may be missing.
   Walk<BpfMap> maps() const;
   Walk<BpfProgram> programs() const;
+  // Addresses of the maps that the struct bpf_prog at an address uses, at most 256.
+  std::vector<uint64_t> usedMaps(uint64_t program) const;
+  // Of the arena of the first program that uses a map; nothing if there is none.
+  std::optional<uint64_t> arenaBeside(const BpfMap& map) const;
   // The struct bpf_prog at an address; nothing if it cannot be read.
   std::optional<BpfProgram> program(uint64_t address) const;
 

@@ -35,6 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     maps.push_back({guest.va(data[type % size] * 64), 1, "m", type, data[0], data[1] * uint32_t{16}, data[2],
                     0, false, guest.va(data[3] * 8), 1, 2});
   }
+  objects.arenaBeside(maps.front());
   for (const auto& map : maps) {
     if (readMapEntries(guest.kernel(), layout, map, limit).found.size() > limit) std::abort();
     readProgramTypes(guest.kernel(), layout, map.btf);

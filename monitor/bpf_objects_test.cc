@@ -68,6 +68,27 @@ TEST_F(BpfObjectsTest, ProgramsWithTheirRuns) {
   EXPECT_EQ(program.runNanos, 999u);
 }
 
+TEST_F(BpfObjectsTest, TheArenaOfAProgramThatUsesAMap) {
+  map(1, 0x3000, "task_ctx", BPF_MAP_TYPE_TASK_STORAGE, 4, 8, 0);
+  map(2, 0x3100, "arena", arenaMapType, 0, 0, 16);
+  const auto task = findMap(objects().maps().found, "task_ctx");
+  EXPECT_FALSE(objects().arenaBeside(task));
+  for (const uint64_t program : {0x4000u, 0x4800u}) {
+    guest_.point(node(progIdr) + 40 + program % 0x1000 / 0x100, program);
+    guest_.point(program + 8, program + 0x100);
+    guest_.point(program + 0x100 + 32, program + 0x200);
+    guest_.put<uint32_t>(program + 0x100 + 40, 2);
+    guest_.point(program + 0x100 + 48, 0x3100);
+    guest_.point(program + 0x200, 0x3100);
+  }
+  EXPECT_FALSE(objects().arenaBeside(task)) << "both use the arena alone";
+  guest_.point(0x4800 + 0x208, 0x3000);
+  EXPECT_EQ(objects().arenaBeside(task), CraftedKernel::va(0x3100));
+  EXPECT_EQ(objects().usedMaps(CraftedKernel::va(0x4800)).size(), 2u);
+  guest_.put<uint32_t>(0x4800 + 0x100 + 40, 0xffff'ffff);
+  EXPECT_LE(objects().usedMaps(CraftedKernel::va(0x4800)).size(), 256u);
+}
+
 TEST_F(BpfObjectsTest, Arrays) {
   map(1, 0x3000, "array", BPF_MAP_TYPE_ARRAY, 4, 12, 3);
   guest_.put<uint32_t>(0x3000 + 64, 11);

@@ -174,12 +174,11 @@ class Entries {
   }
 
   void arena() {
-    const auto area = offset("bpf_arena.kern_vm"), user = offset("bpf_arena.user_vm_start"),
-               start = offset("vm_struct.addr");
-    if (!area || !user || !start) return;
+    const auto area = offset("bpf_arena.kern_vm"), start = offset("vm_struct.addr");
+    if (!area || !start || !offset("bpf_arena.user_vm_start")) return;
     const auto vm = kernel_.read<uint64_t>(map_.address + *area);
     const auto base = vm ? kernel_.read<uint64_t>(*vm + *start) : std::nullopt;
-    const auto userStart = kernel_.read<uint64_t>(map_.address + *user);
+    const auto userStart = arenaStart(kernel_, layout_, map_);
     if (!base || !userStart) {
       walk_.problem = "its area is not in memory";
       return;
@@ -234,6 +233,10 @@ class Entries {
 };
 
 }  // namespace
+
+std::optional<uint64_t> arenaStart(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map) {
+  return KernelFields(kernel, layout).get<uint64_t>(map.address, "bpf_arena.user_vm_start");
+}
 
 std::optional<RingBuffer> readRingBuffer(const GuestKernel& kernel, const KernelLayout& layout,
                                          const BpfMap& map) {

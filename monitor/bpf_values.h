@@ -34,6 +34,9 @@ struct MapEntry {
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
                               size_t limit);
 
+// The address that the program's own pointers have of the first page of an arena.
+std::optional<uint64_t> arenaStart(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map);
+
 // Positions of a ring buffer, in bytes that were ever written (kernel/bpf/ringbuf.c). Nothing if they make no
 // sense.
 struct RingBuffer {

@@ -18,7 +18,9 @@ inline constexpr const char* bpfLayout =
     "member bucket.head 0 8\nmember bucket.#head 0 16\nmember htab_elem.key 48 0\n"
     "member bpf_prog.type 0 4\nmember bpf_prog.aux 8 8\nmember bpf_prog.stats 16 8\nmember bpf_prog_aux.id 0 "
     "4\n"
-    "member bpf_prog_aux.name 8 16\nmember bpf_prog_aux.verified_insns 4 4\nmember bpf_prog_stats.cnt 0 8\n"
+    "member bpf_prog_aux.name 8 16\nmember bpf_prog_aux.verified_insns 4 4\nmember bpf_prog_aux.used_maps 32 "
+    "8\nmember bpf_prog_aux.used_map_cnt 40 4\n"
+    "member bpf_prog_aux.arena 48 8\nmember bpf_prog_stats.cnt 0 8\n"
     "member bpf_prog_stats.nsecs 8 8\nmember bpf_prog_stats.misses 16 8\nmember btf.data 0 8\n"
     "member btf.data_size 8 4\nmember btf.base_btf 16 8\n";
 inline constexpr const char* localStorageLayout =

@@ -15,7 +15,6 @@
 namespace ktstr {
 namespace {
 
-constexpr uint32_t maxMapsOfProgram = 256;
 constexpr size_t entryBytes = 64;  // what an entry costs besides its bytes
 
 class MapSection {
@@ -36,7 +35,9 @@ class MapSection {
       }
       auto entries = read(map, left);
       if (!copies.types.contains(map.btf)) copies.types[map.btf] = copyTypes(map.btf);
-      copies.maps.push_back({std::move(map), std::move(entries)});
+      const auto start =
+          map.type == arenaMapType ? arenaStart(source_.kernel(), source_.layout(), map) : std::nullopt;
+      copies.maps.push_back({std::move(map), std::move(entries), start});
     }
     return copies;
   }
@@ -75,12 +76,8 @@ class MapSection {
       if (!source_.layout().member(name)) return source_.absent.add("maps", source_.layout().whyAbsent(name));
     }
     for (const uint64_t program : structOpsPrograms(fields_, structOps)) {
-      const auto aux = fields_.get<uint64_t>(program, "bpf_prog.aux").value_or(0);
-      const auto used = aux ? fields_.get<uint64_t>(aux, "bpf_prog_aux.used_maps") : std::nullopt;
-      const auto number = aux ? fields_.get<uint32_t>(aux, "bpf_prog_aux.used_map_cnt").value_or(0) : 0;
-      for (uint32_t j = 0; used && j < std::min(number, maxMapsOfProgram); ++j) {
-        if (const auto map = source_.kernel().read<uint64_t>(*used + uint64_t{8} * j)) own.insert(*map);
-      }
+      const auto used = BpfObjects(source_.kernel(), source_.layout()).usedMaps(program);
+      own.insert(used.begin(), used.end());
     }
   }
 
@@ -117,9 +114,16 @@ std::string typeConstant(uint32_t type) {
   return name;
 }
 
+// What tells a map's bytes: types, and the memory that pointers of their program lead to, if it has an arena.
+struct MapMeaning {
+  const ProgramTypes& types;
+  const ArenaView* arena;
+};
+
 // `left`: bytes of text that all maps may still have.
-void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes& types, size_t& left,
+void renderMap(const DumpSource& source, const MapCopy& copy, const MapMeaning& meaning, size_t& left,
                rpc::MapState::Builder out) {
+  const ProgramTypes& types = meaning.types;
   const BpfMap& map = copy.map;
   out.setId(map.id);
   out.setName(map.name);
@@ -135,8 +139,8 @@ void renderMap(const DumpSource& source, const MapCopy& copy, const ProgramTypes
   for (const auto& entry : copy.entries.found) {
     const auto shown = [&](uint32_t type, const std::vector<std::byte>& bytes) {
       if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
-      return valueAsJson(
-          Renderer(*types.types, source.kernel(), {}, &entry.functions).render({type, 0, 0, 0}, bytes));
+      Renderer renderer(*types.types, source.kernel(), {.arenaHops = 1}, &entry.functions, meaning.arena);
+      return valueAsJson(renderer.render({type, 0, 0, 0}, bytes));
     };
     const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
     const std::string key = entry.owner ? valueAsJson(*entry.owner)
@@ -171,14 +175,18 @@ MapCopies copyMaps(const DumpSource& source) {
 void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Builder out) {
   std::map<uint64_t, ProgramTypes> types;
   for (const auto& [address, copy] : copies.types) types[address] = parseProgramTypes(copy);
+  std::optional<ArenaView> arena;
+  for (const auto& copy : copies.maps) {
+    if (copy.arenaStart && !arena) arena.emplace(*copy.arenaStart, copy.entries.found);
+  }
   auto list = out.initMaps(static_cast<unsigned>(copies.maps.size()));
   size_t left = dump_limits::mapText;
   for (unsigned i = 0; i < list.size(); ++i) {
     const MapCopy& copy = copies.maps[i];
     if (copy.map.type == BPF_MAP_TYPE_STRUCT_OPS)
-      renderMap(source, copy, readStructOpsTypes(source.fields, copy.map), left, list[i]);
+      renderMap(source, copy, {readStructOpsTypes(source.fields, copy.map), nullptr}, left, list[i]);
     else
-      renderMap(source, copy, types.at(copy.map.btf), left, list[i]);
+      renderMap(source, copy, {types.at(copy.map.btf), arena ? &*arena : nullptr}, left, list[i]);
   }
 }
 

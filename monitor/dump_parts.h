@@ -79,6 +79,7 @@ void copyCgroups(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builde
 struct MapCopy {
   BpfMap map;
   Walk<MapEntry> entries;
+  std::optional<uint64_t> arenaStart = {};  // of an arena
 };
 struct MapCopies {
   std::vector<MapCopy> maps;                   // by id

@@ -93,8 +93,24 @@ class Inspector {
     }
   }
 
+  struct Arena {
+    uint64_t start = 0;
+    std::vector<MapEntry> pages;
+  };
+  // Of a program that uses the map, if pointers are to be followed there.
+  Arena arenaBeside(const BpfMap& map, const std::vector<BpfMap>& all) const {
+    const auto address = what_.hops > 0 ? BpfObjects(kernel_, layout_).arenaBeside(map) : std::nullopt;
+    for (const auto& other : all) {
+      if (other.address == address && other.type == arenaMapType)
+        return {arenaStart(kernel_, layout_, other).value_or(0),
+                readMapEntries(kernel_, layout_, other, maxMapBytes / 4096).found};
+    }
+    return {};
+  }
+
   void map() {
-    const auto map = findMap(BpfObjects(kernel_, layout_).maps().found, argument(0));
+    const auto all = BpfObjects(kernel_, layout_).maps().found;
+    const auto map = findMap(all, argument(0));
     const auto entries = readMapEntries(kernel_, layout_, map, what_.limit);
     const auto types = map.type == BPF_MAP_TYPE_STRUCT_OPS
                            ? readStructOpsTypes(KernelFields(kernel_, layout_), map)
@@ -104,12 +120,15 @@ class Inspector {
     const bool untyped = map.isRingBuffer() || map.type == arenaMapType;
     if (!untyped) note(types.problem);
     if (ring) record().add("consumer", Value::of(ring->consumer)).add("producer", Value::of(ring->producer));
+    const auto [start, pages] = arenaBeside(map, all);
+    const ArenaView arena(start, pages);
     TypePlace place{map.valueType, 0, 0, 0};
     if (types.types && map.valueType) place = resolvePath(*types.types, map.valueType, argument(1));
     for (const auto& entry : entries.found) {
       const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
         if (!types.types || at.typeId == 0) return Value::ofBytes(bytes);
-        return Renderer(*types.types, kernel_, {.hops = what_.hops}, &entry.functions).render(at, bytes);
+        const RenderLimits limits{.hops = what_.hops, .arenaHops = what_.hops};
+        return Renderer(*types.types, kernel_, limits, &entry.functions, &arena).render(at, bytes);
       };
       const bool number = !map.keyType && (untyped || map.keySize == 4);
       const Value key = entry.owner ? *entry.owner

@@ -144,6 +144,7 @@ constexpr Wanted wantedMembers[] = {
     {"bpf_struct_ops_map", "funcs_cnt", Need::asked},
     {"bpf_link", "prog", Need::asked},
     {"bpf_prog_aux", "ksym.name", Need::asked},
+    {"bpf_prog_aux", "arena", Need::asked},
     {"bpf_prog_aux", "used_maps", Need::asked},
     {"bpf_prog_aux", "used_map_cnt", Need::asked},
     {"sched_ext_ops", "priv", Need::asked},

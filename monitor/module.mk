@@ -6,7 +6,7 @@ dumptext.sources := monitor/dump_text.cc monitor/text_table.cc
 dumptext.needs := protocol
 dumptext.tests := monitor/dump_text_test.cc
 
-monitor.sources := monitor/analysis.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc monitor/cgroup_path.cc \
+monitor.sources := monitor/analysis.cc monitor/arena_view.cc monitor/attach.cc monitor/bpf_objects.cc monitor/bpf_values.cc monitor/cgroup_path.cc \
   monitor/btf_types.cc monitor/dump.cc monitor/dump_cgroups.cc monitor/dump_cpus.cc monitor/dump_dsqs.cc monitor/dump_hierarchy.cc monitor/dump_maps.cc monitor/dump_names.cc monitor/dump_scheduler.cc monitor/dump_tasks.cc monitor/error_watch.cc monitor/finder.cc monitor/guest_list.cc \
   monitor/guest_mem.cc monitor/guest_rbtree.cc monitor/guest_rhashtable.cc monitor/guest_xarray.cc monitor/inspect.cc \
   monitor/kallsyms.cc monitor/kernel.cc monitor/kernel_layout.cc monitor/local_storage.cc \

@@ -134,21 +134,23 @@ Value Renderer::pointer(const btf_type* type, Bytes bytes, unsigned depth) {
   const std::string shown = symbol ? text(hex(address), " ", *symbol) : hex(address);
   const btf_type* const target = types_.strip(type->type);
   const auto size = typeSize(types_, type->type);
-  if (left_.hops == 0 || !target || !btf_is_composite(target) || !size || *size == 0)
-    return Value::named(shown);
+  const bool isInArena = arena_ && arena_->holds(address);
+  unsigned& hops = isInArena ? left_.arenaHops : left_.hops;
+  if (hops == 0 || !target || !btf_is_composite(target) || !size || *size == 0) return Value::named(shown);
   if (std::find(above_.begin(), above_.end(), address) != above_.end())
     return Value::named(shown + " (above)");
   if (*size > left_.followedBytes) return Value::named(shown + " (too much to follow)");
   std::vector<std::byte> copy(*size);
   left_.followedBytes -= *size;
-  if (!kernel_.copy(address, copy)) return Value::named(shown + " (not in memory)");
+  if (isInArena ? !arena_->copy(address, copy) : !kernel_.copy(address, copy))
+    return Value::named(shown + " (not in memory)");
   Value out = Value::object();
   out.add("@", Value::named(shown));
-  --left_.hops;
+  --hops;
   above_.push_back(address);
   members(target, copy, depth + 1, out);
   above_.pop_back();
-  ++left_.hops;
+  ++hops;
   return out;
 }
 

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "monitor/arena_view.h"
 #include "monitor/kernel.h"
 #include "monitor/type_path.h"
 #include "monitor/value.h"
@@ -18,7 +19,8 @@
 namespace ktstr {
 
 struct RenderLimits {
-  unsigned hops = 0;        // pointers followed one behind another
+  unsigned hops = 0;        // pointers into the kernel that are followed one behind another
+  unsigned arenaHops = 0;   // pointers into an arena
   uint32_t elements = 256;  // shown of each array
   uint32_t values = 100'000;
   unsigned depth = 32;  // of structs and arrays in each other
@@ -32,8 +34,8 @@ class Renderer {
  public:
   // All must outlive this object.
   Renderer(const BtfTypes& types, const GuestKernel& kernel, RenderLimits limits = {},
-           const PlaceNames* names = nullptr)
-      : types_(types), kernel_(kernel), limits_(limits), left_(limits), names_(names) {}
+           const PlaceNames* names = nullptr, const ArenaView* arena = nullptr)
+      : types_(types), kernel_(kernel), limits_(limits), left_(limits), names_(names), arena_(arena) {}
 
   // `bytes` begin with the outermost value, of which `place` is a part. Never throws because of what they or
   // the types are; what cannot be shown is absent with a reason. The limits hold for one call.
@@ -58,6 +60,7 @@ class Renderer {
   const GuestKernel& kernel_;
   RenderLimits limits_, left_;
   const PlaceNames* names_;
+  const ArenaView* arena_;
   std::vector<uint64_t> above_;  // addresses of the values that this one was reached through
 };
 

@@ -74,6 +74,11 @@ class RendererTest : public ::testing::Test {
     std::memcpy(bytes_.data() + offset, &value, sizeof value);
   }
 
+  template <typename T>
+  static void put(MapEntry& entry, size_t offset, T value) {
+    std::memcpy(entry.values.at(0).bytes.data() + offset, &value, sizeof value);
+  }
+
   test::MadeTypes made_;
   std::optional<BtfTypes> types_;
   CraftedKernel guest_{0x1'0000, {{"variable", 0x500}}};
@@ -151,6 +156,31 @@ TEST_F(RendererTest, PlacesWithoutASymbolMayHaveANameAllTheSame) {
   Renderer renderer(*types_, guest_.kernel(), {}, &names);
   EXPECT_EQ(valueAsJson(renderer.render(resolvePath(*types_, findType(*types_, "whole"), "next"), bytes_)),
             R"("0xffffc90000001000 qmap_enqueue")");
+}
+
+TEST_F(RendererTest, PointersIntoAnArenaAreFollowedInItsPages) {
+  constexpr uint64_t start = uint64_t{1} << 44;
+  std::vector<MapEntry> pages;
+  for (const uint32_t number : {2u, 3u}) {
+    MapEntry& own = pages.emplace_back();
+    own.key.resize(4);
+    std::memcpy(own.key.data(), &number, 4);
+    own.values.push_back({{}, 0, std::vector<std::byte>(4096)});
+  }
+  const uint64_t across = start + 3 * 4096 - 4, nowhere = start + 4 * 4096;
+  put(pages[0], 4092, uint32_t{11});
+  put(pages[1], 4, nowhere);
+  const ArenaView arena(start, pages);
+  set<uint64_t>(56, across);
+  const auto shown = [&](RenderLimits limits) {
+    Renderer renderer(*types_, guest_.kernel(), limits, nullptr, &arena);
+    return valueAsJson(renderer.render(resolvePath(*types_, findType(*types_, "whole"), "next"), bytes_));
+  };
+  EXPECT_EQ(shown({.hops = 5}), R"("0x100000002ffc")");
+  EXPECT_EQ(shown({.arenaHops = 1}), R"({"@":"0x100000002ffc","number":11,"next":"0x100000004000"})");
+  EXPECT_THAT(shown({.arenaHops = 2}), HasSubstr("0x100000004000 (not in memory)"));
+  put(pages[1], 4, across);
+  EXPECT_THAT(shown({.arenaHops = 9}), HasSubstr("0x100000002ffc (above)"));
 }
 
 TEST_F(RendererTest, LimitsEndWithAWord) {

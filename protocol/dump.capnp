@@ -161,7 +161,7 @@ struct MapEntry {
   # Of local storage the key is whose it is: a task as {"pid":17,"comm":"sh"}, a cgroup as its path, else an address.
   key @0 :Text;                 # JSON, by the map's BTF; of an array its index
   cpu @1 :Int32 = -1;           # of per-CPU maps
-  value @2 :Text;               # JSON, by the map's BTF, as `ktstr-monitor map` prints it
+  value @2 :Text;               # JSON, by the map's BTF, as `ktstr-monitor map` prints it; arena pointers followed once
 }
 
 struct EventCount {

@@ -52,7 +52,7 @@ void expectLocalStorage(const Record& record, const Snapshot& snapshot) {
     if (isFlatcg)
       entry.get("bypassed_at").asU64();
     else
-      EXPECT_EQ(entry.get("taskc").asU64() >> 44, 1u) << "a pointer into the arena of scx_qmap";
+      EXPECT_EQ(entry.get("taskc.pid").asI64(), task.getPid()) << "in the arena of scx_qmap";
   }
   for (const auto cgroup : snapshot.record().getCgroups()) {
     if (!isFlatcg) continue;
