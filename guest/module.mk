@@ -6,7 +6,7 @@ programs += ktstr-guest
 
 scenario.sources := guest/scenario/validate.cc guest/scenario/walk.cc guest/scenario/walk_ops.cc \
   guest/scenario/cgroup_model.cc guest/scenario/checks.cc guest/scenario/cpusets.cc guest/scenario/affinity.cc \
-  guest/scenario/programs.cc guest/scenario/work_types.cc guest/scenario/work_rules.cc guest/scenario/snapshot_times.cc
+  guest/scenario/operations.cc guest/scenario/programs.cc guest/scenario/work_types.cc guest/scenario/work_rules.cc guest/scenario/snapshot_times.cc
 scenario.needs := topology protocol
 scenario.tests := guest/scenario/validate_test.cc guest/scenario/walk_test.cc guest/scenario/affinity_test.cc \
   guest/scenario/work_types_test.cc guest/scenario/snapshot_times_test.cc

@@ -75,37 +75,54 @@ void PendingWrites::attempt(kj::WaitScope& scope, const Attachment& attachment,
 
 void PendingWrites::giveUp() {
   if (!pending() || !failure_) return;
-  const auto& [which, error] = *failure_;
+  const Error& error = failure_->error;
+  const size_t which = failure_->which;
   for (size_t i = 0; i < asked_.size(); ++i) {
-    capnp::MallocMessageBuilder message;
-    auto out = message.initRoot<rpc::MonitorRecord>().initMapWrite();
-    out.setAsked(asked_[i]);
-    out.setFailure(i == which ? error.name() : "held-back");
-    out.setProblem(i == which ? harmless(error.message() + "; " + error.hint())
-                              : text(asked_[which], " could not be written, and it is all or none"));
-    put_(message.getRoot<rpc::MonitorRecord>().asReader());
+    tell(asked_[i], [&](rpc::MapWriteOutcome::Builder out) {
+      out.setFailure(i == which ? error.name() : "held-back");
+      out.setProblem(i == which ? harmless(error.message() + "; " + error.hint())
+                                : text(asked_[which], " could not be written, and it is all or none"));
+    });
   }
+  settle();
+}
+
+void PendingWrites::tell(const std::string& asked,
+                         const std::function<void(rpc::MapWriteOutcome::Builder)>& fill) const {
+  capnp::MallocMessageBuilder message;
+  auto out = message.initRoot<rpc::MonitorRecord>().initMapWrite();
+  out.setAsked(asked);
+  out.setOfOperation(ofOperation());
+  if (of_) {
+    out.setStep(of_->step);
+    out.setOp(of_->op);
+  }
+  fill(out);
+  put_(message.getRoot<rpc::MonitorRecord>().asReader());
+}
+
+void PendingWrites::settle() {
   asked_.clear();
+  if (done_) done_->fulfill();
 }
 
 void PendingWrites::tellWritten(const GuestKernel& kernel, const std::vector<PlannedMapWrite>& planned) {
   const uint64_t now = monotonicNs();
   for (size_t i = 0; i < asked_.size(); ++i) {
-    const auto after = readBack(kernel, planned[i]);
-    capnp::MallocMessageBuilder message;
-    auto out = message.initRoot<rpc::MonitorRecord>().initMapWrite();
-    out.setAsked(asked_[i]);
-    out.setMap(planned[i].map);
-    out.setAddress(planned[i].address);
-    out.setBytes(static_cast<uint8_t>(planned[i].bytes.size()));
-    out.setBefore(asNumber(planned[i].before));
-    out.setWrote(asNumber(planned[i].bytes));
-    out.setAfterValid(!after.empty());
-    out.setAfter(asNumber(after));
-    out.setAtNs(now);
-    put_(message.getRoot<rpc::MonitorRecord>().asReader());
+    const PlannedMapWrite& write = planned[i];
+    const auto after = readBack(kernel, write);
+    tell(asked_[i], [&](rpc::MapWriteOutcome::Builder out) {
+      out.setMap(write.map);
+      out.setAddress(write.address);
+      out.setBytes(static_cast<uint8_t>(write.bytes.size()));
+      out.setBefore(asNumber(write.before));
+      out.setWrote(asNumber(write.bytes));
+      out.setAfterValid(!after.empty());
+      out.setAfter(asNumber(after));
+      out.setAtNs(now);
+    });
   }
-  asked_.clear();
+  settle();
 }
 
 }  // namespace ktstr

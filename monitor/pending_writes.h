@@ -1,4 +1,5 @@
-// The writes that a monitor makes in the midst of a run: once, as soon as a scheduler is enabled.
+// Writes that a monitor makes in the midst of a run: those of --map-write as soon as a scheduler is enabled,
+// those that are asked for as soon as they can be planned.
 #pragma once
 
 #include <functional>
@@ -6,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "monitor/asks.h"
 #include "monitor/attach.h"
 #include "monitor/map_write_gate.h"
 #include "protocol/error.h"
@@ -17,15 +19,19 @@ class PendingWrites {
  public:
   using Put = std::function<void(rpc::MonitorRecord::Reader)>;
 
-  // MAP:PLACE=VALUE each (parseMapWrite()); one MonitorRecord of each goes to `put`.
-  PendingWrites(std::vector<std::string> asked, Put put) : asked_(std::move(asked)), put_(std::move(put)) {}
+  // Words as of parseMapWrite(); one MonitorRecord of each goes to `put`, then `done` is fulfilled, if there
+  // is one.
+  PendingWrites(WriteAsk ask, Put put, kj::Own<kj::PromiseFulfiller<void>> done = {})
+      : of_(ask.of), asked_(std::move(ask.writes)), put_(std::move(put)), done_(kj::mv(done)) {}
 
   bool pending() const { return !asked_.empty(); }
+  bool ofOperation() const { return of_.has_value(); }
 
   // At the end: tells why nothing has been written, if it was tried.
   void giveUp();
 
-  // To be called after each sample in which sched_ext is enabled, while pending(). Writes all or none,
+  // To be called after each sample in which sched_ext is enabled (of an operation: in any case), while
+  // pending(). Writes all or none,
   // through a gate for just the bytes that are written. What cannot be planned is tried again at the next
   // calls, ten in all, since the guest may be changing its maps just then; after that it is told. Throws
   // nothing that concerns the writes.
@@ -33,10 +39,14 @@ class PendingWrites {
 
  private:
   std::optional<std::vector<PlannedMapWrite>> plan(const Attachment& attachment);
+  void tell(const std::string& asked, const std::function<void(rpc::MapWriteOutcome::Builder)>& fill) const;
+  void settle();
   void tellWritten(const GuestKernel& kernel, const std::vector<PlannedMapWrite>& planned);
 
+  std::optional<WriteAsk::Operation> of_;
   std::vector<std::string> asked_;
   Put put_;
+  kj::Own<kj::PromiseFulfiller<void>> done_;
   struct Failure {
     size_t which;  // of asked_
     Error error;

@@ -230,7 +230,7 @@ std::optional<Attachment> MonitorService::attach(std::string& reason, uint64_t d
       nextRecord = now + waitingRecordMs * millisecond;
     }
     const uint64_t next = now + std::max(retryMs * millisecond, (now - tryBegin) * idleShare);
-    if (!end_) pauseAndDump(next, nullptr, reason);
+    if (!end_) pauseAndAnswer(next, nullptr, reason);
   }
   if (end_) end_->detail += "; last: " + reason;
   return std::nullopt;
@@ -279,7 +279,7 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   writeAttached(attachment, sampler);
   store(attachment);
   const auto putRecord = [this](rpc::MonitorRecord::Reader record) { put(record); };
-  PendingWrites writes(options_.mapWrites, putRecord);
+  if (!options_.mapWrites.empty()) writes_.emplace_back(WriteAsk{{}, options_.mapWrites}, putRecord);
   std::optional<WatchdogGate> watchdog;
   if (options_.watchdogMs != 0) {
     watchdog.emplace(attachment, options_.watchdogMs, vm_->bootstrap().castAs<rpc::Observer>(),
@@ -291,16 +291,15 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   while (!end_) {
     const bool enabled = writeSample(sampler, samples_, next + period);
     tellWatches();
-    if (enabled && writes.pending() && !end_)
-      writes.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
+    attemptWrites(attachment, enabled);
     if (enabled && watchdog && !end_) watchdog->attempt(io_.waitScope);
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();
     next = std::max(next + period, now);  // a late sample moves the following ones, none is made up for
-    if (!end_) pauseAndDump(next, &attachment);
+    if (!end_) pauseAndAnswer(next, &attachment);
   }
-  writes.giveUp();
+  for (auto& write : writes_) write.giveUp();
   watched_ = nullptr;
 }
 

@@ -4,13 +4,14 @@
 #include <capnp/message.h>
 #include <kj/async-io.h>
 
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "monitor/asks.h"
 #include "monitor/attach.h"
 #include "monitor/core_output.h"
-#include "monitor/dump_asks.h"
 #include "monitor/error_watch.h"
 #include "monitor/inspect.h"
 #include "monitor/map_write_gate.h"
@@ -97,9 +98,12 @@ class MonitorService {
   void watchForEnd();
   // False: the end came first.
   bool pauseUntil(uint64_t monotonicNanos, kj::Promise<void> orUntil = kj::NEVER_DONE);
-  // As pauseUntil(), and makes the dumps that are asked for meanwhile. `attachment`: nullptr before there is
-  // one, of which `reason` tells why.
-  void pauseAndDump(uint64_t monotonicNanos, const Attachment* attachment, const std::string& reason = {});
+  // As pauseUntil(), and does what is asked for meanwhile. `attachment`: nullptr before there is one, of
+  // which `reason` tells why.
+  void pauseAndAnswer(uint64_t monotonicNanos, const Attachment* attachment, const std::string& reason = {});
+  void answer(Ask ask, const Attachment* attachment, const std::string& reason);
+  // Those of --map-write only where sched_ext is `enabled`.
+  void attemptWrites(const Attachment& attachment, bool enabled);
   void writeDump(const DumpAsk& ask, const Attachment* attachment, const std::string& reason);
   void fillDump(rpc::Dump::Builder out, const DumpAsk& ask, const Attachment* attachment,
                 const std::string& reason);
@@ -129,7 +133,8 @@ class MonitorService {
   RecordWriter writer_;
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
-  DumpAsks asks_;
+  Asks asks_;
+  std::list<PendingWrites> writes_;
   std::optional<ErrorWatch> errors_;  // with grantsFd, once there is a kernel
   Watches watches_;
   const Attachment* watched_ = nullptr;  // in which they are

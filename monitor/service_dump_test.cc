@@ -99,6 +99,14 @@ class Asked {
       }
     }
   }
+  void write(std::vector<std::string> words) {
+    auto request = grants_->bootstrap().castAs<rpc::Monitor>().writeRequest();
+    request.setStep(2);
+    request.setOp(3);
+    auto list = request.initWrites(static_cast<unsigned>(words.size()));
+    for (unsigned i = 0; i < list.size(); ++i) list.set(i, words[i]);
+    request.send().ignoreResult().wait(io_.waitScope);
+  }
   void pass(unsigned milliseconds) {
     io_.provider->getTimer().afterDelay(milliseconds * kj::MILLISECONDS).wait(io_.waitScope);
   }
@@ -205,6 +213,17 @@ TEST(MonitorWatches, AreAskedForWhileItSamples) {
   ASSERT_EQ(hits.size(), 1u);
   EXPECT_THAT(hits[0],
               HasSubstr(R"({"watchHit":{"expression":"scx_root","before":"5","after":"6","sequence":)"));
+}
+
+TEST(MonitorWrites, AreTriedUntilItIsKnownThatTheyCannotBeMade) {
+  test::TestKernel kernel;
+  kernel.attachScheduler("simple");
+  Asked monitor({kernel.file()}, {"--period-ms", "1"});
+  monitor.write({".bss:a=1", ".nothing:b=2"});
+  const auto writes = monitor.recordsOf("mapWrite");
+  ASSERT_EQ(writes.size(), 2u);
+  for (const auto& write : writes) EXPECT_THAT(write, HasSubstr(R"("ofOperation":true,"step":2,"op":3)"));
+  EXPECT_THAT(writes[1], HasSubstr(R"("asked":".nothing:b=2","failure":"held-back")"));
 }
 
 TEST(MonitorWatches, AreACommandOfTheirOwn) {

@@ -1,4 +1,4 @@
-// The dumps that a monitor makes when asked to, in the midst of a run or instead of one.
+// What a monitor does when asked to in the midst of a run, and the dumps that it makes instead of one.
 #include <capnp/message.h>
 #include <unistd.h>
 
@@ -32,16 +32,32 @@ void fillRegisters(const Freeze& freeze, const GuestKernel& kernel, rpc::Dump::B
 
 }  // namespace
 
-void MonitorService::pauseAndDump(uint64_t nanos, const Attachment* attachment, const std::string& reason) {
+void MonitorService::pauseAndAnswer(uint64_t nanos, const Attachment* attachment, const std::string& reason) {
   do {
     pauseUntil(errors_ ? std::min(nanos, monotonicNs() + errorLookNs) : nanos, asks_.asked());
     if (errors_ && errors_->look())
-      writeDump({"scheduler-error", rpc::DumpReason::FAILURE, {}, {}}, attachment, reason);
-    while (auto ask = asks_.take()) {
-      writeDump(*ask, attachment, reason);
-      ask->done->fulfill();
-    }
+      writeDump({"scheduler-error", rpc::DumpReason::FAILURE, {}}, attachment, reason);
+    while (auto ask = asks_.take()) answer(std::move(*ask), attachment, reason);
   } while (!end_ && monotonicNs() < nanos);
+}
+
+void MonitorService::answer(Ask ask, const Attachment* attachment, const std::string& reason) {
+  if (auto* const write = std::get_if<WriteAsk>(&ask.what)) {
+    writes_.emplace_back(
+        std::move(*write), [this](rpc::MonitorRecord::Reader record) { put(record); }, kj::mv(ask.done));
+    if (attachment) attemptWrites(*attachment, false);
+    return;
+  }
+  writeDump(std::get<DumpAsk>(ask.what), attachment, reason);
+  ask.done->fulfill();
+}
+
+void MonitorService::attemptWrites(const Attachment& attachment, bool enabled) {
+  for (auto& write : writes_) {
+    if (!end_ && (enabled || write.ofOperation()))
+      write.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
+  }
+  writes_.remove_if([](const PendingWrites& write) { return !write.pending(); });
 }
 
 void MonitorService::writeDump(const DumpAsk& ask, const Attachment* attachment, const std::string& reason) {
@@ -87,8 +103,8 @@ ExitCode MonitorService::dumpOnce(const Inspection& what) {
   const bool named = !what.arguments.empty() && !what.arguments.front().empty();
   capnp::MallocMessageBuilder message;
   auto dump = message.initRoot<rpc::Dump>();
-  fillDump(dump, {named ? what.arguments.front() : what.command, rpc::DumpReason::DEMAND, {}, {}},
-           &attachment, {});
+  fillDump(dump, {named ? what.arguments.front() : what.command, rpc::DumpReason::DEMAND, {}}, &attachment,
+           {});
   std::string out;
   if (options_.format == RecordFormat::text) {
     out = what.command == "dsqs" ? dsqsAsText(dump) : dumpAsText(dump);

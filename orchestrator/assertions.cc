@@ -110,7 +110,8 @@ std::optional<std::string> schedulerOp(rpc::Scenario::Reader scenario) {
   for (unsigned step = 0; step < scenario.getSteps().size(); ++step) {
     const auto ops = scenario.getSteps()[step].getOps();
     for (unsigned op = 0; op < ops.size(); ++op) {
-      if (ops[op].isAttachScheduler() || ops[op].isDetachScheduler() || ops[op].isReplaceScheduler())
+      if (ops[op].isAttachScheduler() || ops[op].isDetachScheduler() || ops[op].isReplaceScheduler() ||
+          ops[op].isWriteMap())
         return text("steps[", step, "].ops[", op, ']');
     }
   }

@@ -4,6 +4,8 @@
 #include <limits>
 #include <set>
 
+#include "guest/scenario/operations.h"
+
 namespace ktstr {
 namespace {
 
@@ -15,19 +17,13 @@ bool isAtOrBelow(const std::string& path, const std::string& ancestor) {
 
 }  // namespace
 
-capnp::List<rpc::Op>::Reader operationsOf(rpc::Scenario::Reader scenario, uint32_t step) {
-  if (step == rpc::BACKDROP_STEP) return scenario.getBackdrop().getOps();
-  return step < scenario.getSteps().size() ? scenario.getSteps()[step].getOps()
-                                           : capnp::List<rpc::Op>::Reader();
-}
-
 FrozenTimes::FrozenTimes(rpc::Scenario::Reader scenario, std::span<const rpc::GuestEvent::Reader> events) {
   for (const auto& event : events) {
     if (event.isStepEnded()) thaw(std::nullopt, event.getAtNs());
     if (!event.isOpApplied()) continue;
-    const auto ops = operationsOf(scenario, event.getOpApplied().getStep());
-    const uint32_t op = event.getOpApplied().getOp();
-    if (op < ops.size()) apply(ops[op], event.getAtNs());
+    const auto applied = event.getOpApplied();
+    if (const auto op = operationAt(scenario, applied.getStep(), applied.getOp()))
+      apply(*op, event.getAtNs());
   }
 }
 

@@ -12,9 +12,6 @@
 
 namespace ktstr {
 
-// Of a step, or rpc::BACKDROP_STEP; none of a step that the scenario does not have.
-capnp::List<rpc::Op>::Reader operationsOf(rpc::Scenario::Reader scenario, uint32_t step);
-
 class FrozenTimes {
  public:
   FrozenTimes(rpc::Scenario::Reader scenario, std::span<const rpc::GuestEvent::Reader> events);

@@ -11,6 +11,7 @@
 #include <map>
 #include <utility>
 
+#include "guest/scenario/operations.h"
 #include "protocol/error.h"
 #include "protocol/map_write.h"
 #include "protocol/process.h"
@@ -21,7 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t maxMapWrites = 64;
 constexpr const char* includeDirectory = "/include-files/";
 
 // What guest/boot/machine.cc says itself, and what would give the machine another shape or another init
@@ -33,7 +33,7 @@ constexpr const char* ownArguments[] = {
     "tsc",     "tsc_early_khz", "nokaslr",  "possible_cpus", "noinitrd", "no_timer_check", "loglevel",
     "debug"};
 
-[[noreturn]] void invalid(const std::string& what, const char* hint) {
+[[noreturn]] void invalid(const std::string& what, const std::string& hint) {
   throw Error(ExitCode::usage, "option-invalid", what, hint);
 }
 
@@ -125,13 +125,17 @@ std::vector<std::string> lastForEachPlace(const std::vector<std::string>& words)
   return kept;
 }
 
-// `option` makes our monitor write into the machine.
-void checkMonitorWrites(const RunOptions& options, const std::string& option) {
-  if (options.scheduler.empty()) invalid(option + " without a scheduler", "give --scheduler");
+// `what` makes our monitor write into the machine.
+void refuseStandingVmm(const RunOptions& options, const std::string& what) {
   if (!options.vmm.empty()) {
-    invalid(option + " and --vmm: the monitor that writes belongs to a VMM of our own",
+    invalid(what + " and --vmm: the monitor that writes belongs to a VMM of our own",
             "leave out --vmm, or write with ktstr-monitor write --gate");
   }
+}
+
+void checkMonitorWrites(const RunOptions& options, const std::string& option) {
+  if (options.scheduler.empty()) invalid(option + " without a scheduler", "give --scheduler");
+  refuseStandingVmm(options, option);
 }
 
 void checkWatchdog(const RunOptions& options) {
@@ -146,7 +150,7 @@ void checkMapWrites(RunOptions& options) {
   options.guest.mapWrites = lastForEachPlace(options.guest.mapWrites);
   if (options.guest.mapWrites.empty()) return;
   if (options.guest.mapWrites.size() > maxMapWrites)
-    invalid(text(options.guest.mapWrites.size(), " times --map-write"), "at most 64");
+    invalid(text(options.guest.mapWrites.size(), " times --map-write"), text("at most ", maxMapWrites));
   checkMonitorWrites(options, "--map-write");
 }
 
@@ -230,6 +234,16 @@ void writeSettings(const RunOptions& options, rpc::GuestSettings::Builder settin
   fill(options.schedulerEnv, settings.initEnvironment(size(options.schedulerEnv)));
   settings.setCgroupParent(guest.cgroupParent);
   settings.setCommandLine(options.commandLine);
+}
+
+void checkScenarioWrites(const RunOptions& options, rpc::Scenario::Reader scenario) {
+  const size_t writes = countMapWrites(scenario), atStart = options.guest.mapWrites.size();
+  if (writes == 0) return;
+  refuseStandingVmm(options, "a scenario with the operation writeMap");
+  if (writes + atStart > maxMapWrites) {
+    invalid(text(atStart, " times --map-write, and ", writes, " writes of the scenario"),
+            text("at most ", maxMapWrites, " in a run"));
+  }
 }
 
 void applyGuestOptions(RunOptions& options) {

@@ -19,6 +19,10 @@ namespace ktstr {
 // no scheduler, or a VMM that stands by.
 void applyGuestOptions(RunOptions& options);
 
+// The operations writeMap of a scenario, after applyGuestOptions(): Error "option-invalid" for a VMM that
+// stands by, and for more writes than a run may make together with --map-write (protocol/map_write.h).
+void checkScenarioWrites(const RunOptions& options, rpc::Scenario::Reader scenario);
+
 // The words that go to the kernel, each after a blank. Throws Error "kernel-argument-invalid" for one that
 // would override what the machine is started with (console, init, memory, CPUs, ...), or that is no single
 // word.

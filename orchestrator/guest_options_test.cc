@@ -60,6 +60,24 @@ TEST(GuestOptions, MapWritesNeedASchedulerAndAVmmOfOurOwn) {
   EXPECT_THAT(refusal(".data:x=1", "scx_simple", "/run/vmm"), HasSubstr("--vmm"));
 }
 
+TEST(GuestOptions, WritesOfAScenarioNeedAVmmOfOurOwnAndAreLimited) {
+  capnp::MallocMessageBuilder message;
+  auto scenario = message.initRoot<rpc::Scenario>();
+  fromJson(R"({"name":"x","steps":[{"ops":[{"writeMap":[".bss:x=1",".bss:y=1"]}]}]})", scenario);
+  RunOptions options;
+  checkScenarioWrites(options, scenario);
+  options.guest.mapWrites.resize(62);
+  checkScenarioWrites(options, scenario);
+  options.guest.mapWrites.resize(63);
+  EXPECT_THAT(errorOf([&] { checkScenarioWrites(options, scenario); }),
+              HasSubstr("63 times --map-write, and 2 writes of the scenario"));
+  options.guest.mapWrites.clear();
+  options.vmm = "/run/vmm";
+  EXPECT_THAT(errorOf([&] { checkScenarioWrites(options, scenario); }), HasSubstr("writeMap and --vmm"));
+  scenario.getSteps()[0].initOps(0);
+  checkScenarioWrites(options, scenario);
+}
+
 TEST(GuestOptions, WatchdogNeedsASchedulerAndASecond) {
   const auto refusal = [](uint32_t ms, const std::string& scheduler, const std::string& vmm) {
     RunOptions options;

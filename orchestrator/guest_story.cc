@@ -20,7 +20,12 @@ std::string endOf(rpc::GuestEvent::SchedulerExited::Reader exit) {
                                : text("exit code ", exit.getExitCode());
 }
 
-void readEnd(rpc::GuestEvent::SchedulerExited::Reader exit, GuestStory& story) {
+void noteEnd(uint64_t atNs, GuestStory& story) {
+  if (story.schedulerEndNs == 0) story.schedulerEndNs = atNs;
+}
+
+void readEnd(rpc::GuestEvent::SchedulerExited::Reader exit, uint64_t atNs, GuestStory& story) {
+  if (!exit.getExpected()) noteEnd(atNs, story);
   if (!exit.getExpected()) story.schedulerEnded = true;
   if (!exit.getExpected() || crashed(exit.getSignal())) story.schedulerEnd = endOf(exit);
 }
@@ -44,7 +49,7 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
         story.schedulerAttached = true;
         break;
       case rpc::GuestEvent::SCHEDULER_EXITED:
-        readEnd(event.getSchedulerExited(), story);
+        readEnd(event.getSchedulerExited(), event.getAtNs(), story);
         break;
       case rpc::GuestEvent::SCHEDULER_LOG:
         log += event.getSchedulerLog().cStr();
@@ -60,6 +65,8 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
         break;
       case rpc::GuestEvent::FAILURE:
         story.failures.push_back(event.getFailure());
+        if (event.getFailure().getName() == rpc::GuestFailureName::SCHEDULER_EXITED)
+          noteEnd(event.getAtNs(), story);
         break;
       case rpc::GuestEvent::DONE:
         story.done = true;

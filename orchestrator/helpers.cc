@@ -32,8 +32,7 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
     monitor.arguments.insert(monitor.arguments.end(), {"--map-write", word});
   if (guest.watchdogMs != 0)
     monitor.arguments.insert(monitor.arguments.end(), {"--watchdog-ms", text(guest.watchdogMs)});
-  helpers.mapWrites = guest.mapWrites;
-  helpers.watchdogMs = guest.watchdogMs;
+  helpers.writes = {guest.mapWrites, guest.watchdogMs};
   monitor.standardOutput = write.get();
   helpers.monitor = spawn(monitor);
   helpers.monitorOutput = std::move(read);

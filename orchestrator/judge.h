@@ -39,6 +39,7 @@
 #include "orchestrator/assertions.h"
 #include "orchestrator/console.h"
 #include "orchestrator/findings.h"
+#include "orchestrator/guest_clock.h"
 #include "orchestrator/monitor_summary.h"
 #include "orchestrator/stats.h"
 #include "protocol/error.h"
@@ -66,9 +67,10 @@ struct Lifecycle {
   std::string exitDetail;
 };
 
-// The writes of BPF maps that the monitor was to make, and what it told of each; none that it never came to.
+// The writes of BPF maps that the monitor was to make, and what became of each.
 struct MapWrites {
-  std::vector<std::string> asked;  // MAP:PLACE=VALUE
+  std::vector<std::string>
+      asked;  // of --map-write, MAP:PLACE=VALUE; there is no outcome of those that it never came to
   std::vector<rpc::MapWriteOutcome::Reader> outcomes;
 };
 
@@ -91,6 +93,7 @@ struct Evidence {
   std::span<const rpc::GuestEvent::Reader> baseline = {};  // what it told; empty: it never began
   MapWrites mapWrites = {};
   WatchdogWrites watchdog = {};
+  std::optional<ClockOffset> clock = {};
 };
 
 Judgement judge(const Evidence& evidence);

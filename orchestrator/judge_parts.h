@@ -16,6 +16,7 @@ struct GuestStory {
   bool schedulerAttached = false;  // at any time
   std::vector<AttachedTime> attached;
   bool schedulerEnded = false;  // by itself
+  uint64_t schedulerEndNs = 0;  // guest time of the first that was seen of that
   std::string schedulerEnd;     // "exit code 1", "SIGSEGV"; a crash also if it had been asked to end
   bool scenarioStarted = false, scenarioEnded = false, done = false;
   uint64_t scenarioStartNs = 0, scenarioEndNs = 0;
@@ -58,6 +59,9 @@ void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& find
 
 // Writes of BPF maps that were not made, or did not stay.
 void judgeMapWrites(const Evidence& evidence, bool explained, Findings& findings);
+// What the last operation writeMap wrote before this guest time, and how long before, as a line; empty: none
+// did.
+std::string writesBefore(const Evidence& evidence, uint64_t guestNs);
 
 // A watchdog's timeout that was not set, or is another than was asked for.
 void judgeWatchdog(const Evidence& evidence, bool explained, Findings& findings);

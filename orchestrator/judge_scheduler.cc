@@ -86,7 +86,7 @@ void judgeSchedulerEnd(const Evidence& evidence, const GuestStory& story, Findin
   if (kernelSays != nullptr && kernelSays->message.find("RCU CPU stall") != std::string::npos) {
     blameTimer(evidence.console, finding);
   }
-  finding.evidence = schedulerEvidence(evidence, story);
+  finding.evidence = writesBefore(evidence, story.schedulerEndNs) + schedulerEvidence(evidence, story);
   findings.add(std::move(finding));
 }
 

@@ -81,7 +81,7 @@ class GoodRun {
     const Passes passes = splitPasses(readers);
     return ktstr::judge({asked, mergeAssertions(asked), scheduler_, passes.scheduler, monitor,
                          classifyConsole(console), lifecycle, emulated, besideEevdf || hasRelative(asked),
-                         passes.baseline, mapWrites, watchdog});
+                         passes.baseline, mapWrites, watchdog, clock});
   }
 
   // The same reports once more, of a second pass; from here on report() means them.
@@ -99,6 +99,7 @@ class GoodRun {
   bool besideEevdf = false;
   MapWrites mapWrites;
   WatchdogWrites watchdog;
+  std::optional<ClockOffset> clock;
 
  private:
   static rpc::WorkSpec::Builder addWork(rpc::CgroupDef::Builder cgroup, const char* name,

@@ -84,6 +84,48 @@ TEST(JudgeWrites, NeverComeToIsNamedUnlessExplained) {
   for (const auto& finding : run.judge().findings) EXPECT_NE(finding.name, "map-write-failed");
 }
 
+TEST(JudgeWrites, OfAnOperationNameItsPlace) {
+  WritingRun run;
+  run.fail("map-unknown", "no map .dota");
+  for (size_t i : {size_t{0}, size_t{1}}) {
+    run.outcome(i).setOfOperation(true);
+    run.outcome(i).setOp(3);
+  }
+  run.mapWrites.asked.clear();
+  EXPECT_THAT(only(run).message,
+              HasSubstr("writeMap .data:b=1 (operation 3 of main) was not made: map-unknown"));
+  run.mapWrites.asked = {".data:start=1"};
+  EXPECT_EQ(run.judge().findings.size(), 2u) << "that of --map-write was not told of";
+  run.mapWrites.asked.clear();
+  run.fail("run-ended", "too late");
+  EXPECT_EQ(only(run).name, "map-write-failed");
+  run.failure(rpc::GuestFailureName::SCHEDULER_EXITED);
+  for (const auto& finding : run.judge().findings) EXPECT_NE(finding.name, "map-write-failed");
+}
+
+TEST(JudgeWrites, AreEvidenceOfASchedulersEnd) {
+  WritingRun run;
+  run.mapWrites.asked.clear();
+  for (size_t i : {size_t{0}, size_t{1}}) {
+    run.outcome(i).setOfOperation(true);
+    run.outcome(i).setOp(3);
+    run.outcome(i).setAtNs(7'000'000'000);
+  }
+  auto exited = run.event();
+  exited.setAtNs(2'120'000'000);
+  exited.initSchedulerExited().setExitCode(1);
+  EXPECT_THAT(only(run).evidence, ::testing::Not(HasSubstr("host"))) << "the clocks do not compare";
+  run.clock.emplace().offsetNs = 5'000'000'000;
+  EXPECT_EQ(only(run).name, "scheduler-exited");
+  EXPECT_THAT(only(run).evidence,
+              HasSubstr("provoked by the host's write .data:a=7, .data:b=1? It came 120 ms "
+                        "before (operation 3 of main)"));
+  run.outcome(1).setOp(4);
+  EXPECT_THAT(only(run).evidence, HasSubstr("write .data:b=1? It came 120 ms before (operation 4 of main)"));
+  run.outcome(1).setAtNs(7'130'000'000);
+  EXPECT_THAT(only(run).evidence, HasSubstr("write .data:a=7? It came")) << "the other one came after it";
+}
+
 // A good run whose watchdog was to have a timeout of 5 s.
 class WatchedRun : public GoodRun {
  public:

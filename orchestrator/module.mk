@@ -24,7 +24,7 @@ judge.fuzz := orchestrator/console_fuzz.cc
 
 libraries += orchestrator
 orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchestrator/guest_link.cc orchestrator/guest_options.cc orchestrator/helpers.cc orchestrator/host.cc \
-  orchestrator/host_plan.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kernel_runs.cc orchestrator/kvm_probe.cc \
+  orchestrator/host_plan.cc orchestrator/host_writes.cc orchestrator/huge_memory.cc orchestrator/performance.cc orchestrator/kernel_runs.cc orchestrator/kvm_probe.cc \
   orchestrator/machine_link.cc orchestrator/monitor_link.cc orchestrator/options.cc orchestrator/phases.cc \
   orchestrator/periodic.cc orchestrator/phase_limits.cc orchestrator/programs.cc orchestrator/resolve.cc orchestrator/run.cc \
   orchestrator/scenario_list.cc orchestrator/serve_vmm.cc orchestrator/session.cc orchestrator/snapshot_command.cc orchestrator/snapshots.cc \
@@ -32,7 +32,7 @@ orchestrator.sources := orchestrator/completions.cc orchestrator/demo.cc orchest
 orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
-  orchestrator/guest_link_test.cc orchestrator/periodic_test.cc orchestrator/watch_requests_test.cc orchestrator/sandbox_test.cc orchestrator/snapshots_test.cc orchestrator/kvm_probe_test.cc \
+  orchestrator/guest_link_test.cc orchestrator/periodic_test.cc orchestrator/watch_requests_test.cc orchestrator/host_writes_test.cc orchestrator/sandbox_test.cc orchestrator/snapshots_test.cc orchestrator/kvm_probe_test.cc \
   orchestrator/kernel_runs_test.cc
 orchestrator.test_needs := vmmtest cachetesting
 

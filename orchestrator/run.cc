@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "guest/scenario/snapshot_times.h"
 #include "orchestrator/guest_options.h"
 #include "orchestrator/guest_record.h"
 #include "orchestrator/host.h"
@@ -115,6 +114,7 @@ void resolvePlan(const RunOptions& options, Phases& phases, Plan& plan) {
   auto scenario = plan.scenarioMessage.initRoot<rpc::Scenario>();
   loadScenario(options, scenario, isLoaded(options.scheduler));
   plan.scenario = scenario.asReader();
+  checkScenarioWrites(options, plan.scenario);
   const cache::Store store = cache::Store::open();
   phases.clearLine();  // the tools that run now show their own progress
   plan.kernel = resolveKernel(store, options.kernel);
@@ -177,8 +177,9 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
                              record.asReader().getAccelerator() == "tcg",
                              wantsBaseline(options, plan.scenario),
                              passes.baseline,
-                             session.mapWrites(),
-                             session.watchdog()};
+                             session.writes().mapWrites(),
+                             session.writes().watchdog(),
+                             session.clock()};
   writeVerdict(judge(evidence), record.initVerdict());
   writeLimits(limits, record);
   if (!passes.baseline.empty()) {
@@ -307,7 +308,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
   Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits,
-                  snapshotTimes(plan.scenario), !plan.programs.underTest.hostPath.empty());
+                  plan.scenario, !plan.programs.underTest.hostPath.empty());
   PreparedRam prepared = prepareMachine(request);
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));

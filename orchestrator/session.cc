@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "guest/scenario/operations.h"
+#include "guest/scenario/snapshot_times.h"
 #include "orchestrator/write_grants.h"
 #include "protocol/call_error.h"
 #include "protocol/error.h"
@@ -15,16 +17,16 @@
 namespace ktstr {
 namespace {
 
-constexpr size_t maxWatchdogWrites = 64;
 constexpr uint32_t panicGraceMs = 1500;   // from the panic on the console to the machine's end, with panic=-1
 constexpr int snapshotPatienceMs = 5000;  // of a machine that is about to end
 
 // The connection to a monitor of our own.
-kj::Maybe<kj::Own<Connection>> connectGrants(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers) {
+kj::Maybe<kj::Own<Connection>> connectGrants(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
+                                             rpc::Scenario::Reader scenario) {
   if (!helpers.grants) return nullptr;
-  return kj::heap<Connection>(
-      *io.lowLevelProvider, std::move(helpers.grants),
-      kj::heap<WriteGrantsServer>(machine, helpers.mapWrites.size(), helpers.watchdogMs != 0));
+  const size_t writes = helpers.writes.mapWrites.size() + countMapWrites(scenario);
+  return kj::heap<Connection>(*io.lowLevelProvider, std::move(helpers.grants),
+                              kj::heap<WriteGrantsServer>(machine, writes, helpers.writes.watchdogMs != 0));
 }
 
 kj::Maybe<rpc::Monitor::Client> monitorOf(kj::Maybe<kj::Own<Connection>>& grants) {
@@ -38,7 +40,7 @@ kj::Maybe<rpc::Monitor::Client> monitorOf(kj::Maybe<kj::Own<Connection>>& grants
 
 Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
                  PendingRecord& record, PhaseLimits limits, const Limits& assertions,
-                 std::vector<uint64_t> snapshotTimes, bool underScheduler)
+                 rpc::Scenario::Reader scenario, bool underScheduler)
     : io_(io),
       machine_(machine),
       helpers_(helpers),
@@ -46,12 +48,14 @@ Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers,
       record_(record),
       limits_(limits),
       analysis_(assertions),
-      grants_(connectGrants(io, machine, helpers)),
+      grants_(connectGrants(io, machine, helpers, scenario)),
       snapshots_(record, io.provider->getTimer(), monitorOf(grants_)),
       periodic_(
-          std::move(snapshotTimes), snapshots_, [this] { return guest_->requestStats(); },
+          snapshotTimes(scenario), snapshots_, [this] { return guest_->requestStats(); },
           io.provider->getTimer()),
       watches_(snapshots_, monitorOf(grants_)),
+      writes_(helpers.writes, scenario, monitorOf(grants_), io.provider->getTimer(),
+              [this] { guest_->letGoOn(); }),
       live_(assertions, underScheduler,
             [this](const std::string& finding) { snapshots_.take(finding, rpc::DumpReason::VIOLATION); }) {
   exit_.initRoot<rpc::ExitReason>();
@@ -142,6 +146,7 @@ kj::Promise<void> Session::watchClock() {
 void Session::onEvent(rpc::GuestEvent::Reader event) {
   periodic_.onEvent(event);
   watches_.onEvent(event);
+  writes_.onEvent(event);
   switch (event.which()) {
     case rpc::GuestEvent::READY:
       return enter(RunPhase::boot, "init", limits_.scheduler);
@@ -159,7 +164,6 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
                                .eagerlyEvaluate(nullptr));
       return;
     case rpc::GuestEvent::SCENARIO_STARTED:
-      letGoAfterWrites(true);
       analysis_.beginScenario();
       return enter(RunPhase::scenario, "scenario", limits_.scenario);
     case rpc::GuestEvent::SCENARIO_ENDED:
@@ -191,48 +195,15 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     attached_.setRoot(record.getAttached());
     hasAttached_ = true;
   }
-  if (record.isMapWrite() && mapWrites_.size() < helpers_.mapWrites.size()) {
-    mapWrites_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
-    mapWrites_.back()->setRoot(record.getMapWrite());
-  }
-  if (record.isWatchdog() && watchdog_.size() < maxWatchdogWrites) {
-    watchdog_.push_back(std::make_unique<capnp::MallocMessageBuilder>());
-    watchdog_.back()->setRoot(record.getWatchdog());
-  }
-  if (record.isMapWrite() || record.isWatchdog()) letGoAfterWrites(false);
+  writes_.onRecord(record);
   analysis_.add(record);
   if (record.isSample()) live_.look(analysis_.soFar());
   samples_.add(record);
 }
 
-// The scenario begins when all that was to be written into the scheduler is there, or is known not to be.
-// `begun`: the guest has waited no longer; its waits and our answers are counted, and stay in step.
-void Session::letGoAfterWrites(bool begun) {
-  const bool asked = !helpers_.mapWrites.empty() || helpers_.watchdogMs != 0;
-  const bool all =
-      mapWrites_.size() == helpers_.mapWrites.size() && (helpers_.watchdogMs == 0 || !watchdog_.empty());
-  if (!asked || letGo_ || !(all || begun)) return;
-  letGo_ = true;
-  guest_->letGoOn();
-}
-
 std::optional<rpc::Attached::Reader> Session::attached() const {
   if (!hasAttached_) return std::nullopt;
   return const_cast<capnp::MallocMessageBuilder&>(attached_).getRoot<rpc::Attached>().asReader();
-}
-
-MapWrites Session::mapWrites() const {
-  MapWrites writes{helpers_.mapWrites, {}};
-  for (const auto& message : mapWrites_)
-    writes.outcomes.push_back(message->getRoot<rpc::MapWriteOutcome>().asReader());
-  return writes;
-}
-
-WatchdogWrites Session::watchdog() const {
-  WatchdogWrites writes{helpers_.watchdogMs, {}};
-  for (const auto& message : watchdog_)
-    writes.outcomes.push_back(message->getRoot<rpc::WatchdogWrite>().asReader());
-  return writes;
 }
 
 // Names the helpers that ended before the machine did.
@@ -272,6 +243,7 @@ void Session::windDown() {
   within(snapshots_.settled(), snapshotPatienceMs);
   machine_.end();
   within(kj::mv(observing_), 1500);
+  writes_.end();
   grants_ = nullptr;
   helpers_.monitor = Child();
   helpers_.analysis = Child();

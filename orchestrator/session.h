@@ -9,6 +9,7 @@
 
 #include "guest/boot/machine.h"
 #include "orchestrator/guest_link.h"
+#include "orchestrator/host_writes.h"
 #include "orchestrator/judge.h"
 #include "orchestrator/live_judgement.h"
 #include "orchestrator/machine_link.h"
@@ -28,20 +29,19 @@ namespace ktstr {
 struct Helpers {
   Child analysis;  // ktstr-cache serve, which the monitor asks for symbols
   Child monitor;
-  Fd monitorOutput;                    // the monitor's records, as of --format capnp
-  Fd grants;                           // where it asks for a write gate, and is asked for dumps
-  std::vector<std::string> mapWrites;  // that it is to make
-  uint32_t watchdogMs = 0;             // that it is to set
+  Fd monitorOutput;          // the monitor's records, as of --format capnp
+  Fd grants;                 // where it asks for a write gate, and is asked for dumps
+  HostWrites::Asked writes;  // that it was told to make
 };
 // `observe` is our end of the VMM's observe socket; the monitor gets it.
 Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest);
 
 class Session {
  public:
-  // `snapshotTimes` as of PeriodicSnapshots.
+  // `scenario` must outlive this object, as all the others.
   Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
-          PendingRecord& record, PhaseLimits limits, const Limits& assertions,
-          std::vector<uint64_t> snapshotTimes, bool underScheduler);
+          PendingRecord& record, PhaseLimits limits, const Limits& assertions, rpc::Scenario::Reader scenario,
+          bool underScheduler);
 
   // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
   // lifecycle(). `base` is the initramfs base, borrowed; `place` as of MachineLink::boot().
@@ -57,8 +57,7 @@ class Session {
   std::optional<ClockOffset> clock() const { return guest_->clock().offset(); }
   // The monitor's first record, if there was one.
   std::optional<rpc::Attached::Reader> attached() const;
-  MapWrites mapWrites() const;
-  WatchdogWrites watchdog() const;
+  const HostWrites& writes() const { return writes_; }
   Snapshots& snapshots() { return snapshots_; }
   const Snapshots& snapshots() const { return snapshots_; }
   int ram() const { return prepared_.ram.get(); }
@@ -69,7 +68,6 @@ class Session {
   kj::Promise<void> watchSignal(int number);
   void onEvent(rpc::GuestEvent::Reader event);
   void onRecord(rpc::MonitorRecord::Reader record);
-  void letGoAfterWrites(bool begun);
   bool panicked() const;
   void snapshotFailure(const char* name);
   void enter(RunPhase phase, const char* name, uint32_t limitMs);
@@ -95,13 +93,12 @@ class Session {
   std::vector<kj::Promise<void>> answering_;  // snapshots that the guest asked for
   PeriodicSnapshots periodic_;
   WatchRequests watches_;
+  HostWrites writes_;
   LiveJudgement live_;
-  std::vector<std::unique_ptr<capnp::MallocMessageBuilder>> mapWrites_, watchdog_;
   capnp::MallocMessageBuilder exit_, attached_;
   uint64_t phaseStartNs_ = 0;
   uint32_t phaseLimitMs_ = 0;
   bool panicSeen_ = false;
-  bool letGo_ = false;  // after the writes
   bool hasAttached_ = false;
   Lifecycle lifecycle_;
 };

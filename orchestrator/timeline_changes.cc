@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "guest/scenario/operations.h"
 #include "orchestrator/console.h"
-#include "orchestrator/frozen.h"
 #include "orchestrator/stats.h"
 #include "protocol/text.h"
 
@@ -18,8 +18,7 @@ using Event = rpc::GuestEvent;
 constexpr uint64_t longestInPeriods = 10;
 
 std::optional<rpc::Op::Reader> operation(rpc::Scenario::Reader scenario, Event::OpApplied::Reader applied) {
-  const auto ops = operationsOf(scenario, applied.getStep());
-  return applied.getOp() < ops.size() ? std::optional(ops[applied.getOp()]) : std::nullopt;
+  return operationAt(scenario, applied.getStep(), applied.getOp());
 }
 
 bool isStimulus(rpc::Scenario::Reader scenario, Event::Reader event) {
@@ -72,6 +71,9 @@ std::string describe(rpc::Op::Reader op) {
   KJ_IF_MAYBE (field, message.which()) {
     const auto value = message.get(*field);
     if (value.getType() == capnp::DynamicValue::TEXT) add(value.as<capnp::Text>());
+    if (value.getType() == capnp::DynamicValue::LIST) {
+      for (const auto word : value.as<capnp::DynamicList>()) add(word.as<capnp::Text>());
+    }
     if (value.getType() != capnp::DynamicValue::STRUCT) return words;
     const auto group = value.as<capnp::DynamicStruct>();
     for (const auto member : group.getSchema().getFields()) {

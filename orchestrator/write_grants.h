@@ -10,7 +10,7 @@ namespace ktstr {
 
 class WriteGrantsServer final : public rpc::WriteGrants::Server {
  public:
-  // For so many writes of map values and, with `watchdog`, the watchdog's words of up to 64 schedulers.
+  // For so many writes of map values in the whole run and, with `watchdog`, the watchdog's words of up to 64 schedulers.
   // `machine` outlives this object.
   WriteGrantsServer(MachineLink& machine, size_t writes, bool watchdog);
 

@@ -267,7 +267,7 @@ struct RunRecord {
   baseline @26 :List(BaselineFigure);    # with Assertions.relative
   timeline @27 :List(TimelinePhase);
   clock @28 :ClockAlignment;             # absent: the guest told nothing in time
-  mapWrites @29 :List(Sample.MapWriteOutcome); # those of --map-write that the monitor told of
+  mapWrites @29 :List(Sample.MapWriteOutcome); # of --map-write and of operations, in the order in which they were told of
   snapshots @30 :List(SnapshotFacts);    # in the order in which they were taken
   watchdog @31 :List(Sample.WatchdogWrite); # with a watchdog timeout of the test's own
   settings @32 :GuestSettings;

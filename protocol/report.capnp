@@ -238,6 +238,10 @@ struct GuestEvent {
       answer @36 :Text;          # the line of JSON that its socket gave; empty: none, because of
       problem @37 :Text;
     }
+    writeRequested :group {      # by the operation writeMap at this place; the guest waits until the host lets it go on
+      step @38 :UInt32;
+      op @39 :UInt32;
+    }
   }
   progress @30 :List(GroupProgress);
   # When it was posted, of what changes how work runs: a step's start and end, an operation, a scheduler's or payload's

@@ -16,7 +16,7 @@ struct MonitorRecord {
       reason @3 :Text;
       elapsedMs @4 :UInt32;
     }
-    mapWrite @5 :MapWriteOutcome; # one for each that was asked for, all at the same time
+    mapWrite @5 :MapWriteOutcome; # one for each that was asked for, all of one --map-write or Monitor.write at the same time
     dump @6 :Dump.Dump;         # one for each that was asked for, in their order; with --grants-fd also, unasked, one
                                 # called "scheduler-error" of each scheduler that the kernel ends for an error
     watchdog @7 :WatchdogWrite; # with --watchdog-ms: each time that a scheduler was found with another timeout
@@ -32,6 +32,9 @@ interface Monitor {
   watch @1 (expression :Text) -> ();
   # Watches from now on, once each period (monitor/watch.h). Fails by name where the expression means nothing in this guest,
   # for more than 16, and before the kernel was found.
+  write @2 (step :UInt32, op :UInt32, writes :List(Text)) -> ();
+  # Writes values of BPF maps, MAP:PLACE=VALUE each, all or none, through a gate that it asks WriteGrants for. What became
+  # of them are records, which name the operation of the scenario that asked. Waits until the kernel was found.
 }
 
 struct WatchHit {
@@ -58,15 +61,16 @@ interface WriteGrants {
   # served by the orchestrator, which has the Machine.
   grant @0 (ranges :List(Machine.GpaRange)) -> (gate :Machine.WriteGate);
   # A gate for just these bytes. Refused where all grants together have more ranges, or one of them is longer, than the
-  # writes of the run can need: at most 8 bytes each, two for a map value, three for each time that a watchdog's timeout
-  # is set.
+  # writes of the run can need: at most 8 bytes each, two for a map value (of --map-write and of the scenario's operations,
+  # 64 together), three for each time that a watchdog's timeout is set.
 }
 
 struct MapWriteOutcome {
-  # What became of one --map-write. Values are the bytes in guest memory, little-endian, zero-extended.
+  # What became of one value that was to be written. Values are the bytes in guest memory, little-endian, zero-extended.
   asked @0 :Text;               # MAP:PLACE=VALUE
-  failure @1 :Text;             # empty: written. Else nothing was written of all that was asked for: "map-unknown",
-                                # "path-invalid", "value-invalid", "write-refused", ...; "held-back": another one failed
+  failure @1 :Text;             # empty: written. Else nothing was written of all that was asked for at once: "map-unknown",
+                                # "path-invalid", "value-invalid", "write-refused", ...; "held-back": another one failed;
+                                # of an operation also "no-monitor", "monitor-failed", "timed-out"
   problem @2 :Text;             # the failure for people, with what there is instead
   # If written:
   map @3 :Text;                 # the map's name
@@ -77,6 +81,10 @@ struct MapWriteOutcome {
   after @8 :UInt64;             # read back at once; afterValid is false if it could not be
   afterValid @9 :Bool;
   atNs @10 :UInt64;             # host CLOCK_MONOTONIC, after the write
+  # Who asked:
+  ofOperation @11 :Bool;        # the operation writeMap at this place of the scenario; else --map-write
+  step @12 :UInt32;
+  op @13 :UInt32;
 }
 
 struct Attached {

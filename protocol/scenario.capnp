@@ -27,7 +27,7 @@ struct Backdrop {
   # Its workers run through all steps. Steps may change its cgroups and put workers of their own into them, but not
   # stop or remove them.
   cgroups @0 :List(CgroupDef);
-  ops @1 :List(Op);            # once, after its workers have started; no scheduler operations
+  ops @1 :List(Op);            # once, after its workers have started; no scheduler operations, no writeMap
 }
 
 struct Step {
@@ -257,6 +257,10 @@ struct Op {
     detachScheduler @26 :Void;  # asks the attached one to end (SIGINT) and waits until the kernel says that sched_ext
                                 # is disabled: EEVDF from then on
     replaceScheduler @27 :Text; # detach, then attach; a name as for attachScheduler
+    writeMap @28 :List(Text);   # asks the host to write values of the attached scheduler's BPF maps, MAP:PLACE=VALUE each
+                                # (protocol/map_write.h), all or none; goes on when that is done or has failed, or after
+                                # 10 s. Only while a scheduler is attached, not in a loop; at least one, each to another
+                                # place, and with --map-write at most 64 in a run
   }
 }
 
@@ -299,7 +303,7 @@ struct Assertions {
 struct Relative {
   # Against EEVDF on the same machine: with any of these the scenario runs twice in one VM, under the scheduler and then,
   # after it was detached, without it; each work group is compared with itself. NaN = not judged. Refused for a scenario
-  # that attaches, detaches or replaces schedulers itself, and without a scheduler under test.
+  # that attaches, detaches or replaces schedulers itself, or writes into their maps, and without a scheduler under test.
   minThroughputRatio @0 :Float64 = nan;      # iterations per second
   maxP99WakeLatencyRatio @1 :Float64 = nan;
   maxMeanRunDelayRatio @2 :Float64 = nan;    # per timeslice

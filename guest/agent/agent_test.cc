@@ -471,6 +471,20 @@ TEST_F(AgentTest, NothingGoesOnWhileASnapshotIsTaken) {
   EXPECT_GE(appliedNs_, letGoNs_);
 }
 
+TEST_F(AgentTest, NothingGoesOnWhileTheHostWrites) {
+  setScenario(
+      R"({"name":"x","durationMs":50,"steps":[{"cgroups":[{"name":"a","work":[{}]}],"ops":[{"sleepMs":1},
+                {"writeMap":[".bss:a=1",".bss:b=2"]}]}]})");
+  setScheduler(attach + serve);
+  letGoAfter_ = "writeRequested";
+  run();
+  EXPECT_THAT(all(), Not(HasSubstr("\"failure\""))) << all();
+  EXPECT_THAT(all(), HasSubstr(R"("writeRequested":{"step":0,"op":1})"));
+  EXPECT_THAT(all(), HasSubstr("asked the host to write .bss:a=1 .bss:b=2"));
+  ASSERT_GT(letGoNs_, 0u);
+  EXPECT_GE(appliedNs_, letGoNs_);
+}
+
 TEST_F(AgentTest, ASchedulerThatEndsMeanwhileIsNotWaitedFor) {
   setScheduler(attach + "sleep 0.3; exit 4");
   orders().setHostWrites(true);

@@ -70,6 +70,8 @@ std::string Operations::apply(uint32_t step, int32_t index, rpc::Op::Reader op) 
     case rpc::Op::SNAPSHOT:
     case rpc::Op::WATCH:
       return ask(op);
+    case rpc::Op::WRITE_MAP:
+      return askToWrite(step, index, op.getWriteMap());
     case rpc::Op::ATTACH_SCHEDULER:
       return attach(op.getAttachScheduler().cStr());
     case rpc::Op::DETACH_SCHEDULER:
@@ -158,6 +160,19 @@ std::string Operations::ask(rpc::Op::Reader op) {
   if (op.isSnapshot()) supervisor_.awaitHost();
   return op.isSnapshot() ? text("asked for snapshot ", op.getSnapshot().cStr())
                          : text("asked to watch ", op.getWatch().cStr());
+}
+
+// What comes after it finds the values written.
+std::string Operations::askToWrite(uint32_t step, int32_t index, capnp::List<capnp::Text>::Reader writes) {
+  channel_.post([&](rpc::GuestEvent::Builder event) {
+    auto out = event.initWriteRequested();
+    out.setStep(step);
+    out.setOp(static_cast<uint32_t>(index));
+  });
+  supervisor_.awaitHost();
+  std::string words = "asked the host to write";
+  for (const auto write : writes) words += text(' ', write.cStr());
+  return words;
 }
 
 std::string Operations::attach(const std::string& name) {

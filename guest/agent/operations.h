@@ -31,6 +31,7 @@ class Operations {
   std::string attach(const std::string& name);
   std::string detach();
   std::string ask(rpc::Op::Reader op);
+  std::string askToWrite(uint32_t step, int32_t index, capnp::List<capnp::Text>::Reader writes);
 
   rpc::GuestOrders::Reader orders_;
   Channel& channel_;

@@ -250,6 +250,12 @@ Op killPayload(const std::string& name) {
 Op attachScheduler(const std::string& name) {
   return [=](auto to) { to.setAttachScheduler(name); };
 }
+Op writeMap(const std::vector<std::string>& writes) {
+  return [=](auto to) {
+    auto words = to.initWriteMap(static_cast<unsigned>(writes.size()));
+    for (unsigned i = 0; i < words.size(); ++i) words.set(i, writes[i]);
+  };
+}
 Op watch(const std::string& expression) {
   return [=](auto to) { to.setWatch(expression); };
 }

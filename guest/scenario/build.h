@@ -112,6 +112,9 @@ Op waitPayload(const std::string& name, uint32_t timeoutMs = 60'000);
 Op killPayload(const std::string& name);
 Op attachScheduler(const std::string& name = "");
 Op detachScheduler();
+// MAP:PLACE=VALUE each, into the attached scheduler's BPF maps, all or none: the host writes them at that
+// moment.
+Op writeMap(const std::vector<std::string>& writes);
 Op watch(const std::string& expression);  // as `ktstr-monitor watch`: each change becomes a snapshot
 
 using Hold = Fill<rpc::HoldSpec>;

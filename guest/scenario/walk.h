@@ -74,6 +74,7 @@ class ScenarioWalk {
   void endPayload(Payload& payload);
   void endPayloadsOf(const std::string& cgroup);
   void walkWatch(const std::string& place, std::string_view expression);
+  void walkWriteMap(const std::string& place, capnp::List<capnp::Text>::Reader writes);
   void walkScheduler(const std::string& place, rpc::Op::Reader op);
   void requireScheduler(const std::string& place, std::string_view name) const;
 
@@ -85,6 +86,7 @@ class ScenarioWalk {
   std::set<std::tuple<uint32_t, std::string, std::string>> works_;  // step, cgroup, name
   std::map<std::string, Payload> payloads_;
   uint32_t watches_ = 0;
+  size_t mapWrites_ = 0;
   uint64_t workers_ = 0;  // ever
   std::optional<bool> underTest_, attached_;
   std::vector<CpusetUse> cpusets_;

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <utility>
 
 #include "guest/scenario/affinity.h"
 #include "guest/scenario/validate.h"
 #include "guest/scenario/walk.h"
+#include "protocol/map_write.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -65,6 +67,8 @@ void ScenarioWalk::walkOp(const std::string& place, int32_t index, rpc::Op::Read
       return checkWord(place + ".snapshot", view(op.getSnapshot()));
     case rpc::Op::WATCH:
       return walkWatch(place + ".watch", view(op.getWatch()));
+    case rpc::Op::WRITE_MAP:
+      return walkWriteMap(place + ".writeMap", op.getWriteMap());
     case rpc::Op::ATTACH_SCHEDULER:
     case rpc::Op::DETACH_SCHEDULER:
     case rpc::Op::REPLACE_SCHEDULER:
@@ -175,6 +179,30 @@ void ScenarioWalk::walkWatch(const std::string& place, std::string_view expressi
     refuse(place, text("an expression has 1 to ", maxExpression, " printable bytes"));
   if (inLoop_) refuse(place, "a loop would ask for it in every round");
   if (++watches_ > maxWatches) refuse(place, text("more than ", maxWatches, " watches in a scenario"));
+}
+
+void ScenarioWalk::walkWriteMap(const std::string& place, capnp::List<capnp::Text>::Reader writes) {
+  if (step_ == rpc::BACKDROP_STEP)
+    refuse(place, "a scheduler's values belong to a step", "put it into the first step");
+  if (inLoop_) refuse(place, "a loop would write in every round");
+  if (attached_ == false) {
+    refuse(place, "no scheduler is attached at this point, into which could be written",
+           "name one with --scheduler, or use attachScheduler");
+  }
+  if (writes.size() == 0) refuse(place, "nothing is to be written", "give MAP:PLACE=VALUE");
+  mapWrites_ += writes.size();
+  if (mapWrites_ > maxMapWrites) refuse(place, text("more than ", maxMapWrites, " writes in a scenario"));
+  std::set<std::pair<std::string, std::string>> places;
+  for (const auto word : writes) {
+    MapWrite write;
+    try {
+      write = parseMapWrite(string(word));
+    } catch (const Error&) {
+      refuse(place, text('"', view(word), "\" is not MAP:PLACE=VALUE"), "as in .bss:limit=7");
+    }
+    if (!places.emplace(write.map, write.place).second)
+      refuse(place, text(write.map, ':', write.place, " is to be written twice at once"));
+  }
 }
 
 void ScenarioWalk::requireScheduler(const std::string& place, std::string_view name) const {

@@ -12,6 +12,7 @@
 namespace ktstr {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -164,6 +165,31 @@ TEST(WalkTest, TheBackdropOutlivesTheSteps) {
               StartsWith("backdrop.ops[0]: a scheduler belongs"));
   EXPECT_THAT(ops("", R"(,"backdrop":{"ops":[{"stopCgroup":"q"}]})"),
               StartsWith("backdrop.ops[0].stopCgroup: "));
+}
+
+TEST(WalkTest, WritesOfTheHostNeedASchedulerAndPlaces) {
+  const auto writes = [](const std::string& words, const std::string& before = "",
+                         std::optional<bool> under = true) {
+    return verdict(scenario(step(a, before + R"({"writeMap":[)" + words + "]}")), under);
+  };
+  const std::string good = R"(".bss:fault=7")";
+  EXPECT_EQ(writes(good), "");
+  EXPECT_EQ(writes(good + R"(,".bss:fault2=7",".data:fault=7")"), "");
+  EXPECT_EQ(writes(good, "", std::nullopt), "");
+  EXPECT_THAT(writes(good, "", false), AllOf(StartsWith("steps[0].ops[0].writeMap: no scheduler is attached"),
+                                             HasSubstr("--scheduler")));
+  EXPECT_THAT(writes(good, R"({"detachScheduler":null},)"), HasSubstr("ops[1].writeMap: no scheduler is"));
+  EXPECT_THAT(writes(""), HasSubstr("nothing is to be written"));
+  EXPECT_THAT(writes(R"(".bss.fault")"), HasSubstr("\".bss.fault\" is not MAP:PLACE=VALUE"));
+  EXPECT_THAT(writes(good + R"(,".bss:fault=8")"), HasSubstr(".bss:fault is to be written twice at once"));
+  EXPECT_THAT(verdict(scenario(step(a, R"({"writeMap":[".bss:x=1"]})", R"({"loop":{}})"))),
+              HasSubstr("a loop would write in every round"));
+  EXPECT_THAT(ops("", R"(,"backdrop":{"ops":[{"writeMap":[".bss:x=1"]}]})"),
+              StartsWith("backdrop.ops[0].writeMap: a scheduler's values belong to a step"));
+  std::string many;
+  for (int i = 0; i < 63; ++i) many += R"(".bss:+)" + std::to_string(4 * i) + R"(=1",)";
+  EXPECT_EQ(writes(many + good), "");
+  EXPECT_THAT(writes(many + good, R"({"writeMap":[".bss:x=1"]},)"), HasSubstr("more than 64 writes"));
 }
 
 TEST(WalkTest, FollowsPayloads) {

@@ -8,6 +8,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "protocol/sample.capnp.h"
 
@@ -17,25 +19,36 @@ struct DumpAsk {
   std::string name;
   rpc::DumpReason reason;
   std::string schedulerStats;  // JSON; empty: none was taken
-  kj::Own<kj::PromiseFulfiller<void>>
-      done;  // to be fulfilled once the record is written; none of our own asks
 };
 
-class DumpAsks {
+struct WriteAsk {
+  struct Operation {
+    uint32_t step, op;
+  };
+  std::optional<Operation> of;  // the scenario's; nothing: --map-write
+  std::vector<std::string> writes;
+};
+
+struct Ask {
+  std::variant<DumpAsk, WriteAsk> what;
+  kj::Own<kj::PromiseFulfiller<void>> done;  // to be fulfilled once the records are written
+};
+
+class Asks {
  public:
   static constexpr size_t most = 64;  // that wait
 
-  // Error "too-many-dumps" of the promise if there are `most` already.
-  kj::Promise<void> add(std::string name, rpc::DumpReason reason, std::string schedulerStats);
+  // Error "too-many-asks" of the promise if there are `most` already.
+  kj::Promise<void> add(std::variant<DumpAsk, WriteAsk> what);
 
   // The oldest, if there is one.
-  std::optional<DumpAsk> take();
+  std::optional<Ask> take();
 
   // Resolves as soon as there is one. One at a time: a second call makes the first one fail.
   kj::Promise<void> asked();
 
  private:
-  std::deque<DumpAsk> asks_;
+  std::deque<Ask> asks_;
   kj::Own<kj::PromiseFulfiller<void>> waiter_;
 };
 
@@ -44,12 +57,13 @@ class MonitorServer final : public rpc::Monitor::Server {
   using Watch = std::function<void(const std::string& expression)>;
 
   // `asks` must outlive the connection. `watch` throws an Error for what cannot be watched.
-  MonitorServer(DumpAsks& asks, Watch watch) : asks_(asks), watch_(std::move(watch)) {}
+  MonitorServer(Asks& asks, Watch watch) : asks_(asks), watch_(std::move(watch)) {}
   kj::Promise<void> dump(DumpContext context) override;
   kj::Promise<void> watch(WatchContext context) override;
+  kj::Promise<void> write(WriteContext context) override;
 
  private:
-  DumpAsks& asks_;
+  Asks& asks_;
   Watch watch_;
 };
 
