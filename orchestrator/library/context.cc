@@ -69,6 +69,21 @@ std::string RunResult::reasons() const {
   return all;
 }
 
+std::string RunResult::notReproduced() const {
+  std::string written;
+  for (const auto write : record().getMapWrites()) {
+    if (write.getOfOperation() && write.getFailure().size() == 0)
+      written += text(written.empty() ? "" : ", ", write.getAsked().cStr());
+  }
+  for (const auto finding : record().getVerdict().getFindings()) {
+    const std::string_view name = finding.getName().cStr();
+    const bool ended = name.starts_with("scheduler-") || name.starts_with("kernel-");
+    if (ended && finding.getOutcome() == rpc::Outcome::FAIL) return "";
+  }
+  if (written.empty()) return "";
+  return text("crash-not-reproduced: the host wrote ", written, ", and the scheduler went on\n");
+}
+
 std::string RunResult::stepOf(rpc::WorkerReport::Reader worker) const {
   return worker.getStep() < steps_.size() ? steps_[worker.getStep()] : "backdrop";
 }
@@ -165,12 +180,13 @@ const RunResult& Context::last() const {
 void Context::judge(const RunResult& run) const {
   if (!spec_.expectFinding.empty()) {
     EXPECT_NE(run.outcome(), rpc::Outcome::PASS) << "it was to fail with " << spec_.expectFinding;
-    EXPECT_TRUE(run.hasFinding(spec_.expectFinding))
-        << "it was to fail with " << spec_.expectFinding << ", and is " << run.reasons();
+    EXPECT_TRUE(run.hasFinding(spec_.expectFinding)) << run.notReproduced() << "it was to fail with "
+                                                     << spec_.expectFinding << ", and is " << run.reasons();
     return;
   }
   if (spec_.expectError) {
-    EXPECT_EQ(run.outcome(), rpc::Outcome::FAIL) << "it was to fail, and is " << run.reasons();
+    EXPECT_EQ(run.outcome(), rpc::Outcome::FAIL)
+        << run.notReproduced() << "it was to fail, and is " << run.reasons();
     return;
   }
   if (run.outcome() == rpc::Outcome::SKIP) {

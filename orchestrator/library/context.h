@@ -35,6 +35,9 @@ class RunResult {
   rpc::Outcome outcome() const { return record().getVerdict().getOutcome(); }
   bool hasFinding(std::string_view name) const;
   std::string reasons() const;  // every finding with its evidence and hint
+  // "crash-not-reproduced: ..." of a run whose operations writeMap wrote, and that has no failure of the
+  // scheduler or the kernel; "" of any other.
+  std::string notReproduced() const;
 
   // Sums over the workers that were chosen. Throws Error "no-such-work" if there are none, naming what there
   // is.

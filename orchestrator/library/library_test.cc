@@ -209,6 +209,30 @@ TEST(RunResultTest, SaysWhy) {
   EXPECT_THAT(run.reasons(), HasSubstr("worker-gap: a/spin[0] waited 5 ms\n  look there"));
 }
 
+TEST(RunResultTest, SaysThatACrashWasNotReproduced) {
+  capnp::MallocMessageBuilder message;
+  auto record = message.initRoot<rpc::RunRecord>();
+  const auto said = [&] { return RunResult(toJson(record.asReader()), {}).notReproduced(); };
+  auto finding = record.initVerdict().initFindings(1)[0];
+  finding.setName("worker-gap");
+  finding.setOutcome(rpc::Outcome::FAIL);
+  EXPECT_EQ(said(), "") << "nothing was written";
+  auto writes = record.initMapWrites(3);
+  writes[0].setAsked(".bss:early=1");  // of --map-write
+  for (unsigned i : {1U, 2U}) writes[i].setOfOperation(true);
+  writes[1].setAsked(".bss:fault=7");
+  writes[2].setAsked(".bss:nothing=7");
+  writes[2].setFailure("path-invalid");
+  EXPECT_EQ(said(), "crash-not-reproduced: the host wrote .bss:fault=7, and the scheduler went on\n");
+  for (const char* name : {"scheduler-exited", "kernel-panic"}) {
+    finding.setName(name);
+    EXPECT_EQ(said(), "");
+  }
+  finding.setName("kernel-warning");
+  finding.setOutcome(rpc::Outcome::PASS);
+  EXPECT_NE(said(), "") << "a remark";
+}
+
 TEST(Context, NamesWhatCannotBeRun) {
   const TestSpec spec{.llcs = 1};
   Context context(spec, "debian:7.3");

@@ -6,7 +6,7 @@
 
 char _license[] SEC("license") = "GPL";
 
-const volatile u32 fault = FAULT_NONE;
+volatile enum Fault fault;      // can be written while it runs: a host that provokes a fault
 const volatile u64 afterNs;     // the fault begins that long after the first task that is meant came
 const volatile u64 durationNs;  // of one turn of the fault
 const volatile s32 faultCpu;    // the CPU that starve-cpu and slow-dispatch are about
@@ -28,7 +28,7 @@ static u64 burntUntilNs;
 
 UEI_DEFINE(uei);
 
-static bool isOn(u32 which) {
+static bool isOn(enum Fault which) {
   return fault == which && startNs != 0 && bpf_ktime_get_ns() - startNs >= afterNs;
 }
 

@@ -16,8 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "scx_fault.bpf.skel.h"
 #include "scx_fault.h"
+
+#include "scx_fault.bpf.skel.h"  // has an enum Fault
 
 static const char help[] =
     "A FIFO scheduler with faults that can be switched on, to test what tests schedulers.\n"
@@ -156,7 +157,7 @@ static struct Options parse(int argc, char** argv) {
 
 static struct scx_fault* load(const struct Options* options) {
   struct scx_fault* skel = SCX_OPS_OPEN(fault_ops, scx_fault);
-  skel->rodata->fault = options->fault;
+  skel->bss->fault = options->fault;
   skel->rodata->afterNs = options->afterMs * 1000000ULL;
   skel->rodata->durationNs = options->ms * 1000000ULL;
   skel->rodata->faultCpu = (int)options->cpu;

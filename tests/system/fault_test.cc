@@ -39,20 +39,6 @@ std::string nameOf(const ::testing::TestParamInfo<Fault>& test) {
   return test.param.what;
 }
 
-const Result& built() {
-  static const Result result =
-      ktstr({"scheduler", "path", "scx_fault", "--with", "tests/schedulers"}, {.timeoutSeconds = 600});
-  return result;
-}
-
-// What the host lacks is a reason to skip; what is wrong with our sources is not.
-bool hostCannotBuild() {
-  for (const char* lack : {"clang-missing", "build-tool-missing", "cache-tool-failed"}) {
-    if (built().err.find(lack) != std::string::npos) return true;
-  }
-  return false;
-}
-
 // The dump that the monitor made when the kernel gave the scheduler up.
 std::optional<rpc::Dump::Reader> dumpOfError(const Record& record, capnp::MallocMessageBuilder& message) {
   for (const auto snapshot : record->getSnapshots()) {
@@ -131,15 +117,12 @@ class Named : public ::testing::TestWithParam<Fault> {};
 
 TEST_P(Named, WithItsReasonAndNothingElse) {
   KTSTR_NEED_KERNEL("debian:7.3");
-  if (hostCannotBuild()) GTEST_SKIP() << built().err;
-  ASSERT_EQ(built().exitCode, 0) << built().err;
+  KTSTR_NEED_SCX_FAULT();
   const Fault& fault = GetParam();
   const bool fails = *fault.finding != '\0';
   std::vector<std::string> words = {
-      "run",        scenario("fault"), "--format",    "jsonl",
-      "--topology", "1n1l2c1t",        "--duration",  fault.duration,
-      "--kernel",   "debian:7.3",      "--scheduler", built().out.substr(0, built().out.find('\n')),
-      "--"};
+      "run",          scenario("fault"), "--format",   "jsonl",       "--topology", "1n1l2c1t", "--duration",
+      fault.duration, "--kernel",        "debian:7.3", "--scheduler", scxFault(),   "--"};
   if (!fails) words.insert(words.end() - 1, {"--snapshots", "3"});
   if (!fault.watchdog.empty()) words.insert(words.end() - 1, {"--watchdog-timeout", fault.watchdog});
   words.insert(words.end(), fault.words.begin(), fault.words.end());

@@ -184,6 +184,30 @@ std::optional<std::string> whyNoScheduler(const std::string& name) {
                            : "scheduler " + name + " cannot be built here: " + firstLine(got.err);
 }
 
+namespace {
+
+const Result& builtScxFault() {
+  static const Result result =
+      ktstr({"scheduler", "path", "scx_fault", "--with", "tests/schedulers"}, {.timeoutSeconds = 600});
+  return result;
+}
+
+}  // namespace
+
+std::optional<std::string> whyNoScxFault() {
+  const std::string& said = builtScxFault().err;
+  for (const char* lack : {"clang-missing", "build-tool-missing", "cache-tool-failed"}) {
+    if (said.find(lack) != std::string::npos) return said;
+  }
+  return std::nullopt;
+}
+
+std::string scxFault() {
+  const Result& built = builtScxFault();
+  if (built.exitCode != 0) throw std::runtime_error(built.err);
+  return built.out.substr(0, built.out.find('\n'));
+}
+
 std::vector<std::string> descendants() {
   std::map<pid_t, std::pair<pid_t, std::string>> all;  // pid -> parent, comm
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {

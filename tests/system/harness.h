@@ -85,6 +85,11 @@ std::optional<std::string> whyNoKernel(const std::string& kernel);
 // The same for one of the kernel tree's schedulers.
 std::optional<std::string> whyNoScheduler(const std::string& name);
 
+// tests/schedulers/scx_fault, built once: its path. Throws std::runtime_error if our sources are wrong; what
+// the host lacks to build it is a reason to skip.
+std::string scxFault();
+std::optional<std::string> whyNoScxFault();
+
 // Descendants of this process that are still alive, as "pid comm" lines: after a run there must be none.
 std::vector<std::string> descendants();
 
@@ -105,4 +110,8 @@ std::vector<std::string> descendants();
 #define KTSTR_NEED_SCHEDULER(name)                         \
   if (auto why = ::ktstr::testing::whyNoScheduler(name)) { \
     GTEST_SKIP() << *why;                                  \
+  }
+#define KTSTR_NEED_SCX_FAULT()                        \
+  if (auto why = ::ktstr::testing::whyNoScxFault()) { \
+    GTEST_SKIP() << *why;                             \
   }
