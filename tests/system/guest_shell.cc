@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <set>
 #include <stdexcept>
 
 #include "guest/boot/machine.h"
 #include "guest/image/cpio.h"
+#include "guest/image/elf_closure.h"
 #include "guest/image/initramfs.h"
 #include "guest/image/lz4_legacy.h"
 #include "protocol/error.h"
@@ -39,6 +42,14 @@ struct Base {
   uint64_t length;
 };
 
+void addDirectories(CpioWriter& archive, const std::filesystem::path& path,
+                    std::set<std::filesystem::path>& there) {
+  if (there.contains(path)) return;
+  addDirectories(archive, path.parent_path(), there);
+  archive.directory(path.string(), 0755);
+  there.insert(path);
+}
+
 Base makeBase(const std::map<std::string, std::string>& programs) {
   CpioWriter archive;
   for (const char* directory : {"/bin", "/cg", "/dev", "/proc", "/sys", "/tmp"})
@@ -48,7 +59,20 @@ Base makeBase(const std::map<std::string, std::string>& programs) {
     archive.file(path, 0755, std::as_bytes(std::span(content)));
   };
   add("/bin/busybox", readFile(findProgram("busybox").value()));
-  for (const auto& [name, host] : programs) add("/bin/" + name, readFile(host));
+  ElfClosure libraries;
+  for (const auto& [name, host] : programs) {
+    add("/bin/" + name, readFile(host));
+    libraries.add(host, "/bin/" + name);
+  }
+  std::set<std::filesystem::path> directories = {"/", "/bin"};
+  for (const ClosureFile& file : libraries.files()) {
+    addDirectories(archive, std::filesystem::path(file.guestPath).parent_path(), directories);
+    if (file.hostPath.empty()) {
+      archive.symlink(file.guestPath, file.linkTarget);
+    } else {
+      add(file.guestPath, readFile(file.hostPath));
+    }
+  }
   add("/init", init);
   const std::vector<std::byte> packed = compressLz4Legacy(archive.finish());
   constexpr uint64_t unit = 65536;

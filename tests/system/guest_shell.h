@@ -17,7 +17,7 @@ namespace ktstr::testing {
 struct GuestShellRequest {
   std::string kernel;  // "debian:7.3"
   std::string topology = "1n1l2c1t";
-  std::map<std::string, std::string> programs = {};  // static executables: name below /bin to host path
+  std::map<std::string, std::string> programs = {};  // name below /bin to host path; with their libraries
   int bootSeconds = 180;
   std::string sockets = {};  // directory of a VMM that stands by; empty: one of our own
 };

@@ -14,6 +14,7 @@
 #include "protocol/error.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
+#include "tests/system/bpftool_expectations.h"
 #include "tests/system/core_expectations.h"
 #include "tests/system/guest_shell.h"
 #include "tests/system/harness.h"
@@ -250,6 +251,12 @@ std::map<std::string, GuestCore>& cores() {
   return all;
 }
 
+// Likewise to BpftoolDumpsTheSameMaps.
+std::map<std::string, std::vector<MapDump>>& mapDumps() {
+  static std::map<std::string, std::vector<MapDump>> all;
+  return all;
+}
+
 #define KTSTR_SLOW \
   if (getenv("KTSTR_TEST_ALL") == nullptr) GTEST_SKIP() << "slow: make check-all-kernels"
 
@@ -284,6 +291,7 @@ TEST_P(MonitorKernels, SeesWhatTheGuestSays) {
   expectWhatTheGuestSays(*watched);
   expectSupportAsInReadme(watched->guest, GetParam());
   cores()[GetParam()] = expectCoreOfTheGuest(watched->guest);
+  if (findBpftool()) mapDumps()[GetParam()] = dumpMapsOfTheGuest(*watched);
   expectWritesToTakeEffect(*watched);
 }
 
@@ -292,6 +300,13 @@ TEST_P(MonitorKernels, DrgnListsTheSameTasks) {
   const auto core = cores().extract(GetParam());
   if (core.empty()) GTEST_SKIP() << "there is no core: SeesWhatTheGuestSays has not written one";
   expectDrgnToListTheSameTasks(core.mapped(), GetParam());
+}
+
+TEST_P(MonitorKernels, BpftoolDumpsTheSameMaps) {
+  if (!findBpftool()) GTEST_SKIP() << "bpftool is not installed (make deps)";
+  const auto dumps = mapDumps().extract(GetParam());
+  if (dumps.empty()) GTEST_SKIP() << "there are no dumps: SeesWhatTheGuestSays has not made any";
+  expectSameMaps(dumps.mapped());
 }
 
 // KTSTR_TEST_ALL: every kernel that has sched_ext with struct scx_sched.

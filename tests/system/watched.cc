@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "tests/system/bpftool_expectations.h"
+
 namespace ktstr::testing {
 namespace {
 
@@ -13,9 +15,11 @@ std::string schedulerPath(const std::string& name) {
   return path.substr(0, path.find('\n'));
 }
 
-// The scheduler, and the kernel's configuration where there is one: scx_central's loader wants CONFIG_HZ.
+// The scheduler, bpftool if there is one, and the kernel's configuration likewise: scx_central's loader wants
+// CONFIG_HZ.
 std::map<std::string, std::string> programsFor(const std::string& kernel, const std::string& scheduler) {
   std::map<std::string, std::string> programs = {{"sched", schedulerPath(scheduler)}};
+  if (const auto bpftool = findBpftool()) programs["bpftool"] = *bpftool;
   const Result config = ktstr({"kernel", "path", kernel, "config"});
   if (config.exitCode == 0) programs["config"] = config.out.substr(0, config.out.find('\n'));
   return programs;
