@@ -37,7 +37,7 @@ class Builder {
         attached_(attachedTimes(input.events)) {
     for (size_t i = 0; i < changes_.size(); i++) {
       follow(changes_[i]);
-      if (i + 1 < changes_.size() || !ends(changes_[i])) addPhase(i);
+      if (i + 1 < changes_.size() || !ends(changes_[i]) || hasOperation(changes_[i])) addPhase(i);
     }
   }
 
@@ -52,6 +52,12 @@ class Builder {
   bool ends(const Change& change) const {
     const auto last = stimuliOf(change).back().event;
     return last.isScenarioEnded() || last.isDone();
+  }
+
+  bool hasOperation(const Change& change) const {
+    const auto stimuli = stimuliOf(change);
+    return std::any_of(stimuli.begin(), stimuli.end(),
+                       [](const StimulusEvent& stimulus) { return stimulus.event.isOpApplied(); });
   }
 
   // What the change makes of the step and the run.
@@ -73,7 +79,7 @@ class Builder {
     PhaseStory phase;
     phase.change = change;
     phase.fromNs = change.toNs;
-    phase.toNs = last ? endOfAll(change.toNs) : changes_[index + 1].fromNs;
+    phase.toNs = last ? endOfAll(change) : changes_[index + 1].fromNs;
     phase.step = inStep_ ? step_ : "";
     phase.baseline = baseline_;
     phase.name = uniqueName(nameOf(change));
@@ -90,8 +96,9 @@ class Builder {
   }
 
   // Of a scenario whose end was not told: the last that was seen of the guest.
-  uint64_t endOfAll(uint64_t atLeast) const {
-    uint64_t end = std::max(atLeast, story_.lastEventNs);
+  uint64_t endOfAll(const Change& change) const {
+    if (ends(change)) return change.toNs;
+    uint64_t end = std::max(change.toNs, story_.lastEventNs);
     if (input_.clock && !input_.samples.empty())
       end = std::max(end, input_.clock->guestNs(input_.samples.back().atNs));
     return end;

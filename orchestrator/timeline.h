@@ -3,7 +3,9 @@
 //
 // A phase lasts from when a change (timeline_changes.h) had taken effect to when the next one begins; at most
 // maxPhases, for which changes that are closer together become one. The first is the one that the scenario's
-// start began, the last one ends with the scenario, or with what the guest told last if that never ended.
+// start began, the last one ends with the scenario, or with what the guest told last if that never ended. An
+// operation after which the scenario ends at once, as where it makes a scheduler crash, has a phase of no
+// length.
 //
 // Named after the step that began ("run"), else after the operations, or what else changed ("run:
 // freezeCgroup a"), with ", ..." where more than three did; "after run" between steps; "baseline: run" in the

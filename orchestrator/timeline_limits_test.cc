@@ -29,7 +29,8 @@ TEST_F(TimelineTest, whatTheGuestMergedIsComparedMerged) {
   at(2010, {}, 1000, {{"a", 400}, {"a", 400, 0, 0, "rest"}, {"b", 900}}).initStepEnded();
   at(2010).setScenarioEnded();
   const auto list = phases();
-  ASSERT_EQ(list.size(), 1U) << "the rest is one change";
+  ASSERT_EQ(list.size(), 2U) << "the rest is one change";
+  EXPECT_EQ(list[1].getDurationMs(), 0) << "which ends the scenario";
   EXPECT_EQ(list[0].getAll().getIterations(), 1000U);
   EXPECT_EQ(list[0].getCgroups().size(), 0U);
   messages_.pop_back();

@@ -104,6 +104,23 @@ TEST_F(TimelineTest, anOperationSwallowsWhatItCaused) {
   EXPECT_TRUE(std::isnan(list[2].getAll().getIterationsPerSecond())) << "its end was not told";
 }
 
+TEST_F(TimelineTest, anOperationThatEndsAllIsTold) {
+  at(5, {{"a", 0}}, 4).initStepStarted();
+  op(1000, 0, 2, {{"a", 100}}, {{"a", 101}});
+  at(1050, {}, 3, {{"a", 110}}).initStepEnded();
+  at(1061).setScenarioEnded();
+  sampleUntil(1500);
+  const auto list = phases();
+  ASSERT_EQ(list.size(), 2U);
+  EXPECT_STREQ(list[1].getName().cStr(), "after run");
+  EXPECT_EQ(list[1].getDurationMs(), 0);
+  EXPECT_EQ(list[1].getSamples(), 0U);
+  EXPECT_EQ(list[1].getChanges().size(), 0U);
+  ASSERT_EQ(list[1].getStimuli().size(), 3U);
+  EXPECT_STREQ(list[1].getStimuli()[0].getDetail().cStr(), "freezeCgroup a");
+  EXPECT_THAT(rendered(TimelineView::whole), HasSubstr("> opApplied freezeCgroup a at +1.00 s"));
+}
+
 TEST_F(TimelineTest, aLoopIsOnePhase) {
   at(5, {{"a", 0, 0, 1}}, 4).initStepStarted().setStep(1);
   for (uint32_t round = 0; round < 400; round++) {

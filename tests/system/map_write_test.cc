@@ -7,6 +7,7 @@
 
 #include "orchestrator/library/ktstr.h"
 #include "protocol/file.h"
+#include "protocol/text.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -106,7 +107,8 @@ TEST(RunWithMapWrites, AllOrNoneAndACrashIsReproducedAsExpected) {
     EXPECT_EQ(write.getBefore(), 0u) << "the start's write was held back";
     EXPECT_EQ(write.getAfter(), step == 0 ? 0u : 7u);
   }
-  EXPECT_TRUE(hasStimulus(run, "writeMap .bss:fault=FAULT_NONE"));
+  for (const char* value : {"FAULT_NONE", "FAULT_ERROR_EXIT"})
+    EXPECT_TRUE(hasStimulus(run, text("writeMap .bss:fault=", value))) << value;
 
   const auto finding = run.record().getVerdict().getFindings()[0];
   EXPECT_STREQ(finding.getName().cStr(), "scheduler-exited") << run.reasons();
