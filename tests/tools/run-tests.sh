@@ -15,18 +15,22 @@ trap 'for job in $(jobs -p); do kill -- "-$job" 2> /dev/null; done; rm -rf "$res
 trap 'exit 130' INT TERM
 programs=()
 
+# A program by its place: some libraries and system tests share a name.
+name_of() { echo "${1#"$build"/test/}"; }
+log_of() { echo "$results/$(name_of "$1" | tr / -).log"; }
+
 # Runs $1 with what else is given, its output to the log $2 and here, after its name and without the lines that match $3.
 execute() {
   local binary=$1 log=$2 hidden=$3
   shift 3
   "$binary" --gtest_color=no "$@" 2>&1 < /dev/null | tee "$log" | grep --line-buffered -vE "$hidden" |
-    sed -u "s/^/$(basename "$binary"): /"
+    sed -u "s|^|$(name_of "$binary"): |"
   return "${PIPESTATUS[0]}"
 }
 
 first() {
   local log
-  log=$results/$(basename "$1").log
+  log=$(log_of "$1")
   execute "$1" "$log" "$2"
   echo $? > "$log.status"
 }
@@ -57,22 +61,22 @@ outcomes() {
 # The names in outcomes $2 whose outcome matches $1.
 those() { awk -v outcome="^($1)$" '$2 ~ outcome { print $1 }' <<< "$2"; }
 count() { grep -c . <<< "$1"; }
-list() { [ -z "$2" ] || sed "s/^/  $1: /" <<< "$2"; }
+list() { [ -z "$2" ] || sed "s|^|  $1: |" <<< "$2"; }
 
-# What the log $1 says of the tests $2.
+# What the program $1 said of the tests $2.
 reasons() {
-  awk -v program="$(basename "$1" .log)" -v names="$2" '
+  awk -v program="$(name_of "$1")" -v names="$2" '
     BEGIN { split(names, list, "\n"); for (i in list) wanted[list[i]] }
     /^\[ RUN/ { name = $4; text = ""; next }
     { text = text "  " program ": " $0 "\n" }
-    /^\[  SKIPPED \] .*\([0-9]+ ms\)$/ && name in wanted { printf "%s", text }' "$1"
+    /^\[  SKIPPED \] .*\([0-9]+ ms\)$/ && name in wanted { printf "%s", text }' "$(log_of "$1")"
 }
 
 # Second tries of the binary $1, and what has become of its tests.
 conclude() {
   local binary=$1 name log before after again status expected
-  name=$(basename "$binary")
-  log=$results/$name.log
+  name=$(name_of "$binary")
+  log=$(log_of "$binary")
   status=$(cat "$log.status")
   before=$(outcomes "$log")
   again=$(those starved "$before")
@@ -87,7 +91,7 @@ conclude() {
     unsteady+=$(list "$name" "$(comm -13 <(those ok "$before") <(those ok "$after"))")$'\n'
   fi
   passed=$((passed + $(count "$(those ok "$after")")))
-  skips+=$(reasons "$log" "$(those "skipped|starved" "$after")")$'\n'
+  skips+=$(reasons "$binary" "$(those "skipped|starved" "$after")")$'\n'
   skipped=$((skipped + $(count "$(those "skipped|starved" "$after")")))
   again=$(those failed "$after")
   expected=$(sed -nE 's/^\[=+\] Running ([0-9]+) tests? from.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
