@@ -84,9 +84,12 @@ $(BUILD)/gen/version.h: always
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 
+# Reading the command line is much to compile and little to run.
+unoptimised = $(if $(filter %/main.o,$@),-O0)
+
 $(BUILD)/obj/%.o: %.cc | $(GENERATED) $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
-	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) $(unoptimised) -MMD -MP -c $< -o $@
 
 # Tests are a third of all. What they test is optimised: they themselves need not be. And half of their time would go into
 # reading the same headers (clang reads them again each time, and so sees a test that includes too little).
@@ -96,9 +99,15 @@ $(BUILD)/obj/tests/precompiled.h.gch: tests/precompiled.h | $(GENERATED)
 	@mkdir -p $(@D)
 	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -O0 -MMD -MP -MF $(@:.gch=.d) -MT $@ -c $< -o $@
 
+test_object = $(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -O0 $(precompiled:%=-Winvalid-pch -include %) -MMD -MP -c $< -o $@
+
 $(BUILD)/obj/%_test.o: %_test.cc $(precompiled:=.gch) | $(GENERATED) $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
-	$(call quiet,CXX)$(CXX) $(CXXFLAGS_ALL) -O0 $(precompiled:%=-Winvalid-pch -include %) -MMD -MP -c $< -o $@
+	$(test_object)
+
+$(BUILD)/obj/tests/%.o: tests/%.cc $(precompiled:=.gch) | $(GENERATED) $(BUILD)/gen/version.h
+	@mkdir -p $(@D)
+	$(test_object)
 
 # ---- libraries and programs --------------------------------------------------------------------------------------
 

@@ -106,7 +106,8 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
     EXPECT_GT(record->getMonitor().getScxEnabledSamples(), 0u);
     ASSERT_EQ(record->getMonitor().getOpsNames().size(), 1u);
     EXPECT_STREQ(record->getMonitor().getOpsNames()[0].cStr(), test.ops);
-    const Snapshot snapshot(readFile(record->getDirectory().cStr() + std::string("/snapshots.jsonl")));
+    const std::string dumps = readFile(record->getDirectory().cStr() + std::string("/snapshots.jsonl"));
+    const Snapshot snapshot(dumps.substr(0, dumps.find('\n')));  // one that failed has another
     expectStructOps(snapshot, test.ops);
     if (test.ops != std::string("simple")) expectLocalStorage(record, snapshot);
   }
