@@ -1,5 +1,6 @@
 #include "monitor/value.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -9,17 +10,29 @@ namespace {
 
 constexpr char digits[] = "0123456789abcdef";
 
+// By byte: in JSON it stands for itself.
+constexpr auto plain = [] {
+  std::array<bool, 256> table{};
+  for (size_t c = ' '; c <= '~'; ++c) table[c] = c != '"' && c != '\\';
+  return table;
+}();
+
+// Most of a large value are runs of what stays as it is.
 std::string quoted(std::string_view text) {
+  const auto stays = [](char c) { return plain[static_cast<unsigned char>(c)]; };
   std::string out = "\"";
-  for (const char c : text) {
+  out.reserve(text.size() + 2);
+  for (auto at = text.begin(); at != text.end();) {
+    const auto end = std::find_if_not(at, text.end(), stays);
+    out.append(at, end);
+    at = end;
+    if (at == text.end()) break;
+    const char c = *at++;
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+    if (c == '"' || c == '\\')
       out += {'\\', c};
-    } else if (byte < ' ' || byte > '~') {
+    else
       out += {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15]};
-    } else {
-      out += c;
-    }
   }
   return out + '"';
 }
@@ -104,10 +117,13 @@ void appendText(const Value& value, const std::string& indent, std::string& out)
 }  // namespace
 
 Value Value::ofBytes(std::span<const std::byte> bytes) {
-  std::string out;
-  for (const std::byte byte : bytes)
-    out += {digits[static_cast<unsigned>(byte) >> 4], digits[static_cast<unsigned>(byte) & 15]};
-  return named(out);
+  std::string out(bytes.size() * 2, '0');
+  char* at = out.data();
+  for (const std::byte byte : bytes) {
+    *at++ = digits[static_cast<unsigned>(byte) >> 4];
+    *at++ = digits[static_cast<unsigned>(byte) & 15];
+  }
+  return named(std::move(out));
 }
 
 std::string valueAsJson(const Value& value) {
