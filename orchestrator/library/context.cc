@@ -150,9 +150,12 @@ void Context::run(const say::Scenario& scenario) {
   fillPrograms(root);
   std::vector<std::string> steps;
   for (const auto step : root.asReader().getSteps()) steps.emplace_back(step.getName().cStr());
-  last_ = std::make_unique<RunResult>(
-      ask("ktstr-orchestrator", runWords(spec_, topology(), kernel_), toJson(root.asReader())),
-      std::move(steps));
+  const Words words = runWords(spec_, topology(), kernel_);
+  for (uint32_t tried = 1;; tried++) {
+    last_ = std::make_unique<RunResult>(ask("ktstr-orchestrator", words, toJson(root.asReader())), steps);
+    if (tried >= spec_.tries || !mayTryAgain(spec_, *last_)) break;
+    fprintf(stderr, "ktstr: try %u of %u is %s\n", tried, spec_.tries, last_->reasons().c_str());
+  }
   judge(*last_);
   if (spec_.postVm) spec_.postVm(*last_);
 }
@@ -175,6 +178,11 @@ void Context::run(std::string_view canned) {
 const RunResult& Context::last() const {
   if (last_) return *last_;
   throw Error(ExitCode::usage, "not-run", "nothing has been run in this test yet");
+}
+
+bool mayTryAgain(const TestSpec& spec, const RunResult& run) {
+  if (run.outcome() != rpc::Outcome::INCONCLUSIVE) return false;
+  return spec.expectFinding.empty() || !run.hasFinding(spec.expectFinding);
 }
 
 void Context::judge(const RunResult& run) const {

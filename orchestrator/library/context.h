@@ -64,6 +64,10 @@ class RunResult {
   std::vector<std::string> steps_;
 };
 
+// Whether TestSpec::tries may make the run once more: it is inconclusive, and not for the very finding that
+// is expected of it.
+bool mayTryAgain(const TestSpec& spec, const RunResult& run);
+
 class Context {
  public:
   // `kernel` is one of kernelsOf(spec). Throws as checkSpec().

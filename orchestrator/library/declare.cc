@@ -86,6 +86,7 @@ void checkPairs(const TestSpec& spec) {
     invalid("extraArgs are given, but no scheduler that would take them", "name one");
   if (!spec.bpfMapWrites.empty() || !scheduler.bpfMapWrites.empty())
     invalid("bpfMapWrites are given, but no scheduler whose maps could be written", "name a binary");
+  if (spec.tries == 0) invalid("tries is 0, which runs nothing", "1 runs it once");
   if (spec.watchdogTimeoutMs != 0 || scheduler.watchdogTimeoutMs != 0)
     invalid("watchdogTimeoutMs is given, but no scheduler that would be watched", "name a binary");
   if (!scheduler.args.empty()) invalid("args are given, but no binary that would take them", "name one");

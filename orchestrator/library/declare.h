@@ -122,7 +122,10 @@ struct TestSpec {
   // (guest/scenario/snapshot_times.h): 0 to 64, at least 100 ms apart; RunResult::series(). Unset: the
   // scheduler's, else none.
   std::optional<uint32_t> snapshots = {};
-  uint32_t cleanupBudgetMs = 0;    // how long the machine may take to end; 0: as long as it takes
+  uint32_t cleanupBudgetMs = 0;  // how long the machine may take to end; 0: as long as it takes
+  // How often a run is made at most: again while it is inconclusive (the host was starved, the emulator broke
+  // the machine), never after it failed. Each try keeps its record; the last one counts.
+  uint32_t tries = 2;
   Assertions assertions = {};      // after the scheduler's and the scenario's
   bool expectError = false;        // the run must fail, for whatever reason
   std::string expectFinding = {};  // the run must not pass, and this finding must be among the reasons

@@ -2,7 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "orchestrator/library/ktstr.h"
+#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/test_error.h"
 
@@ -148,6 +152,7 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
       {{.llcs = 2, .constraints = {.maxLlcs = 1}}, "maxLlcs is 1, but 1n2l2c1t has 2"},
       {{.durationMs = 0}, "durationMs is 0"},
       {{.workers = 0}, "workers is 0"},
+      {{.tries = 0}, "tries is 0"},
       {{.expectError = true, .expectFinding = "x"}, "expectFinding and expectError"},
       {{.scheduler = mitosis, .hostOnly = true}, "hostOnly and scheduler"},
       {{.llcs = 2, .hostOnly = true}, "hostOnly and a topology"},
@@ -209,6 +214,22 @@ TEST(RunResultTest, SaysWhy) {
   EXPECT_THAT(run.reasons(), HasSubstr("worker-gap: a/spin[0] waited 5 ms\n  look there"));
 }
 
+TEST(RunResultTest, IsTriedAgainWhereItSaysNothing) {
+  capnp::MallocMessageBuilder message;
+  auto record = message.initRoot<rpc::RunRecord>();
+  auto verdict = record.initVerdict();
+  verdict.initFindings(1)[0].setName("host-starved");
+  const auto again = [&](const TestSpec& spec, rpc::Outcome outcome) {
+    verdict.setOutcome(outcome);
+    return mayTryAgain(spec, RunResult(toJson(record.asReader()), {}));
+  };
+  EXPECT_TRUE(again({}, rpc::Outcome::INCONCLUSIVE));
+  for (const auto outcome : {rpc::Outcome::PASS, rpc::Outcome::FAIL, rpc::Outcome::SKIP})
+    EXPECT_FALSE(again({}, outcome)) << kj::str(outcome).cStr();
+  EXPECT_FALSE(again({.expectFinding = "host-starved"}, rpc::Outcome::INCONCLUSIVE)) << "as expected";
+  EXPECT_TRUE(again({.expectFinding = "worker-gap"}, rpc::Outcome::INCONCLUSIVE));
+}
+
 TEST(RunResultTest, SaysThatACrashWasNotReproduced) {
   capnp::MallocMessageBuilder message;
   auto record = message.initRoot<rpc::RunRecord>();
@@ -241,6 +262,33 @@ TEST(Context, NamesWhatCannotBeRun) {
   EXPECT_THAT(errorOf([&] { context.run("no_such"); }), HasSubstr("scenario-unknown"));
   EXPECT_THAT(errorOf([&] { context.run("steady_llc"); }),
               HasSubstr("scenario-does-not-fit: steady_llc needs 2 LLCs"));
+}
+
+// The programs are a script that answers inconclusive once, then passes, and counts.
+TEST(Context, TriesAgainWhatIsInconclusive) {
+  char directory[] = "/tmp/ktstr-tries-XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const std::string here = directory, program = here + "/ktstr-orchestrator";
+  std::ofstream(program) << "#!/bin/sh\necho >> " + here + "/runs\n" + "[ $(wc -l < " + here +
+                                "/runs) = 1 ] && outcome=inconclusive\n" +
+                                "echo '{\"verdict\":{\"outcome\":\"'${outcome:-pass}'\"}}'\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  const char* before = getenv("KTSTR_BIN_DIR");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("KTSTR_BIN_DIR", directory, 1);
+  const TestSpec spec;
+  Context context(spec, "debian:7.3");
+  context.run("steady");
+  EXPECT_EQ(context.last().outcome(), rpc::Outcome::PASS);
+  EXPECT_EQ(readFile(here + "/runs"), "\n\n");
+  context.run("steady");
+  EXPECT_EQ(readFile(here + "/runs"), "\n\n\n") << "once, since it passed";
+  if (before == nullptr) {
+    unsetenv("KTSTR_BIN_DIR");
+  } else {
+    setenv("KTSTR_BIN_DIR", kept.c_str(), 1);
+  }
+  std::filesystem::remove_all(here);
 }
 
 KTSTR_WORK(count) {

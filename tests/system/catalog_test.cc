@@ -26,6 +26,13 @@ std::string nameOf(const char* scheduler) {
 // !NULL cgv_node stash"), 6.18's does not.
 constexpr const char* flatcgAbort = "unexpected !NULL cgv_node stash";
 
+// And at times it forgets a cgroup whose tasks yield, fork or change their class: they stay runnable for
+// seconds while others run, until they are killed.
+bool starvedByFlatcg(const char* scheduler, const Record& record) {
+  return scheduler == std::string("scx_flatcg") && record.hasFinding("worker-stuck") &&
+         record.findings().find("did not stop when told to: state R") != std::string::npos;
+}
+
 // Every worker has worked, where each must, and nothing it called failed.
 void run(std::vector<std::string> words, const char* scheduler, const Options& options = {}) {
   KTSTR_NEED_KERNEL("debian:7.3");
@@ -37,7 +44,9 @@ void run(std::vector<std::string> words, const char* scheduler, const Options& o
   const Result result = ktstr(words, options);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
-  if (record.findings().find(flatcgAbort) != std::string::npos) GTEST_SKIP() << record.findings();
+  const bool all = getenv("KTSTR_TEST_ALL") != nullptr;  // else a second try is the better answer
+  if (record.findings().find(flatcgAbort) != std::string::npos || (all && starvedByFlatcg(scheduler, record)))
+    GTEST_SKIP() << record.findings();
   KTSTR_EXPECT_PASS(record);
   ASSERT_GT(record->getWorkers().size(), 0u);
   bool mayStarve = false;

@@ -55,7 +55,11 @@ std::string binary(const std::string& name) {
 }
 
 Result ktstr(const std::vector<std::string>& words, const Options& options) {
-  return Background(words, options).wait(options.timeoutSeconds);
+  for (int again = 2;; again--) {
+    Result result = Background(words, options).wait(options.timeoutSeconds);
+    if (again == 0 || result.out.find("stale-breakpoint") == result.out.npos) return result;
+    fprintf(stderr, "again, since the emulator ran a stale breakpoint: %s\n", result.err.c_str());
+  }
 }
 
 Background::Background(const std::vector<std::string>& words, const Options& options) {

@@ -42,7 +42,8 @@ class TemporaryDirectory {
 // The path of a built executable ($KTSTR_BIN_DIR).
 std::string binary(const std::string& name);
 
-// Runs `ktstr` (or options.program) with the given words to its end.
+// Runs `ktstr` (or options.program) with the given words to its end; again, at most twice, if the record says
+// that QEMU spoiled it (stale-breakpoint).
 Result ktstr(const std::vector<std::string>& words, const Options& options = {});
 
 // The same in the background, for signals and kills.
