@@ -2,9 +2,9 @@
 # Runs the test binaries below BUILD and closes with one line: "N passed, N failed, N skipped".
 #   run-tests.sh BUILD unit|system|PROGRAM ...
 # The binaries of a kind run side by side, KTSTR_TEST_LANES (default: the number of CPUs) at once; a PROGRAM runs alone.
-# Machines are noisy and emulated guests are slow: in the end, alone, those of at most three failed tests of a binary get
-# a second try, and those skipped because the host was starved. One that passes then is listed as unsteady, with what it
-# said the first time above. Every skipped test is listed with its reason. A binary that runs no test at all has failed.
+# Machines are noisy and emulated guests are slow: in the end, alone, at most three failed tests of a binary get two more
+# tries, and those skipped because the host was starved one more. One that passes then is listed as unsteady, with what
+# it said before above. Every skipped test is listed with its reason. A binary that runs no test at all has failed.
 set -uom pipefail
 
 build=$1; shift
@@ -63,35 +63,36 @@ those() { awk -v outcome="^($1)$" '$2 ~ outcome { print $1 }' <<< "$2"; }
 count() { grep -c . <<< "$1"; }
 list() { [ -z "$2" ] || sed "s|^|  $1: |" <<< "$2"; }
 
-# What the program $1 said of the tests $2.
+# What the program $1 said, in the log $3, of those of the tests $2 that were skipped or failed.
 reasons() {
   awk -v program="$(name_of "$1")" -v names="$2" '
     BEGIN { split(names, list, "\n"); for (i in list) wanted[list[i]] }
     /^\[ RUN/ { name = $4; text = ""; next }
     { text = text "  " program ": " $0 "\n" }
-    /^\[  SKIPPED \] .*\([0-9]+ ms\)$/ && name in wanted { printf "%s", text }' "$(log_of "$1")"
+    /^\[  (SKIPPED|FAILED ) \] .*\([0-9]+ ms\)$/ && name in wanted { printf "%s", text }' "$3"
 }
 
-# Second tries of the binary $1, and what has become of its tests.
+# More tries of the binary $1, and what has become of its tests.
 conclude() {
-  local binary=$1 name log before after again status expected
+  local binary=$1 name log before after again status expected which
   name=$(name_of "$binary")
   log=$(log_of "$binary")
   status=$(cat "$log.status")
   before=$(outcomes "$log")
-  again=$(those starved "$before")
-  [ "$(count "$(those failed "$before")")" -gt 3 ] || again=$(those "starved|failed" "$before")
   after=$before
-  if [ -n "$again" ]; then
+  for which in "starved|failed" failed; do
+    again=$(those "$which" "$after")
+    [ "$(count "$(those failed "$after")")" -le 3 ] || again=$(those starved "$after")
+    [ -n "$again" ] || break
     echo "== $name, again:" $again
     execute "$binary" "$log.again" '^\[( RUN|---)|^$' --gtest_filter="$(tr '\n' ':' <<< "$again")"
     # One that was skipped this time is as it was.
-    after=$(awk 'NR == FNR { if ($2 ~ /ok|failed/) second[$1] = $2; next } { print $1, $1 in second ? second[$1] : $2 }' \
-      <(outcomes "$log.again") <(echo "$before"))
-    unsteady+=$(list "$name" "$(comm -13 <(those ok "$before") <(those ok "$after"))")$'\n'
-  fi
+    after=$(awk 'NR == FNR { if ($2 ~ /ok|failed/) next_one[$1] = $2; next } { print $1, $1 in next_one ? next_one[$1] : $2 }' \
+      <(outcomes "$log.again") <(echo "$after"))
+  done
+  unsteady+=$(list "$name" "$(comm -13 <(those ok "$before") <(those ok "$after"))")$'\n'
   passed=$((passed + $(count "$(those ok "$after")")))
-  skips+=$(reasons "$binary" "$(those "skipped|starved" "$after")")$'\n'
+  skips+=$(reasons "$binary" "$(those "skipped|starved" "$after")" "$log")$'\n'
   skipped=$((skipped + $(count "$(those "skipped|starved" "$after")")))
   again=$(those failed "$after")
   expected=$(sed -nE 's/^\[=+\] Running ([0-9]+) tests? from.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
@@ -102,6 +103,8 @@ conclude() {
   again=$(grep . <<< "$again")
   failed=$((failed + $(count "$again")))
   failing+=$(list "$name" "$again")$'\n'
+  [ ! -e "$log.again" ] || log+=.again
+  said+=$(reasons "$binary" "$again" "$log")$'\n'
 }
 
 for kind in "$@"; do
@@ -111,11 +114,12 @@ for kind in "$@"; do
     *) side_by_side 1 '^\[( RUN|---)|^$' "$kind" ;;
   esac
 done
-passed=0; failed=0; skipped=0; failing=""; skips=""; unsteady=""
+passed=0; failed=0; skipped=0; failing=""; skips=""; unsteady=""; said=""
 for program in "${programs[@]}"; do conclude "$program"; done
 report() { [ -z "$(grep . <<< "$2")" ] || printf '\n%s\n%s\n' "$1" "$(grep . <<< "$2")"; }
 report "Skipped, with the reason:" "$skips"
-report "Unsteady, passed only the second time:" "$unsteady"
+report "Unsteady, passed only when tried again:" "$unsteady"
+report "What those said last that failed:" "$said"
 report "Failed:" "$failing"
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
