@@ -173,8 +173,7 @@ struct WorkSpec {
   memory @7 :MemPolicy;
   comm @8 :Text;                # name of each task, 1..15 printable bytes; empty = the cgroup's, or its parent's
   pcomm @9 :Text;               # groups of a cgroup with the same pcomm are threads of one process of this name, 1..15
-                                # bytes; empty = the cgroup's, or none: each as cloneMode says. This build has no such
-                                # processes and refuses it
+                                # bytes; empty = the cgroup's, or none: each as cloneMode says
   uid @10 :UInt32;              # real, effective and saved; 0 = the cgroup's, or root
   gid @11 :UInt32;              # likewise; supplementary groups are dropped
   numaNode @12 :Int32 = -1;     # run on the CPUs of this node that are in the cpuset: an affinity of its own, so not

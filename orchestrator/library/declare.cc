@@ -81,12 +81,12 @@ void checkPairs(const TestSpec& spec) {
   if (!spec.expectFinding.empty() && spec.expectError) {
     invalid("expectFinding and expectError are both set: the finding is the error", "set one");
   }
+  if (spec.tries == 0) invalid("tries is 0, which runs nothing", "1 runs it once");
   if (loads) return;
   if (!spec.extraArgs.empty())
     invalid("extraArgs are given, but no scheduler that would take them", "name one");
   if (!spec.bpfMapWrites.empty() || !scheduler.bpfMapWrites.empty())
     invalid("bpfMapWrites are given, but no scheduler whose maps could be written", "name a binary");
-  if (spec.tries == 0) invalid("tries is 0, which runs nothing", "1 runs it once");
   if (spec.watchdogTimeoutMs != 0 || scheduler.watchdogTimeoutMs != 0)
     invalid("watchdogTimeoutMs is given, but no scheduler that would be watched", "name a binary");
   if (!scheduler.args.empty()) invalid("args are given, but no binary that would take them", "name one");

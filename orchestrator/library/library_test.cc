@@ -152,7 +152,7 @@ TEST(Declare, WhatContradictsItselfNamesBothSides) {
       {{.llcs = 2, .constraints = {.maxLlcs = 1}}, "maxLlcs is 1, but 1n2l2c1t has 2"},
       {{.durationMs = 0}, "durationMs is 0"},
       {{.workers = 0}, "workers is 0"},
-      {{.tries = 0}, "tries is 0"},
+      {{.scheduler = mitosis, .tries = 0}, "tries is 0"},
       {{.expectError = true, .expectFinding = "x"}, "expectFinding and expectError"},
       {{.scheduler = mitosis, .hostOnly = true}, "hostOnly and scheduler"},
       {{.llcs = 2, .hostOnly = true}, "hostOnly and a topology"},

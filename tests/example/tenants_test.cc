@@ -10,12 +10,12 @@ KTSTR_SCHEDULER(qmap, {.binary = "scx_qmap", .topology = {.llcs = 2}});
 
 namespace {
 
-// Each tenant with a spinner per CPU that it has.
+// Each tenant with two spinners per CPU that it has.
 Step tenants(const ktstr::Context& ctx, const char* name) {
-  const uint32_t half = ctx.shape().cpus() / 2;
+  const Work twice = spinWait(ctx.shape().cpus());
   return Step(name)
-      .cgroup(Cgroup("first").cpuset(part(0, 2)).work(spinWait(half)))
-      .cgroup(Cgroup("second").cpuset(part(1, 2)).work(spinWait(half)));
+      .cgroup(Cgroup("first").cpuset(part(0, 2)).work(twice))
+      .cgroup(Cgroup("second").cpuset(part(1, 2)).work(twice));
 }
 
 }  // namespace
@@ -30,6 +30,8 @@ KTSTR_TEST(two_tenants_get_what_eevdf_gives, {.scheduler = flatcg, .durationMs =
   for (const char* tenant : {"first", "second"}) {
     const auto rate = [&](const char* step) { return ctx.last().iterationsPerSecond({step, tenant}); };
     EXPECT_GT(rate("scheduler"), 0.5 * rate("eevdf")) << tenant;
+    const auto delay = [&](const char* step) { return double(ctx.last().runDelayNs({step, tenant})); };
+    EXPECT_LT(delay("scheduler"), 1.8 * delay("eevdf")) << tenant;
   }
 }
 

@@ -17,6 +17,7 @@ namespace {
 
 constexpr const char* schedulers[] = {"", "scx_simple", "scx_flatcg", "scx_qmap"};
 constexpr const char* topology = "1n2l2c1t";
+constexpr const char* twoNodes = "2n2l2c1t";  // for those that need them
 
 std::string nameOf(const char* scheduler) {
   return *scheduler != '\0' ? scheduler : "eevdf";
@@ -36,7 +37,9 @@ bool starvedByFlatcg(const char* scheduler, const Record& record) {
 // Every worker has worked, where each must, and nothing it called failed.
 void run(std::vector<std::string> words, const char* scheduler, const Options& options = {}) {
   KTSTR_NEED_KERNEL("debian:7.3");
-  words.insert(words.end(), {"--topology", topology, "--format", "jsonl"});
+  const CannedScenario* canned = findCanned(words[1]);
+  const bool fits = canned == nullptr || !whyNot(*canned, parseTopology(topology));
+  words.insert(words.end(), {"--topology", fits ? topology : twoNodes, "--format", "jsonl"});
   if (*scheduler != '\0') {
     KTSTR_NEED_SCHEDULER(scheduler);
     words.insert(words.end(), {"--scheduler", scheduler});
@@ -128,7 +131,7 @@ std::vector<Case> cases() {
   }
   std::vector<Case> all;
   for (const CannedScenario& canned : cannedScenarios()) {
-    if (whyNot(canned, parseTopology(topology))) continue;
+    if (whyNot(canned, parseTopology(topology)) && whyNot(canned, parseTopology(twoNodes))) continue;
     for (const char* scheduler : schedulers) all.push_back({canned.name, scheduler});
   }
   return all;

@@ -85,6 +85,10 @@ std::vector<CannedScenario> basic() {
        }},
       {"basic", "all_loaded", "16 spinners in each of two cgroups", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) { both(shape, scenario, spinWait(16)); }},
+      {"basic", "stall_detect", "16 spinners in one cgroup, of which none may be forgotten", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) {
+         scenario.step(Step("run").cgroup(Cgroup("cg_0").work(spinWait(16))).hold(shape.settled()));
+       }},
   };
 }
 

@@ -1,4 +1,6 @@
 // cgroups on parts of the machine, and parts that change.
+#include <array>
+
 #include "guest/scenario/catalog/families.h"
 
 namespace ktstr::catalog {
@@ -84,6 +86,22 @@ void overlapping(const Shape& shape, Scenario& scenario) {
   scenario.step(step.hold(shape.settled()));
 }
 
+// The work of three cgroups whose thirds overlap by half.
+void overlappingUnlike(const Shape& shape, Scenario& scenario, const std::array<Work, 3>& works) {
+  Step step("run");
+  for (uint32_t i = 0; i < 3; ++i)
+    step.cgroup(Cgroup("cg_" + std::to_string(i)).cpuset(overlap(i, 3, 0.5)).work(works[i]));
+  scenario.step(step.hold(shape.settled()));
+}
+
+void overlapImbalance(const Shape& shape, Scenario& scenario) {
+  overlappingUnlike(shape, scenario, {spinWait(8), bursty(1, 50'000, 100'000), yieldHeavy(1)});
+}
+
+void overlapLoadImbalance(const Shape& shape, Scenario& scenario) {
+  overlappingUnlike(shape, scenario, {spinWait(16), yieldHeavy(1), spinWait(4)});
+}
+
 void uneven(const Shape& shape, Scenario& scenario) {
   scenario.step(Step("run")
                     .cgroup(shape.plain("cg_0", range(0, 0.75)))
@@ -114,6 +132,11 @@ std::vector<CannedScenario> cpuset() {
       {"cpuset", "cpuset_load_shift", "the quiet half becomes as crowded as the other", 2, 1, 1, loadShift},
       {"cpuset", "cpuset_cross_llc_steady", "the border is in the middle of an LLC", 4, 2, 1, misaligned},
       {"cpuset", "cpuset_overlap_steady", "three cgroups whose thirds overlap by half", 3, 1, 1, overlapping},
+      {"cpuset", "cpuset_overlap_imbalance",
+       "a crowd, one that bursts and one that yields on thirds that overlap by half", 3, 1, 1,
+       overlapImbalance},
+      {"cpuset", "cpuset_overlap_load_imbalance",
+       "two unlike crowds and one that yields on thirds that overlap by half", 3, 1, 1, overlapLoadImbalance},
       {"cpuset", "uneven_steady", "three quarters and one quarter of the CPUs", 4, 1, 1, uneven},
       {"cpuset", "partial_cpus_steady", "two cgroups on two thirds of the CPUs, the rest idle", 3, 1, 1,
        holdback},
