@@ -156,7 +156,7 @@ std::string Record::findings() const {
 std::optional<std::string> Record::trouble() const {
   if (hasFinding("host-starved")) return "the host is starved: " + findings();
   const std::string all = findings();
-  const size_t stall = all.find("detected stalls on CPUs/tasks:\n");
+  const size_t stall = all.rfind("detected stalls on CPUs/tasks:\n");  // said first, then in the evidence
   const bool nobody = stall != std::string::npos &&
                       all.find("(detected by", stall) < all.find('\n', all.find('\n', stall) + 1);
   if (hasFinding("timer-lost") || hasFinding("stale-breakpoint") || nobody)

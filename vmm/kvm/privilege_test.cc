@@ -296,6 +296,16 @@ TEST(PrivilegeOfRoot, IsDroppedByTheVmmItself) {
   TestMachine machine;
   auto vm = client.boot(machine);
   expectNoPrivilege(client.process().pid());
+  // The filter of the set-up, and on top of it each thread's own.
+  size_t threads = 0;
+  for (const auto& task :
+       std::filesystem::directory_iterator(text("/proc/", client.process().pid(), "/task"))) {
+    const pid_t tid = atoi(task.path().filename().c_str());
+    EXPECT_EQ(statusOf(tid, "Seccomp_filters"), "2") << statusOf(tid, "Name");
+    expectNoPrivilege(tid);
+    threads++;
+  }
+  EXPECT_GE(threads, 1 + machine.vcpus);
 }
 
 }  // namespace

@@ -18,6 +18,8 @@
 
 #include "protocol/fd.h"
 #include "protocol/file.h"
+#include "protocol/process.h"
+#include "protocol/text.h"
 #include "vmm/test_sandbox.h"
 
 namespace ktstr::vmm {
@@ -103,6 +105,22 @@ TEST(KvmSandbox, IsAsSmallAsItSays) {
   }
   for (const std::string& line : servingSandbox({}).describe())
     EXPECT_FALSE(line.starts_with("ioctl")) << line;
+}
+
+TEST(KvmSandbox, IsPrintedRoleByRole) {
+  const Fd output = makeMemfd("output", 0);
+  SpawnOptions options;
+  options.executable = toolPath("ktstr-vmm");
+  options.arguments = {"--print-seccomp"};
+  options.standardOutput = output.get();
+  EXPECT_EQ(spawn(options).wait(), 0);
+  const std::string printed = readAll(output.get());
+  for (const auto& [role, sandbox] : {std::pair{"setting up", setUpSandbox({-1})},
+                                      {"serving", servingSandbox({-1})},
+                                      {"vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1})}}) {
+    EXPECT_THAT(printed, HasSubstr(text("# ", role, ": ", sandbox.syscallCount(), " syscalls\n",
+                                        sandbox.describe().front(), '\n')));
+  }
 }
 
 }  // namespace
