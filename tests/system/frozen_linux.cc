@@ -88,6 +88,19 @@ class Console {
   std::string all_;
 };
 
+// Of either vCPU, wherever it was stopped: its system calls enter the kernel's half of the address space.
+void expectRegistersOfLinux(kj::AsyncIoContext& io, rpc::Observer::Client& observer) {
+  for (const uint32_t vcpu : {0u, 1u}) {
+    auto request = observer.registersRequest();
+    request.setVcpu(vcpu);
+    const auto answer = request.send().wait(io.waitScope);
+    const auto registers = answer.getRegisters();
+    EXPECT_GE(registers.getLstar(), 0xffffffff80000000) << "vCPU " << vcpu;
+    EXPECT_GT(registers.getCr3() >> 12, 0u) << "vCPU " << vcpu;
+    EXPECT_GT(registers.getRip(), 0u) << "vCPU " << vcpu;
+  }
+}
+
 }  // namespace
 
 void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel) {
@@ -124,6 +137,7 @@ void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel) 
     const size_t before = console.ticks();
     console.read(700);
     EXPECT_EQ(console.ticks(), before) << console.all();
+    if (vmm == "ktstr-vmm") expectRegistersOfLinux(io, observer);
     lease = rpc::FreezeLease::Client(nullptr);
     io.provider->getTimer().afterDelay(100 * kj::MILLISECONDS).wait(io.waitScope);
   }

@@ -92,6 +92,7 @@ pid_t clientProcess(pid_t& vmm) {
   if (pid == 0) {
     try {
       TestMachine machine;
+      unlink(machine.basePath.c_str());  // nobody is left to do so later
       TestClient client("ktstr-vmm");
       vmm = client.process().pid();
       (void)!write(writer.get(), &vmm, sizeof vmm);
@@ -121,6 +122,11 @@ TEST_F(KvmLifecycle, KilledAtRandomMomentsLeavesNothing) {
     if (stopFirst) {
       kill(victim, SIGSTOP);
       usleep(static_cast<unsigned>(random() % 5'000));
+      if (random() % 2 == 0) {
+        kill(victim, SIGCONT);
+        usleep(static_cast<unsigned>(random() % 5'000));
+        EXPECT_TRUE(exists(vmm) && exists(client)) << "round " << round << ": a stop ended it";
+      }
     }
     kill(victim, SIGKILL);
     ASSERT_TRUE(eventually(kSoon, [&] { return !exists(vmm) && !exists(client); }))
