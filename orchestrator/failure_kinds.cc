@@ -32,7 +32,8 @@ constexpr FailureKind failureKinds[] = {
      "the kernel lacks a file system that the agent needs (proc, sysfs, cgroup2): use another kernel or "
      "configuration"},
     {rpc::GuestFailureName::CGROUP_FAILED, "guest-cgroup-failed", Outcome::INFRASTRUCTURE,
-     "the kernel lacks a cgroup controller that the scenario needs (cpuset, cpu): use another kernel or "
+     "a limit of a cgroup above forbids it, or the kernel lacks a controller that the scenario needs: use "
+     "another kernel or "
      "scenario"},
     {rpc::GuestFailureName::ORDERS_INVALID, "guest-orders-invalid", Outcome::INFRASTRUCTURE, ourFault},
     {rpc::GuestFailureName::SPAWN_FAILED, "guest-spawn-failed", Outcome::INFRASTRUCTURE,

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 
+#include "orchestrator/library/snapshot.h"
 #include "protocol/file.h"
 #include "tests/system/harness.h"
 
@@ -16,6 +18,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsSubsetOf;
 using ::testing::Not;
+using ::testing::Pair;
 
 struct Run {
   Result result;
@@ -23,9 +26,11 @@ struct Run {
   std::string events;  // events.jsonl
 };
 
-Run run(const std::string& scenario, const std::string& topology, const std::string& scheduler = "") {
+Run run(const std::string& scenario, const std::string& topology, const std::string& scheduler = "",
+        const std::vector<std::string>& schedulerArgs = {}) {
   std::vector<std::string> words = {"run", "-", "--format", "jsonl", "--topology", topology};
-  if (!scheduler.empty()) words.insert(words.end(), {"--scheduler", scheduler});
+  if (!scheduler.empty()) words.insert(words.end(), {"--scheduler", scheduler, "--"});
+  words.insert(words.end(), schedulerArgs.begin(), schedulerArgs.end());
   Result result = ktstr(words, {.input = scenario});
   if (result.out.empty()) throw std::runtime_error("no record: " + result.err);
   Record record(result.out);
@@ -130,6 +135,36 @@ TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
                            "relative", "static", "preferred"}) {
     EXPECT_GT(one(work).getIterations(), 0U) << work;
   }
+}
+
+// Of one that takes over tasks of SCHED_EXT alone. In the end nobody may make another cgroup.
+constexpr const char* partial = R"({"name":"partial","durationMs":1000,"steps":[
+  {"name":"classes","cgroups":[{"name":"both","work":[
+    {"name":"ext","comm":"of-ext","policy":{"ext":null},"type":{"spinWait":{}}},
+    {"name":"normal","comm":"of-normal","type":{"spinWait":{}}}]}],
+   "ops":[{"snapshot":"classes"}],"hold":{"fixedMs":500}},
+  {"name":"full","ops":[{"addCgroup":"there"},{"runPayload":{"name":"close","binary":"busybox","cgroup":"there",
+    "args":["sh","-c","echo 1 > /sys/fs/cgroup/ktstr/cgroup.max.descendants"]}},
+   {"waitPayload":{"name":"close"}},{"addCgroup":"one-more"}],"hold":{"fixedMs":100}}]})";
+
+TEST(Ops, PartialSchedulerHasTheTasksOfItsPolicyAndACgroupThatCannotBeMadeIsNamed) {
+  KTSTR_NEED_KERNEL("debian:7.3");
+  KTSTR_NEED_SCHEDULER("scx_qmap");
+  const auto [result, record, events] = run(partial, "1n1l2c1t", "scx_qmap", {"-p"});
+  if (const auto why = record.trouble()) GTEST_SKIP() << *why;
+  const std::string dumps = readFile(std::string(record->getDirectory().cStr()) + "/snapshots.jsonl");
+  const Snapshot snapshot(dumps.substr(0, dumps.find('\n')));  // the failure has one, too
+  std::map<std::string, std::string> classes;
+  for (const auto task : snapshot.record().getTasks()) {
+    if (const std::string comm = task.getComm().cStr(); comm.starts_with("of-"))
+      classes[comm] = task.getSchedClass().cStr();
+  }
+  EXPECT_THAT(classes, ElementsAre(Pair("of-ext", "ext"), Pair("of-normal", "fair")));
+
+  EXPECT_THAT(record.findings(), HasSubstr("guest-cgroup-failed: "));
+  EXPECT_THAT(record.findings(), HasSubstr("make cgroup /sys/fs/cgroup/ktstr/one-more"));
+  EXPECT_THAT(record.findings(), Not(HasSubstr("teardown-incomplete")));
+  EXPECT_TRUE(descendants().empty());
 }
 
 constexpr const char* operations = R"({"name":"operations","durationMs":1000,
