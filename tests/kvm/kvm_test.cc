@@ -70,12 +70,15 @@ TEST_P(Kvm, BootsAndSeesTheDeclaredTopology) {
   } else {
     words.insert(words.end(), {"--duration", "500ms"});
   }
-  const Result result = run(GetParam().scheduled ? "demo" : "basic", words);
+  // A KVM that is itself emulated runs vCPUs so slowly that limits of time say nothing.
+  const bool nested = getenv("KTSTR_TEST_NESTED") != nullptr;
+  const Result result = run(GetParam().scheduled && !nested ? "demo" : "basic", words);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
   EXPECT_STREQ(record->getAccelerator().cStr(), "kvm");
   const auto outcome = record->getVerdict().getOutcome();
-  EXPECT_TRUE(outcome == rpc::Outcome::PASS || outcome == rpc::Outcome::INCONCLUSIVE) << record.findings();
+  EXPECT_TRUE(nested ? outcome != rpc::Outcome::INFRASTRUCTURE : outcome == rpc::Outcome::PASS)
+      << record.findings();
   ASSERT_EQ(record->getGuest().getCpusOnline(), topology.vcpus()) << record.findings();
   expectFacts(topology, record->getMemoryMib(), record->getGuest());
   // The monitor found the kernel in the memory of a VM whose engine it has never met.
