@@ -18,7 +18,7 @@ catalog.needs := scenario topology protocol
 catalog.tests := guest/scenario/catalog_test.cc
 catalog.test_needs := json
 
-work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/clock.cc guest/work/wait.cc \
+work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/schedstat.cc guest/work/clock.cc guest/work/wait.cc \
   guest/work/loops.cc guest/work/spin.cc guest/work/alu.cc guest/work/sleep.cc guest/work/disk.cc guest/work/pairs.cc \
   guest/work/wakeups.cc guest/work/memory.cc guest/work/churn.cc guest/work/locks.cc guest/work/custom.cc \
   guest/work/worker.cc guest/work/setup_notes.cc guest/work/handover.cc

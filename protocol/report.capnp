@@ -126,6 +126,7 @@ struct WorkerReport {
   workUnits @6 :UInt64;
   wallNs @7 :UInt64;
   cpuNs @8 :UInt64;            # CLOCK_THREAD_CPUTIME_ID over the work loop
+  usageValid @42 :Bool = true; # false: cpuNs, switches and faults are not known, of a thread whose process died
   runDelayNs @9 :UInt64;       # /proc/self/schedstat field 2, delta over the work loop
   runDelayValid @10 :Bool;     # false: the kernel gave no schedstat
   timeslices @11 :UInt64;      # /proc/self/schedstat field 3, delta
@@ -133,12 +134,16 @@ struct WorkerReport {
   involuntarySwitches @13 :UInt64;
   migrations @14 :UInt64;      # CPU changes seen by the worker: at every checkpoint, and before and after every wait
   cpusSeen @15 :List(UInt32);
+  firstSeenNs @46 :List(UInt64); # CLOCK_MONOTONIC when it was first seen on each of them
   cpuset @16 :List(UInt32);    # where it was allowed to run; empty = anywhere
   maxGapNs @17 :UInt64;        # longest time between two checkpoints of a worker that wanted to run
   maxGapAtNs @18 :UInt64;      # CLOCK_MONOTONIC of its end
   maxGapCpu @19 :UInt32;       # CPU after the gap
   wakeLatency @20 :List(HistogramBucket);
   wakeSamples @21 :UInt64;
+  maxWakeNs @43 :UInt64;       # the longest of wakeLatency, exact; of the last one if several are as long
+  maxWakeAtNs @44 :UInt64;     # CLOCK_MONOTONIC of its end
+  maxWakeCpu @45 :UInt32;      # CPU after it
   exited @22 :WorkerExit;
   tid @23 :UInt32;             # of its thread; the pid in a process of its own
   opDuration @24 :List(HistogramBucket); # how long one operation took; which, `ktstr work-type list` says
@@ -155,6 +160,8 @@ struct WorkerReport {
   numaPagesMigratedValid @38 :Bool; # false: the kernel does not say
   numaPages @35 :List(NodePages); # where the memory that its type works on was at the end (move_pages)
   stopNs @37 :UInt64;          # from being told to stop to the end of its loop; 0: it did not end by itself
+  stopDelayNs @40 :UInt64;     # of stopNs, that it was runnable but not running; a wait that had begun before counts whole
+  stopDelayValid @41 :Bool;    # false: not known; so it is of more workers at a time than guest/agent/progress.h reads
   baseline @39 :Bool;          # of the second run of the scenario, under EEVDF (GuestOrders.baseline)
   detail @36 :Text;            # how it ran where a type has a choice: "vec256", "tmpfs file, O_DIRECT"
 }

@@ -122,6 +122,13 @@ class AgentTest : public ::testing::Test {
   }
   std::string all() const { return std::accumulate(events_.begin(), events_.end(), std::string()); }
 
+  size_t times(const std::string& words) const {
+    const std::string text = all();
+    size_t count = 0;
+    for (size_t at = 0; (at = text.find(words, at)) != std::string::npos; at++) count++;
+    return count;
+  }
+
   Environment environment_;
   std::string directory_;
   bool stopAtOnce_ = false, expectLeft_ = false;
@@ -191,6 +198,8 @@ TEST_F(AgentTest, RunsThreadsOfOneProcess) {
   EXPECT_THAT(kinds(), ElementsAre("ready", "scenarioStarted", "stepStarted", "worker", "worker", "worker",
                                    "stepEnded", "scenarioEnded", "done"))
       << all();
+  EXPECT_EQ(times(R"("stopDelayValid":true)"), 3U);
+  EXPECT_EQ(times(R"("usageValid":false)"), 0U);
 }
 
 TEST_F(AgentTest, CrashOfAProcessEndsAllItsThreads) {
@@ -201,6 +210,7 @@ TEST_F(AgentTest, CrashOfAProcessEndsAllItsThreads) {
   EXPECT_THAT(kinds(), ElementsAre("ready", "scenarioStarted", "stepStarted", "failure", "worker", "worker",
                                    "worker", "stepEnded", "scenarioEnded", "done"))
       << all();
+  EXPECT_EQ(times(R"("usageValid":false)"), 3U) << all();
 }
 
 TEST_F(AgentTest, CgroupsMayBeBelowAParentThatIsMadeAndRemoved) {

@@ -1,36 +1,15 @@
 #include "guest/agent/progress.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
-#include <optional>
 #include <unordered_map>
 
-#include "protocol/fd.h"
+#include "guest/work/schedstat.h"
 
 namespace ktstr::agent {
 namespace {
 
-struct Times {
-  uint64_t cpuNs, runDelayNs;
-};
-
-std::optional<Times> timesOf(pid_t tid) {
-  std::array<char, 64> path{}, line{};
-  snprintf(path.data(), path.size(), "/proc/%d/schedstat", tid);
-  const Fd file(open(path.data(), O_RDONLY | O_CLOEXEC));
-  if (!file || read(file.get(), line.data(), line.size() - 1) <= 0) return std::nullopt;
-  char* rest = nullptr;
-  const uint64_t cpu = strtoull(line.data(), &rest, 10);
-  return Times{cpu, strtoull(rest, nullptr, 10)};
-}
-
 void addTimes(const Worker& worker, GroupReading& group) {
-  const auto times = worker.exit || worker.tid() <= 0 ? std::nullopt : timesOf(worker.tid());
+  const auto times = worker.exit || worker.tid() <= 0 ? std::nullopt : work::schedstatOf(worker.tid());
   group.timesValid = group.timesValid && times;
   if (!times) return;
   group.cpuNs += times->cpuNs;

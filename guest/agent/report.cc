@@ -16,10 +16,14 @@ uint64_t nanoseconds(const timeval& time) {
 
 void fillCpus(const work::WorkerPage& page, rpc::WorkerReport::Builder report) {
   std::vector<uint32_t> cpus;
+  std::vector<uint64_t> since;
   for (uint32_t cpu = 0; cpu < work::maxCpus; cpu++) {
-    if ((page.cpusSeen[cpu / 64].load(relaxed) >> (cpu % 64) & 1) != 0) cpus.push_back(cpu);
+    if ((page.cpusSeen[cpu / 64].load(relaxed) >> (cpu % 64) & 1) == 0) continue;
+    cpus.push_back(cpu);
+    since.push_back(page.firstSeenNs[cpu].load(relaxed));
   }
   report.setCpusSeen(kj::arrayPtr(cpus.data(), cpus.size()));
+  report.setFirstSeenNs(kj::arrayPtr(since.data(), since.size()));
 }
 
 std::vector<size_t> usedBuckets(const work::Histogram& histogram) {
@@ -43,6 +47,9 @@ void fillHistograms(const work::WorkerPage& page, rpc::WorkerReport::Builder rep
   fill(page.wakeLatency, wakes, report.initWakeLatency(static_cast<unsigned>(wakes.size())));
   fill(page.opDuration, operations, report.initOpDuration(static_cast<unsigned>(operations.size())));
   report.setWakeSamples(page.wakeSamples.load(relaxed));
+  report.setMaxWakeNs(page.maxWakeNs.load(relaxed));
+  report.setMaxWakeAtNs(page.maxWakeAtNs.load(relaxed));
+  report.setMaxWakeCpu(page.maxWakeCpu.load(relaxed));
   report.setOpSamples(page.opSamples.load(relaxed));
 }
 
@@ -75,7 +82,7 @@ void fillCounts(const work::WorkerPage& page, rpc::WorkerReport::Builder report)
   report.setDetail(boundedText(page.detail));
 }
 
-// A worker that ended by itself knows all its figures; of another one the kernel knows some.
+// A worker that ended by itself knows all its figures; of another process the kernel knows some.
 void fillUsage(const Worker& worker, rpc::WorkerReport::Builder report) {
   const work::WorkerPage& page = worker.page();
   if (worker.finished()) {
@@ -98,7 +105,22 @@ void fillUsage(const Worker& worker, rpc::WorkerReport::Builder report) {
     report.setInvoluntarySwitches(static_cast<uint64_t>(usage.ru_nivcsw));
     report.setMinorFaults(static_cast<uint64_t>(usage.ru_minflt));
     report.setMajorFaults(static_cast<uint64_t>(usage.ru_majflt));
+  } else {
+    report.setUsageValid(false);
   }
+}
+
+// How long it took to stop, and what of that it spent in the queue of a CPU.
+void fillStop(const Worker& worker, rpc::WorkerReport::Builder report) {
+  const work::WorkerPage& page = worker.page();
+  if (!worker.finished() || worker.toldNs == 0) return;
+  const uint64_t end = page.endNs.load(relaxed), told = worker.toldNs;
+  const uint64_t stopNs = end > told ? end - told : 1;
+  report.setStopNs(stopNs);
+  if (!worker.toldRunDelayNs || page.runDelayValid.load(relaxed) == 0) return;
+  const uint64_t before = *worker.toldRunDelayNs, after = page.endRunDelayNs.load(relaxed);
+  report.setStopDelayNs(std::min(stopNs, after - std::min(after, before)));
+  report.setStopDelayValid(true);
 }
 
 // The time since the last checkpoint is a gap as well for a worker that never came to the next one.
@@ -107,7 +129,6 @@ void fillTimes(const Worker& worker, rpc::WorkerReport::Builder report) {
   const bool finished = worker.finished();
   const uint64_t go = page.goNs.load(relaxed);
   const uint64_t end = finished ? page.endNs.load(relaxed) : worker.endedNs;
-  if (finished && worker.toldNs != 0) report.setStopNs(end > worker.toldNs ? end - worker.toldNs : 1);
   report.setWallNs(go != 0 && end > go ? end - go : 0);
   uint64_t gap = page.maxGapNs.load(relaxed), at = page.maxGapAtNs.load(relaxed);
   const uint64_t last = std::max(go, page.checkpointNs.load(relaxed));
@@ -146,6 +167,7 @@ void fillReport(const Worker& worker, uint32_t step, rpc::WorkerReport::Builder 
   if (!worker.anywhere) report.setCpuset(kj::arrayPtr(worker.allowed.data(), worker.allowed.size()));
   fillUsage(worker, report);
   fillTimes(worker, report);
+  fillStop(worker, report);
   fillCpus(page, report);
   fillHistograms(page, report);
   fillPages(page, report);

@@ -32,9 +32,9 @@ void setPolicy(pid_t task, const WorkerSettings& settings, const std::string& wh
 void setAffinity(pid_t task, const std::vector<uint32_t>& cpus, const std::vector<uint32_t>& expected,
                  const std::string& who);
 
-// Back to every CPU that the cpuset allows.
 // Where `task` may run now, if that is not `expected`; nothing for a task that is gone.
 std::optional<std::vector<uint32_t>> otherAffinity(pid_t task, const std::vector<uint32_t>& expected);
+// Back to every CPU that the cpuset allows.
 void liftAffinity(pid_t task, const std::string& who);
 
 // From inside, by the task itself before it works: memory policy, name, group, user. Throws Failure.

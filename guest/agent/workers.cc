@@ -12,9 +12,11 @@
 #include <numeric>
 #include <utility>
 
+#include "guest/agent/progress.h"
 #include "guest/agent/worker_process.h"
 #include "guest/scenario/programs.h"
 #include "guest/scenario/work_types.h"
+#include "guest/work/schedstat.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
@@ -300,8 +302,18 @@ void Workers::checkAffinities(const Choice& choice) {
   channel_.failure(failureOf(*first, FailureName::AFFINITY_CHANGED, what));
 }
 
+// Before the first is told, as reading takes its time.
+void Workers::noteRunDelays(const Choice& choice) {
+  if (workers_.size() > maxTimedWorkers) return;
+  for (Worker& worker : workers_) {
+    if (!choice(worker) || worker.toldNs != 0 || worker.exit || worker.tid() <= 0) continue;
+    if (const auto times = work::schedstatOf(worker.tid())) worker.toldRunDelayNs = times->runDelayNs;
+  }
+}
+
 void Workers::tellStop(const Choice& choice) {
   checkAffinities(choice);
+  noteRunDelays(choice);
   for (Worker& worker : workers_) {
     if (!choice(worker)) continue;
     if (worker.toldNs == 0) worker.toldNs = monotonicNs();

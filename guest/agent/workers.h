@@ -53,6 +53,7 @@ struct Worker {
   uint64_t endedNs = 0;
   bool started = false;
   uint64_t toldNs = 0;                                 // when it was told to stop; 0: not yet
+  std::optional<uint64_t> toldRunDelayNs = {};         // what it had waited for a CPU by then, in all
   bool stuck = false;                                  // did not; killed
   std::optional<std::vector<uint32_t>> affinity = {};  // asked for
   bool moves = false;                                  // its type changes where it may run, or may do so
@@ -115,6 +116,7 @@ class Workers {
   void applyAffinity(Worker& worker);
   std::optional<std::vector<uint32_t>> allowedNow(const Worker& worker) const;
   void checkAffinities(const Choice& choice);
+  void noteRunDelays(const Choice& choice);
 
   Channel& channel_;
   Cgroups& cgroups_;

@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <vector>
 
 #include "guest/topology.h"
@@ -42,10 +44,20 @@ std::vector<std::vector<uint32_t>> nodes() {
   return all;
 }
 
-void changeTo(Seat& seat, const std::vector<uint32_t>& cpus) {
+// Where none of them is in its cpuset, which is what EINVAL says, that is an error unless the cpuset once had
+// one. False: it stays where it was.
+bool changeTo(Seat& seat, const std::vector<uint32_t>& cpus, bool hadOne) {
   const cpu_set_t set = setOf(cpus);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) return seat.telemetry.error("sched_setaffinity");
-  seat.telemetry.event();
+  const bool changed = sched_setaffinity(0, sizeof set, &set) == 0;
+  if (changed)
+    seat.telemetry.event();
+  else if (!hadOne || errno != EINVAL)
+    seat.telemetry.error("sched_setaffinity");
+  return changed;
+}
+
+bool anyOf(const std::vector<uint32_t>& cpus, const std::vector<uint32_t>& others) {
+  return std::find_first_of(cpus.begin(), cpus.end(), others.begin(), others.end()) != cpus.end();
 }
 
 void spinOnce(Seat& seat, uint64_t units) {
@@ -56,6 +68,7 @@ void spinOnce(Seat& seat, uint64_t units) {
 }  // namespace
 
 void forkExit(Seat& seat) {
+  bool forked = false;
   while (!seat.stopping()) {
     seat.telemetry.block();
     seat.me().wokenNs.store(0);
@@ -64,9 +77,14 @@ void forkExit(Seat& seat) {
       seat.notify(seat.position);
       _exit(0);
     }
-    // It ends as soon as it gets a CPU, without which no task can be ended.
-    if (child < 0)
+    // EAGAIN: pids.max, which is no error once there was room for a child. It ends as soon as it gets a CPU,
+    // without which no task can be ended.
+    const bool full = child < 0 && errno == EAGAIN && forked;
+    forked = forked || child > 0;
+    if (child < 0 && !full)
       seat.telemetry.error("fork");
+    else if (child < 0)
+      sched_yield();
     else if (waitpid(child, nullptr, 0) != child)
       seat.telemetry.error("waitpid");
     else
@@ -90,12 +108,16 @@ void niceSweep(Seat& seat) {
 }
 
 void affinityChurn(Seat& seat) {
-  const std::vector<uint32_t> allowed = cpusOfNow();
+  std::vector<uint32_t> allowed = cpusOfNow();
   if (allowed.empty()) return seat.telemetry.error("sched_getaffinity");
   uint64_t random = seat.index + 1;
   while (!seat.stopping()) {
     spinOnce(seat, seat.type.getAffinityChurn().getSpinIters());
-    changeTo(seat, {allowed[nextRandom(random) % allowed.size()]});
+    if (!changeTo(seat, {allowed[nextRandom(random) % allowed.size()]}, true)) {
+      // Where its cpuset has none of them any more, the kernel has given it all that there are.
+      const std::vector<uint32_t> now = cpusOfNow();
+      if (!anyOf(now, allowed)) allowed = now;
+    }
     sched_yield();
   }
   const cpu_set_t before = setOf(allowed);
@@ -118,9 +140,11 @@ void policyChurn(Seat& seat) {
 
 void numaMigrationChurn(Seat& seat) {
   const auto all = nodes();
+  std::vector<bool> had(all.size());
   const uint64_t periodNs = seat.type.getNumaMigrationChurn().getPeriodMs() * uint64_t{1'000'000};
   for (size_t next = 0; !all.empty() && !seat.stopping(); next++) {
-    changeTo(seat, all[next % all.size()]);
+    const size_t node = next % all.size();
+    if (changeTo(seat, all[node], had[node])) had[node] = true;
     seat.sleepUntil(clockNs() + periodNs);
     spinOnce(seat, 256);
   }
@@ -131,8 +155,12 @@ void cgroupChurn(Seat& seat) {
   const uint64_t cycleNs = seat.type.getCgroupChurn().getCycleMs() * uint64_t{1'000'000};
   for (size_t next = 0; !groups.empty() && !seat.stopping(); next++) {
     const Fd procs(open(groups[next % groups.size()].c_str(), O_WRONLY | O_CLOEXEC));
-    // "0": whoever writes (Documentation/admin-guide/cgroup-v2.rst).
-    !procs || write(procs.get(), "0", 1) != 1 ? seat.telemetry.error("cgroup.procs") : seat.telemetry.event();
+    // "0": whoever writes (Documentation/admin-guide/cgroup-v2.rst). One that is gone was removed by the
+    // scenario.
+    if (procs && write(procs.get(), "0", 1) == 1)
+      seat.telemetry.event();
+    else if (errno != ENOENT && errno != ENODEV)
+      seat.telemetry.error("cgroup.procs");
     seat.sleepUntil(clockNs() + cycleNs);
     spinOnce(seat, 256);
   }

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "guest/work/clock.h"
+#include "guest/work/schedstat.h"
 #include "protocol/file.h"
 
 namespace ktstr::work {
@@ -55,13 +56,10 @@ Telemetry::Baseline Telemetry::measure() {
   now.involuntary = static_cast<uint64_t>(usage.ru_nivcsw);
   now.minorFaults = static_cast<uint64_t>(usage.ru_minflt);
   now.majorFaults = static_cast<uint64_t>(usage.ru_majflt);
-  if (const auto line = readFileIfThere("/proc/thread-self/schedstat")) {
-    unsigned long long onCpu = 0, delay = 0, slices = 0;
-    if (sscanf(line->c_str(), "%llu %llu %llu", &onCpu, &delay, &slices) == 3) {
-      now.runDelayNs = delay;
-      now.timeslices = slices;
-      now.delayValid = true;
-    }
+  if (const auto times = schedstatOf(0)) {
+    now.runDelayNs = times->runDelayNs;
+    now.timeslices = times->timeslices;
+    now.delayValid = true;
   }
   readSched(now);
   return now;
@@ -94,7 +92,10 @@ void Telemetry::noteCpu() {
   cpu_ = cpu;
   page_.lastCpu.store(cpu, relaxed);
   std::atomic<uint64_t>& word = page_.cpusSeen[cpu / 64];
-  word.store(word.load(relaxed) | uint64_t{1} << (cpu % 64), relaxed);
+  const uint64_t seen = word.load(relaxed), bit = uint64_t{1} << (cpu % 64);
+  if ((seen & bit) != 0) return;
+  page_.firstSeenNs[cpu].store(clockNs(), relaxed);
+  word.store(seen | bit, relaxed);
 }
 
 void Telemetry::noteGap(uint64_t gap, uint64_t now) {
@@ -146,6 +147,10 @@ void Telemetry::resume(uint64_t runnableSinceNs) {
   page_.wakeLatency.add(latency);
   raise<uint64_t>(page_.wakeSamples, 1);
   noteGap(latency, last_);
+  if (latency < page_.maxWakeNs.load(relaxed)) return;
+  page_.maxWakeNs.store(latency, relaxed);
+  page_.maxWakeAtNs.store(last_, relaxed);
+  page_.maxWakeCpu.store(cpu_, relaxed);
 }
 
 void Telemetry::rearm() {
@@ -190,7 +195,11 @@ void Telemetry::countPages(void* memory, size_t bytes) {
     for (; count < batch && done < bytes; done += pageSize)
       addresses[count++] = static_cast<char*>(memory) + done;
     // Without target nodes it only says where they are (man 2 move_pages); a page that is not there: -ENOENT.
-    if (syscall(SYS_move_pages, 0, count, addresses, nullptr, nodes, 0) != 0) return error("move_pages");
+    // A kernel without NUMA has no such call: then nothing is known of them, and the work is what it was.
+    if (syscall(SYS_move_pages, 0, count, addresses, nullptr, nodes, 0) != 0) {
+      if (errno != ENOSYS) error("move_pages");
+      return;
+    }
     for (size_t i = 0; i < count; i++) {
       if (nodes[i] >= 0 && static_cast<uint32_t>(nodes[i]) < maxNumaNodes)
         raise<uint64_t>(page_.numaPages[nodes[i]], 1);
@@ -204,6 +213,7 @@ void Telemetry::finish() {
   page_.endNs.store(last_, relaxed);
   page_.cpuNs.store(now.cpuNs - before_.cpuNs, relaxed);
   page_.runDelayNs.store(now.runDelayNs - before_.runDelayNs, relaxed);
+  page_.endRunDelayNs.store(now.runDelayNs, relaxed);
   page_.timeslices.store(now.timeslices - before_.timeslices, relaxed);
   page_.runDelayValid.store(before_.delayValid && now.delayValid, relaxed);
   page_.voluntarySwitches.store(now.voluntary - before_.voluntary, relaxed);

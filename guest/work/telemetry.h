@@ -31,6 +31,7 @@ struct WorkerPage {
   std::atomic<uint64_t> workUnits;
   std::atomic<uint64_t> cpuNs;
   std::atomic<uint64_t> runDelayNs;
+  std::atomic<uint64_t> endRunDelayNs;  // of its thread in all, from the thread's beginning to endNs
   std::atomic<uint64_t> timeslices;
   std::atomic<uint32_t> runDelayValid;
   std::atomic<uint64_t> voluntarySwitches;
@@ -40,7 +41,11 @@ struct WorkerPage {
   std::atomic<uint64_t> maxGapAtNs;
   std::atomic<uint32_t> maxGapCpu;
   std::atomic<uint64_t> wakeSamples;
+  std::atomic<uint64_t> maxWakeNs;
+  std::atomic<uint64_t> maxWakeAtNs;
+  std::atomic<uint32_t> maxWakeCpu;
   std::atomic<uint64_t> cpusSeen[maxCpus / 64];
+  std::atomic<uint64_t> firstSeenNs[maxCpus];
   Histogram wakeLatency;
   Histogram opDuration;
   std::atomic<uint64_t> opSamples;
@@ -48,7 +53,7 @@ struct WorkerPage {
   std::atomic<uint64_t> errors;
   std::atomic<uint32_t> lastErrno;
   std::atomic<uint32_t> tid;          // 0: its thread has not begun
-  std::atomic<uint32_t> crashSignal;  // what it got while it ran as a thread (carrier.h)
+  std::atomic<uint32_t> crashSignal;  // what it got while it ran as a thread (crew.h)
   std::atomic<uint64_t> minorFaults;
   std::atomic<uint64_t> majorFaults;
   std::atomic<uint64_t> kernelMigrations;
@@ -122,7 +127,8 @@ class Telemetry {
   void timedIteration(uint64_t units);
   // WorkerReport.events.
   void event(uint64_t count = 1);
-  // `call` failed with errno.
+  // `call` failed with errno, and therefore the work is not what its type says: a run with any fails. What a
+  // change of the scenario's own brings about (a CPU taken away, a cgroup removed) is none.
   void error(const char* call);
   // How the work is done, where there is a choice. The last one counts.
   void detail(const char* how);

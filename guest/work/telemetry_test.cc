@@ -55,6 +55,31 @@ TEST(TelemetryTest, StepsAreAllThereAndTheirGapsAreNoLongerThanTheTime) {
   EXPECT_GE(page.maxGapAtNs.load(), late);
 }
 
+TEST(TelemetryTest, KnowsItsLongestWakeUpAndWhenItCameToACpu) {
+  WorkerPage page{};
+  Telemetry telemetry(page);
+  page.goNs = clockNs();
+  telemetry.begin();
+  const auto cpu = static_cast<uint32_t>(page.lastCpu.load());
+  const uint64_t seen = page.firstSeenNs[cpu].load();
+  EXPECT_GE(seen, page.goNs.load());
+  EXPECT_LE(seen, clockNs());
+  const auto wake = [&](uint64_t afterNs) {  // as one that has become runnable so long ago
+    telemetry.block();
+    const uint64_t since = clockNs();
+    while (clockNs() < since + afterNs) continue;
+    telemetry.resume(since);
+    return telemetry.lastNs();
+  };
+  wake(1'000'000);
+  const uint64_t longestAt = wake(400'000'000);
+  wake(1'000'000);
+  EXPECT_GE(page.maxWakeNs.load(), 400'000'000U);
+  EXPECT_EQ(page.maxWakeAtNs.load(), longestAt);
+  EXPECT_LT(page.maxWakeCpu.load(), maxCpus);
+  EXPECT_EQ(page.firstSeenNs[cpu].load(), seen) << "the first time counts";
+}
+
 // Alone at first, then beside one that spins: what it waits for is what the kernel says, wait by wait.
 TEST(TelemetryTest, AYieldersGapsAreTheKernelsWaits) {
   const auto cpu = static_cast<uint32_t>(sched_getcpu());

@@ -8,11 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "guest/work/crew.h"
+#include "guest/work/schedstat.h"
 #include "protocol/fd.h"
 #include "protocol/json.h"
 
@@ -57,8 +59,12 @@ class Crew {
     }
     return true;
   }
-  // Tells all to stop and returns how long the slowest took.
+  // Tells all to stop and returns how long the slowest took, without what it waited for a CPU.
   uint64_t stop() {
+    std::vector<uint64_t> waited;
+    for (uint32_t index = 0; index < group_->workers(); index++)
+      waited.push_back(
+          schedstatOf(static_cast<pid_t>(page(index).tid.load())).value_or(Schedstat{}).runDelayNs);
     const uint64_t begin = monotonicNs();
     for (uint32_t index = 0; index < group_->workers(); index++) group_->stop(index);
     for (const pid_t pid : pids_) {
@@ -67,7 +73,12 @@ class Crew {
       EXPECT_EQ(status, 0);
     }
     pids_.clear();
-    return monotonicNs() - begin;
+    uint64_t slowest = 0;
+    for (uint32_t index = 0; index < group_->workers(); index++) {
+      const uint64_t took = page(index).endNs.load() - begin;
+      slowest = std::max(slowest, took - std::min(took, page(index).endRunDelayNs.load() - waited[index]));
+    }
+    return slowest;
   }
   WorkerPage& page(uint32_t index) { return group_->page(index); }
   rpc::WorkType::Reader type() { return message_.getRoot<rpc::WorkType>().asReader(); }

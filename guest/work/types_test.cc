@@ -61,14 +61,27 @@ void expectSound(const WorkerPage& page, const Case& test) {
   }
 }
 
+constexpr uint64_t longestStopNs = 100'000'000;
+
 class TypesTest : public ::testing::TestWithParam<Case> {
  protected:
+  static uint64_t stopAnother(bool together) {
+    const Case& test = GetParam();
+    Crew crew(test.type, test.workers, together);
+    crew.go();
+    EXPECT_TRUE(crew.reach(test.iterations, test.first));
+    return crew.stop();
+  }
   void worksMeasuresAndStops(bool together) {
     const Case& test = GetParam();
     Crew crew(test.type, test.workers, together);
     crew.go();
     ASSERT_TRUE(crew.reach(test.iterations, test.first));
-    EXPECT_LT(crew.stop(), 1'000'000'000U);
+    uint64_t tookNs = crew.stop();
+    // What a virtual machine's host took away meanwhile is in it: the next ones may be luckier.
+    for (int more = 0; more < 4 && tookNs > longestStopNs; more++)
+      tookNs = std::min(tookNs, stopAnother(together));
+    EXPECT_LE(tookNs, longestStopNs);
     Seen seen;
     for (uint32_t index = 0; index < test.workers; index++) {
       SCOPED_TRACE(index);

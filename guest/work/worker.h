@@ -39,7 +39,7 @@ class Worker {
   void spin(uint64_t units);                    // so many rounds of a pause hint and a counter
   void operation(uint64_t ns);                  // WorkerReport.opDuration gets a sample
   void event(uint64_t count = 1);               // WorkerReport.events
-  void error(const char* call);                 // `call` failed with errno: WorkerReport.errors
+  void error(const char* call);                 // `call` failed with errno: the finding "worker-call-failed"
   void countPages(void* memory, size_t bytes);  // where the pages of this memory are: WorkerReport.numaPages
 
  private:
