@@ -1,5 +1,6 @@
 #include "orchestrator/render_timeline.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "orchestrator/render_text.h"
@@ -14,6 +15,13 @@ using namespace render;
 constexpr size_t indent = 2, noteIndent = 6;
 constexpr size_t briefRows = 30;
 constexpr unsigned briefCgroups = 4;  // more are not shown one by one
+
+// ", after 12345 iterations"
+std::string doneBefore(rpc::Stimulus::Reader stimulus) {
+  if (std::isnan(stimulus.getIterations())) return "";
+  return ", after " + count(static_cast<uint64_t>(std::clamp(stimulus.getIterations(), 0.0, 1e18))) +
+         " iterations";
+}
 
 // "+1.25 s"
 std::string moment(double ms) {
@@ -106,7 +114,8 @@ class Drawing {
     for (const auto stimulus : phase.getStimuli()) {
       const std::string took = stimulus.getTookMs() > 0 ? ", took " + milliseconds(stimulus.getTookMs()) : "";
       out += note(text("> ", clean(stimulus.getKind()), stimulus.getDetail().size() > 0 ? " " : "",
-                       clean(stimulus.getDetail()), " at ", moment(stimulus.getAtMs()), took));
+                       clean(stimulus.getDetail()), " at ", moment(stimulus.getAtMs()), took,
+                       doneBefore(stimulus)));
     }
     if (phase.getStimuliLeftOut() > 0) out += note(text("> and ", phase.getStimuliLeftOut(), " more"));
     if (phase.getCgroupsLeftOut() > 0) out += note(text("and ", phase.getCgroupsLeftOut(), " more cgroups"));

@@ -22,7 +22,7 @@ std::string phase(const std::string& name, const std::string& cgroup) {
          cgroup + R"(","iterationsPerSecond":0,"cpuShare":0,"runDelayMs":0}],
     "samples":7,"stalledSamples":2,"meanImbalanceRatio":1.7,"meanNrRunning":1.21,"fallbackRate":12,
     "changes":["a: throughput -100 %"],"stimuliLeftOut":5,
-    "stimuli":[{"kind":"opApplied","detail":"freezeCgroup a","atMs":1250,"tookMs":3}]})";
+    "stimuli":[{"kind":"opApplied","detail":"freezeCgroup a","atMs":1250,"tookMs":3,"iterations":12345}]})";
 }
 
 std::string render(const std::vector<std::string>& phases, TimelineView view, bool colour = false) {
@@ -50,7 +50,7 @@ TEST(RenderTimeline, aPhaseIsARowAndItsCgroupsBelow) {
 TEST(RenderTimeline, theWholeTellsWhatBeganAPhase) {
   EXPECT_THAT(render({phase("run", "a")}, TimelineView::whole),
               HasSubstr("      7 samples, 1.21 tasks to run on a CPU, 2 stalled, fallback 12.0 /s\n"
-                        "      > opApplied freezeCgroup a at +1.25 s, took 3.00 ms\n"
+                        "      > opApplied freezeCgroup a at +1.25 s, took 3.00 ms, after 12345 iterations\n"
                         "      > and 5 more\n"));
 }
 

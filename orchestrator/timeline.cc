@@ -213,8 +213,9 @@ class Writer {
     out.setStimuliLeftOut(static_cast<uint32_t>(phase.change.count - kept));
     auto list = out.initStimuli(static_cast<unsigned>(kept + phase.loops.size()));
     unsigned at = 0;
-    const auto write = [&](const std::string& kind, const std::string& detail, uint64_t fromNs,
-                           uint64_t toNs) {
+    const auto write = [&](const std::string& kind, const std::string& detail, uint64_t fromNs, uint64_t toNs,
+                           std::optional<double> iterations) {
+      list[at].setIterations(orNan(iterations));
       list[at].setKind(kind);
       list[at].setDetail(detail);
       list[at].setAtMs(sinceStart(toNs));
@@ -223,10 +224,10 @@ class Writer {
     for (size_t i = 0; i < kept; i++) {
       const StimulusEvent& stimulus = story_.stimuli[phase.change.first + i];
       write(stimulusKind(stimulus.event), stimulusDetail(input_.scenario, stimulus.event), stimulus.fromNs,
-            stimulus.toNs);
+            stimulus.toNs, stimulus.iterations);
     }
     for (const LoopOperations& loop : phase.loops)
-      write("loop", text(loop.count, " operations, again and again"), loop.fromNs, loop.toNs);
+      write("loop", text(loop.count, " operations, again and again"), loop.fromNs, loop.toNs, {});
   }
 
   static void writeWork(const WorkByCgroup& work, rpc::TimelinePhase::Builder out) {

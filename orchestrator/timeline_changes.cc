@@ -83,6 +83,12 @@ std::string describe(rpc::Op::Reader op) {
   return words;
 }
 
+double iterationsIn(Progress progress) {
+  double sum = 0;
+  for (const auto group : progress) sum += static_cast<double>(group.getIterations());
+  return sum;
+}
+
 // Whether the timeline has begun and goes on. Between the scenario's end and the baseline's start nobody
 // works.
 bool isWithin(Event::Reader event, const StimulusStory& story) {
@@ -94,8 +100,11 @@ bool isWithin(Event::Reader event, const StimulusStory& story) {
 
 StimulusStory readStimuli(rpc::Scenario::Reader scenario, std::span<const Event::Reader> events) {
   StimulusStory story;
+  double reported = 0;  // iterations of the workers that have ended
   for (const auto& event : events) {
     if (!isWithin(event, story)) continue;
+    if (event.isBaselineStarted()) reported = 0;
+    if (event.isWorker()) reported += static_cast<double>(event.getWorker().getIterations());
     const uint64_t earliest = story.stimuli.empty() ? 0 : story.stimuli.back().toNs;
     const uint64_t atNs = std::max(event.getAtNs(), earliest);
     story.lastEventNs = std::max(story.lastEventNs, atNs);
@@ -106,7 +115,8 @@ StimulusStory readStimuli(rpc::Scenario::Reader scenario, std::span<const Event:
     }
     uint64_t began = event.getBeganNs() == 0 ? atNs : event.getBeganNs();
     if (event.isBaselineStarted()) began = earliest;
-    story.stimuli.push_back({std::min(began, atNs), atNs, event});
+    story.stimuli.push_back(
+        {std::min(began, atNs), atNs, event, reported + iterationsIn(event.getProgress())});
   }
   return story;
 }

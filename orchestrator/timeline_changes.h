@@ -22,6 +22,7 @@ using Progress = capnp::List<rpc::GroupProgress>::Reader;
 struct StimulusEvent {
   uint64_t fromNs = 0, toNs = 0;  // guest CLOCK_MONOTONIC; never before those of an earlier one's end
   rpc::GuestEvent::Reader event = {};
+  double iterations = 0;  // that all workers of this run of the scenario had finished at toNs
 
   Progress before() const { return event.getBeganNs() == 0 ? event.getProgress() : event.getBefore(); }
 };

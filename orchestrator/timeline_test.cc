@@ -62,7 +62,26 @@ TEST_F(TimelineTest, phasesHoldWhatWasDoneBetweenChanges) {
   EXPECT_EQ(sum, 2020U);
   EXPECT_THAT(rendered(TimelineView::brief), HasSubstr("run: unfreezeCgroup a"));
   EXPECT_THAT(rendered(TimelineView::whole),
-              HasSubstr("> opApplied freezeCgroup a at +1.04 s, took 20.0 ms"));
+              HasSubstr("> opApplied freezeCgroup a at +1.04 s, took 20.0 ms, after 4070 iterations"));
+}
+
+TEST_F(TimelineTest, eachStimulusHasTheIterationsUntilThen) {
+  for (const uint64_t from : {uint64_t{0}, uint64_t{3000}}) {
+    if (from > 0) at(from).setBaselineStarted();
+    at(from + 5, {{"a", 0}, {"b", 0}}, 4).initStepStarted();
+    at(from + 1000).initWorker().setIterations(100);  // of "b", which is stopped
+    op(from + 1000, 0, 2, {}, {{"a", 50}});
+    at(from + 1900).initWorker().setIterations(90);
+    at(from + 2000, {}, 95, {{"a", 80}}).initStepEnded();
+    if (from == 0) at(2001).setScenarioEnded();
+  }
+  at(5101).initDone();
+  std::vector<double> counts;
+  for (const auto phase : phases()) {
+    for (const auto stimulus : phase.getStimuli()) counts.push_back(stimulus.getIterations());
+  }
+  // Start, step and operation of both; what ends the first begins the second.
+  EXPECT_THAT(counts, ElementsAre(0, 0, 150, 190, 190, 0, 0, 150, 190)) << rendered(TimelineView::whole);
 }
 
 TEST_F(TimelineTest, whatIsCloseTogetherIsOneChange) {
@@ -133,6 +152,7 @@ TEST_F(TimelineTest, aLoopIsOnePhase) {
   ASSERT_EQ(list.size(), 1U);
   EXPECT_DOUBLE_EQ(list[0].getAll().getIterationsPerSecond(), 1000);
   EXPECT_STREQ(list[0].getStimuli()[2].getDetail().cStr(), "800 operations, again and again");
+  EXPECT_TRUE(std::isnan(list[0].getStimuli()[2].getIterations()));
 }
 
 TEST_F(TimelineTest, theSecondRunIsMarked) {

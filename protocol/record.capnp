@@ -164,6 +164,7 @@ struct Stimulus {
   kind @1 :Text;               # as in GuestEvent: "stepStarted", "stepEnded", "opApplied", "schedulerAttached", ...
   detail @2 :Text;             # "freezeCgroup a", "simple"
   tookMs @3 :Float64;          # until it had taken effect
+  iterations @4 :Float64 = nan; # that all workers of this run of the scenario had finished by then; absent of a loop
 }
 
 struct PhaseFigures {
