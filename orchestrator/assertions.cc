@@ -180,8 +180,10 @@ void checkAssertions(rpc::Scenario::Reader scenario, std::optional<bool> underSc
 std::string describeLimit(const Limits& limits, Limit Limits::*limit) {
   const Limit& found = limits.*limit;
   constexpr const char* from[] = {" by default", " set by the scheduler", " set by the test"};
-  return text("limit ", exact(found.value()), assertionOf(limit).unit,
-              from[static_cast<size_t>(found.origin)]);
+  const std::string_view unit = assertionOf(limit).unit;
+  const std::string value =
+      unit == "choice" ? (found.yes() ? "yes" : "no") : text(exact(found.value()), unit);
+  return text("limit ", value, from[static_cast<size_t>(found.origin)]);
 }
 
 void writeLimits(const Limits& limits, rpc::RunRecord::Builder record) {

@@ -84,61 +84,51 @@ Finding keepLastFinding(const Evidence& evidence, const Sustained& run) {
                      "SCX_OPS_ENQ_LAST");
 }
 
-using SeenRun = const std::optional<Sustained>& (*)(const MonitorEvidence&);
+using SeenRun = const std::optional<Sustained>&;
 
 // What must not last. The same list for the verdict and for sustainedViolations().
 struct Condition {
   const char* finding;
   bool (*judged)(const Limits&, bool underScheduler);
-  SeenRun sustained, withHost;  // by itself; only with samples before which the host starved a vCPU
+  SeenRun (*sustained)(const MonitorEvidence&);  // by itself
+  SeenRun (*withHost)(const MonitorEvidence&);   // only with samples before which the host starved a vCPU
   Finding (*describe)(const Evidence&, const Sustained&);
 };
 
-using Seen = const MonitorEvidence&;
-const Condition conditions[] = {{"scheduler-stalled",
-                                 [](const Limits& limits, bool) { return limits.failOnStall.yes(); },
-                                 [](Seen seen) -> auto& {return seen.stall;
-}  // namespace
-, [](Seen seen) -> auto& {
-  return seen.starvedStall;
+bool always(const Limits&, bool) {
+  return true;
 }
-, stallFinding
-}  // namespace ktstr
-, {"local-dsq-depth", [](const Limits&, bool underScheduler) { return underScheduler; },
-   [](Seen seen) -> auto& {return seen.dsqDepth;
+bool failsOnStall(const Limits& limits, bool) {
+  return limits.failOnStall.yes();
 }
-, [](Seen seen) -> auto& {
-  return seen.starvedDsqDepth;
+bool hasLocalDsqs(const Limits&, bool underScheduler) {
+  return underScheduler;
 }
-, dsqFinding
+bool limitsImbalance(const Limits& limits, bool) {
+  return limits.maxImbalanceRatio.set.has_value();
 }
-, {"imbalance", [](const Limits& limits, bool) { return limits.maxImbalanceRatio.set.has_value(); },
-   [](Seen seen) -> auto& {return seen.imbalance;
+
+template <auto run>
+SeenRun of(const MonitorEvidence& seen) {
+  return seen.*run;
 }
-, [](Seen seen) -> auto& {
-  return seen.starvedImbalance;
+template <auto rate, auto run>
+SeenRun ofRate(const MonitorEvidence& seen) {
+  return seen.*rate.*run;
 }
-, imbalanceFinding
-}
-, {"fallback-rate", [](const Limits&, bool) { return true; },
-   [](Seen seen) -> auto& {return seen.fallback.over;
-}
-, [](Seen seen) -> auto& {
-  return seen.fallback.starved;
-}
-, fallbackFinding
-}
-, {"keep-last-rate", [](const Limits&, bool) { return true; },
-   [](Seen seen) -> auto& {return seen.keepLast.over;
-}
-, [](Seen seen) -> auto& {
-  return seen.keepLast.starved;
-}
-, keepLastFinding
-}
-,
-}
-;
+
+using M = MonitorEvidence;
+using R = RateEvidence;
+
+const Condition conditions[] = {
+    {"scheduler-stalled", failsOnStall, of<&M::stall>, of<&M::starvedStall>, stallFinding},
+    {"local-dsq-depth", hasLocalDsqs, of<&M::dsqDepth>, of<&M::starvedDsqDepth>, dsqFinding},
+    {"imbalance", limitsImbalance, of<&M::imbalance>, of<&M::starvedImbalance>, imbalanceFinding},
+    {"fallback-rate", always, ofRate<&M::fallback, &R::over>, ofRate<&M::fallback, &R::starved>,
+     fallbackFinding},
+    {"keep-last-rate", always, ofRate<&M::keepLast, &R::over>, ofRate<&M::keepLast, &R::starved>,
+     keepLastFinding},
+};
 
 }  // namespace
 

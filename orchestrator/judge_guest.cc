@@ -39,8 +39,11 @@ void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& f
     findings.add(
         {"engine-failed", machine,
          text("the VMM's engine failed in phase ", phaseName(life.phase), ": ", cleanText(life.exitDetail)),
-         "the message is the engine's: check that QEMU is 10.0 or later and that the host has the memory "
-         "asked for"});
+         evidence.emulated
+             ? "the message is the engine's: check that QEMU is 10.0 or later and that the host has "
+               "the memory asked for"
+             : "the message is the engine's: check that this user may open /dev/kvm, that the host has "
+               "the memory asked for, or run with --accel tcg"});
   }
   if (life.monitorDied) {
     findings.add({"monitor-died", Outcome::INFRASTRUCTURE,

@@ -272,6 +272,11 @@ TEST(JudgeGuest, namesWhoKilledTheMachine) {
   failed.lifecycle.exitDetail = "cannot set up guest memory";
   EXPECT_THAT(expectOnly(failed.judge(), "engine-failed", Outcome::INFRASTRUCTURE).message,
               HasSubstr("cannot set up guest memory"));
+  for (const bool emulated : {true, false}) {  // each hint is of its engine
+    failed.emulated = emulated;
+    EXPECT_THAT(expectOnly(failed.judge(), "engine-failed", Outcome::INFRASTRUCTURE).hint,
+                HasSubstr(emulated ? "QEMU" : "/dev/kvm"));
+  }
 }
 
 TEST(JudgeGuest, onlyRemarksOnAMachineThatBreaksAfterTheGuestsLastWord) {
