@@ -23,6 +23,11 @@ struct Limit {
   bool asked() const { return set && origin != Origin::DEFAULT; }  // somebody wants to know it
 };
 
+// Spread is judged by default of workers that have run for at least so long. In less time one wait that the
+// default of maxGapMs lets pass decides all of it, and a scheduler that turns workers around now and then has
+// hardly done so.
+inline constexpr double fairAfterMs = 2000;
+
 // The defaults; they are the same in every build and on every accelerator. What has none is judged only if
 // the scheduler or the test sets it: no figure of it is right for every machine.
 struct Limits {
@@ -38,7 +43,8 @@ struct Limits {
   // default is for CPU-bound groups alone (spinWait, yieldHeavy; see cpuBound()): of workers that sleep the
   // share says nothing about fairness. 35 is what a static placement of uneven load still meets when it
   // rotates, and is above what an emulated machine on a loaded host shows by itself; a starving scheduler
-  // shows 50 and more. Asked for, it is judged for every group of at least two workers.
+  // shows 50 and more. Asked for, it is judged for every group of at least two workers, however long they
+  // ran.
   Limit maxSpreadPct = {35};
 
   // Two seconds without progress are noticed by any user, and are far above a timeslice even on an emulated

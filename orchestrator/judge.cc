@@ -45,7 +45,7 @@ std::string lastLines(const std::string& text, size_t count) {
 
 std::string joinLines(const std::vector<std::string>& lines) {
   std::string joined;
-  for (const std::string& line : lines) joined += (joined.empty() ? "" : "\n") + line;
+  for (const std::string& line : lines) joined += (joined.empty() || line.empty() ? "" : "\n") + line;
   return joined;
 }
 

@@ -13,7 +13,8 @@
 //   scheduler        scheduler-died-at-start, scheduler-not-attached, scheduler-exited, scheduler-stalled,
 //                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
 //                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
-//   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-crashed,
+//   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-call-failed,
+//   worker-crashed,
 //                    worker-stuck, affinity-changed, wake-latency, wake-latency-variation, iteration-rate,
 //                    work-rate, throughput-variation, migration-ratio, page-locality, slow-tier,
 //                    cross-node-migration, imbalance, fallback-rate, keep-last-rate, relative-*: fail;
@@ -22,7 +23,8 @@
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
 //                    worker-report-missing, limit-not-judged, baseline-failed, mailbox-full, guest-corrupt,
 //                    host-starved, timer-lost, stale-breakpoint: inconclusive;
-//                    map-write-failed: inconclusive, infrastructure if the VMM refused it
+//                    map-write-failed: inconclusive, infrastructure if the VMM refused it;
+//                    limit-not-judged: a remark on a spread over a default that workers ran too short for
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
 //   guest-cgroup-failed,
 //                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:

@@ -116,23 +116,45 @@ Finding starvedCpu(const Evidence& evidence, const Sustained& run, const Claim& 
   return finding;
 }
 
+// It would have been starved, if nothing else took its work away.
+Finding unjudgedCpu(const Evidence& evidence, const Sustained& run) {
+  Finding finding = notJudged(
+      evidence.limits, &Limits::notStarved,
+      text("CPU ", run.cpu, " had nothing to run in ", run.run, " consecutive samples, until ",
+           formatMs(run.afterMs), " after the first, while up to ", formatNumber(run.value),
+           " tasks waited, in a step whose operations, or the backdrop's, may take CPUs or work away"));
+  finding.cpu = run.cpu;
+  return finding;
+}
+
+// Whether operations change what work there is, or where it may run.
+bool changesWork(capnp::List<rpc::Op>::Reader ops) {
+  for (const auto op : ops) {
+    if (!op.isSleepMs() && !op.isSnapshot() && !op.isWatch() && !op.isWaitPayload() && !op.isWriteMap())
+      return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings) {
-  if (!evidence.limits.notStarved.yes()) return;
+  const Limit& limit = evidence.limits.notStarved;
+  if (!limit.yes()) return;
   const auto steps = evidence.scenario.getSteps();
-  if (evidence.scenario.getBackdrop().getOps().size() > 0) return;
+  const bool changed = changesWork(evidence.scenario.getBackdrop().getOps());
   std::set<int32_t> named;
   for (uint32_t step = 0; step < steps.size(); ++step) {
     const auto time = timeOf(evidence, story, step);
-    if (!time || steps[step].getOps().size() > 0) continue;
+    const bool judged = !changed && !changesWork(steps[step].getOps());
+    if (!time || (!judged && !limit.asked())) continue;
     for (const Sustained& run : evidence.monitor.unused) {
       if (named.count(run.cpu) > 0 || samplesWithin(run, *time) < evidence.limits.sustainedSamples.value())
         continue;
       const Claim claim = claimOn(evidence, step, static_cast<uint32_t>(run.cpu));
       if (claim.workers == 0 || claim.workers < claim.cpus.size()) continue;
       named.insert(run.cpu);
-      Finding finding = starvedCpu(evidence, run, claim);
+      Finding finding = judged ? starvedCpu(evidence, run, claim) : unjudgedCpu(evidence, run);
       finding.step = cleanText(stepNameOf(evidence.scenario, step));
       findings.add(std::move(finding));
     }

@@ -80,5 +80,31 @@ TEST(JudgeCpus, needsSamplesSurelyTakenInTheStep) {
   expectPass(withOperations.judge());
 }
 
+TEST(JudgeCpus, judgesStepsWhoseOperationsChangeNoWork) {
+  IdleRun harmless(1);
+  auto ops = harmless.scenario().getSteps()[0].initOps(2);
+  ops[0].setSleepMs(100);
+  ops[1].setSnapshot("s");
+  harmless.scenario().getBackdrop().initOps(1)[0].setSleepMs(1);
+  expectOnly(harmless.judge(), "cpu-starved", Outcome::FAIL);
+}
+
+TEST(JudgeCpus, saysWhatItDoesNotJudgeThoughItWasAskedFor) {
+  for (const bool ofBackdrop : {false, true}) {
+    IdleRun run(1);
+    ofBackdrop ? run.scenario().getBackdrop().initOps(1)[0].setAddCgroup("c")
+               : run.scenario().getSteps()[0].initOps(1)[0].setStopCgroup("a");
+    expectPass(run.judge());
+    run.scenario().getAssertions().setNotStarved(rpc::Choice::YES);
+    const Finding finding = expectOnly(run.judge(), "limit-not-judged", Outcome::INCONCLUSIVE);
+    EXPECT_EQ(finding.cpu, 1);
+    EXPECT_EQ(finding.step, "main");
+    EXPECT_THAT(finding.message,
+                HasSubstr("notStarved (limit yes set by the test) was not judged: CPU 1 had"));
+    run.monitor.unused.clear();  // nothing was seen that would have to be judged
+    expectPass(run.judge());
+  }
+}
+
 }  // namespace
 }  // namespace ktstr

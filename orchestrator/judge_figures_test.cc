@@ -55,6 +55,44 @@ TEST(JudgeFigures, comparesWakeLatencyStrictly) {
   EXPECT_THAT(finding.message, HasSubstr("limit 99.9 us set by the test"));
 }
 
+TEST(JudgeFigures, aWakeLatencyNamesTheWorstAndTheLongest) {
+  GoodRun run;
+  test(run).setMaxP99WakeLatencyUs(99);
+  auto buckets = run.report(2).initWakeLatency(2);  // its p99 is low, and its longest the longest
+  buckets[0].setUpperNs(50'000);
+  buckets[0].setCount(1000);
+  buckets[1].setUpperNs(4'200'000);
+  buckets[1].setCount(1);
+  for (size_t i = 2; i < 4; ++i) {
+    run.report(i).setMaxWakeNs(i == 2 ? 4'200'000 : 90'000);
+    run.report(i).setMaxWakeAtNs(1'000'000'000 + i * 500'000'000);
+    run.report(i).setMaxWakeCpu(static_cast<uint32_t>(i));
+  }
+  run.report(3).getWakeLatency()[0].setUpperNs(120'000);
+  const Finding finding = expectOnly(run.judge(), "wake-latency", Outcome::FAIL);
+  EXPECT_EQ(finding.worker, "bursty[1]");
+  EXPECT_EQ(finding.cpu, 2);
+  EXPECT_THAT(finding.evidence, HasSubstr("the worst is bursty[1]: p99 120 us over its 50 wake-ups\n"));
+  EXPECT_THAT(
+      finding.evidence,
+      HasSubstr("the longest took 4.2 ms: bursty[0], which then ran on CPU 2 1000 ms into the scenario\n"));
+  EXPECT_THAT(finding.evidence, HasSubstr("\nbursty[1]: 1000 iterations in 2000 ms"));
+}
+
+// The step of the good run, told.
+TEST(JudgeFigures, aFigureOfAWholeStepSaysWhenThatWas) {
+  GoodRun run;
+  for (const uint64_t atNs : {uint64_t{1'012'000'000}, uint64_t{3'015'000'000}}) {
+    auto event = run.event();
+    event.setAtNs(atNs);
+    atNs < 2'000'000'000 ? event.initStepStarted().setStep(0) : event.initStepEnded().setStep(0);
+  }
+  test(run).setMinIterationsPerSecond(501);
+  for (size_t i = 1; i < 4; ++i) run.report(i).setIterations(2000);
+  EXPECT_THAT(expectOnly(run.judge(), "iteration-rate", Outcome::FAIL).evidence,
+              HasSubstr("\nmain lasted from 12 ms to 2015 ms of the scenario"));
+}
+
 TEST(JudgeFigures, comparesTheVariationOfWakeLatencyStrictly) {
   GoodRun run;
   for (size_t i = 2; i < 4; ++i) {  // as many of 100 us as of 300 us: 100 over 200

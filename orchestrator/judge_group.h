@@ -14,6 +14,13 @@ inline constexpr double clockSlackMs = 500;
 double milliseconds(uint64_t nanoseconds);
 std::string workerName(rpc::WorkerReport::Reader report);  // "work[index]"
 bool endedClean(rpc::WorkerReport::Reader report);
+// What it reports of itself, as a line: what it did, what it waited, where it ran. `startNs`: the guest's
+// clock when its run of the scenario began; 0: not known.
+std::string traceOf(rpc::WorkerReport::Reader report, uint64_t startNs);
+// "2500 ms into the scenario"; empty: that is not known.
+std::string momentOf(uint64_t atNs, uint64_t startNs);
+// Its own p99 wake latency.
+std::optional<uint64_t> p99WakeNs(rpc::WorkerReport::Reader report);
 // It ended clean, without having finished a unit of work.
 bool neverWorked(rpc::WorkerReport::Reader report);
 
@@ -43,6 +50,11 @@ struct GroupCase {
   // How much of the last `lengthNs` before its longest gap's end the worker was frozen by the scenario
   // itself.
   uint64_t frozenNs(rpc::WorkerReport::Reader report, uint64_t lengthNs) const;
+  std::string trace(rpc::WorkerReport::Reader report) const { return traceOf(report, story.scenarioStartNs); }
+  // While its step's workers ran, in ms since the scenario started; infinite where the guest does not tell.
+  Window stepTime() const;
+  std::string stepLasted() const;  // "main lasted from 12 ms to 2015 ms of the scenario"; empty: not told
+
   // Of a wait of this length at some time of the group's step.
   HostLack lackInStep(double waitMs) const;
   // The watchdog has ended the scheduler because tasks waited: that these did follows.

@@ -53,8 +53,8 @@ inline constexpr RateLimit fallbackRateLimit = {&Limits::maxFallbackRate, &Monit
 
 // CPUs that got nothing to run although workers waited that may run on them. Proven by counting: of workers
 // that always want to run, as many as the CPUs that are theirs in all, one waits whenever one of those CPUs
-// idles. Judged in steps without operations, which may take CPUs or work away, of groups that nothing else
-// holds back.
+// idles. Judged in steps without operations that may take CPUs or work away, of groups that nothing else
+// holds back; what was asked for and is not judged for such operations is "limit-not-judged".
 void judgeCpus(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
 // Writes of BPF maps that were not made, or did not stay.
@@ -77,8 +77,8 @@ void blameHost(Finding& finding, const HostLack& lack);
 
 // The last `count` lines.
 std::string lastLines(const std::string& text, size_t count);
-std::string joinLines(const std::vector<std::string>& lines);
-std::string formatMs(double milliseconds);  // "250.5 ms", "12.3 s"
+std::string joinLines(const std::vector<std::string>& lines);  // without the empty ones
+std::string formatMs(double milliseconds);                     // "250.5 ms", "12.3 s"
 std::string formatNumber(double value);  // two digits after the point below 100, one above, no trailing zeros
 // What runs the guest's tasks, for messages: "scx_simple" or "EEVDF".
 std::string schedulerName(const Evidence& evidence);

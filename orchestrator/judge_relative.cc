@@ -61,8 +61,33 @@ struct Comparison {
   const char* unit;
   bool (*applies)(const GroupFigures&);
   double (*hosts)(double value, const PassSight& pass);
+  double (*badness)(rpc::WorkerReport::Reader);  // of a worker: whose is highest is named
   const char* hint;
 };
+
+using Report = rpc::WorkerReport::Reader;
+
+double slowness(Report report) {
+  return -static_cast<double>(report.getIterations()) /
+         static_cast<double>(std::max<uint64_t>(report.getWallNs(), 1));
+}
+double tail(Report report) {
+  return static_cast<double>(p99WakeNs(report).value_or(0));
+}
+double delay(Report report) {
+  return static_cast<double>(report.getRunDelayNs()) /
+         static_cast<double>(std::max<uint64_t>(report.getTimeslices(), 1));
+}
+double gap(Report report) {
+  return static_cast<double>(report.getMaxGapNs());
+}
+double restlessness(Report report) {
+  return static_cast<double>(report.getMigrations()) /
+         static_cast<double>(std::max<uint64_t>(report.getIterations(), 1));
+}
+double poverty(Report report) {
+  return -cpuSharePct(report).value_or(0);
+}
 
 bool always(const GroupFigures&) {
   return true;
@@ -76,21 +101,21 @@ bool several(const GroupFigures& group) {
 
 constexpr Comparison comparisons[] = {
     {"iterationsPerSecond", &Limits::minThroughputRatio, "relative-throughput", Rule::atLeast, "throughput",
-     " iterations/s", always, ofWork,
+     " iterations/s", always, ofWork, slowness,
      "less work gets done than under EEVDF: look at idle CPUs beside waiting tasks, and at short slices"},
     {"p99WakeLatencyUs", &Limits::maxP99WakeLatencyRatio, "relative-wake-latency", Rule::atMost,
-     "p99 wake latency", " us", wakes, ofTail,
+     "p99 wake latency", " us", wakes, ofTail, tail,
      "woken tasks wait longer than under EEVDF: look at select_cpu and at preemption"},
     {"meanRunDelayUs", &Limits::maxMeanRunDelayRatio, "relative-run-delay", Rule::atMost, "mean run delay",
-     " us", always, ofDelays,
+     " us", always, ofDelays, delay,
      "runnable tasks wait longer than under EEVDF: look at slices and at the order of dispatch"},
-    {"maxGapMs", &Limits::maxGapRatio, "relative-gap", Rule::atMost, "longest gap", " ms", always, ofGap,
+    {"maxGapMs", &Limits::maxGapRatio, "relative-gap", Rule::atMost, "longest gap", " ms", always, ofGap, gap,
      "a task waited longer than under EEVDF: look at what ran on its CPUs at that time in samples.jsonl"},
     {"migrationRatio", &Limits::maxMigrationRatioRatio, "relative-migrations", Rule::atMost,
-     "migrations per iteration", "", always, ofNothing,
+     "migrations per iteration", "", always, ofNothing, restlessness,
      "tasks change CPU more often than under EEVDF: look at select_cpu and at shared DSQs"},
     {"spreadPct", &Limits::maxSpreadDifferencePct, "relative-spread", Rule::difference, "spread", " points",
-     several, ofShares,
+     several, ofShares, poverty,
      "equal workers get less equal shares of a CPU than under EEVDF: look at how the scheduler charges time"},
 };
 
@@ -119,6 +144,21 @@ std::string describe(const GroupCase& it, const Comparison& how, const RelativeF
               " under EEVDF: ", ratio, ", ", it.limitText(how.limit));
 }
 
+// Who was worst off under the scheduler, and what it did in both passes.
+void blameWorst(const GroupCase& it, const Comparison& how, const RelativeFigure& figure, Finding& finding) {
+  const auto& reports = figure.group->reports;
+  const auto better = [&](Report a, Report b) { return how.badness(a) < how.badness(b); };
+  const Report worst = *std::max_element(reports.begin(), reports.end(), better);
+  finding.worker = workerName(worst);
+  finding.evidence =
+      text("under ", schedulerName(it.evidence), ' ', traceOf(worst, it.story.scenarioStartNs));
+  for (const Report report : figure.baselineGroup->reports) {
+    if (report.getIndex() == worst.getIndex())
+      finding.evidence += "\nunder EEVDF " + traceOf(report, baselineStartNs(it.evidence));
+  }
+  finding.evidence = joinLines({finding.evidence, it.stepLasted()});
+}
+
 // A host that starves the scheduler's pass makes it look bad, one that starves EEVDF's makes it look good:
 // what holds only because of either is neither a failure nor a pass.
 void compare(const GroupCase& it, const Comparison& how, const RelativeFigure& figure) {
@@ -132,6 +172,7 @@ void compare(const GroupCase& it, const Comparison& how, const RelativeFigure& f
   if (!broken && !asFed) return;
   const double value = compared(how.rule, ours, eevdf);
   Finding finding = it.about(how.finding, describe(it, how, figure, value), how.hint);
+  blameWorst(it, how, figure, finding);
   if (broken != asFed) blameHost(finding, hostLack(broken ? seen.starved : seen.baselineStarved));
   it.broken(std::move(finding), value, how.limit);
 }
@@ -154,6 +195,10 @@ bool judgeBaseline(const Evidence& evidence, const std::vector<GroupFigures>& ba
     if (event.isFailure() && why.empty()) why = cleanText(event.getFailure().getMessage().cStr());
   }
   for (const GroupFigures& group : baseline) {
+    for (const Report report : group.reports) {
+      if (why.empty() && report.getErrors() > 0)
+        why = text("calls of ", workerName(report), " in cgroup \"", cleanText(group.cgroup), "\" failed");
+    }
     const size_t got = group.reports.size();
     if (why.empty() && got != group.declared)
       why = text(got, " of ", group.declared, " workers of \"", group.work, "\" in cgroup \"", group.cgroup,

@@ -22,6 +22,7 @@ struct Relation {
   void (*eevdfs)(Report);
   void (*unknown)(Report);  // EEVDF's figure was not measured
   const char* message;
+  const char* worst = "spinWait[0]";
 };
 
 void latency(Report report, uint64_t us) {
@@ -46,7 +47,8 @@ const Relation relations[] = {
     {"maxP99WakeLatencyRatio", "relative-wake-latency",
      [](auto to, double value) { to.setMaxP99WakeLatencyRatio(value); }, 2, 1.9, 2,
      [](Report report) { latency(report, 800); }, [](Report report) { latency(report, 400); },
-     [](Report report) { report.initWakeLatency(0); }, "is 800 us under scx_simple, 400 us under EEVDF"},
+     [](Report report) { report.initWakeLatency(0); }, "is 800 us under scx_simple, 400 us under EEVDF",
+     "bursty[0]"},
     {"maxMeanRunDelayRatio", "relative-run-delay",
      [](auto to, double value) { to.setMaxMeanRunDelayRatio(value); }, 2, 1.9, 0,
      [](Report report) { delay(report, 300); }, [](Report report) { delay(report, 150); },
@@ -64,7 +66,7 @@ const Relation relations[] = {
      [](auto to, double value) { to.setMaxSpreadDifferencePct(value); }, 10, 9.9, 0,
      [](Report report) { report.setCpuNs(1'300'000'000); },
      [](Report report) { report.setCpuNs(1'100'000'000); }, [](Report report) { report.setWallNs(0); },
-     "is 15 points under scx_simple, 5 points under EEVDF: 10 points more"},
+     "is 15 points under scx_simple, 5 points under EEVDF: 10 points more", "spinWait[1]"},
 };
 
 void PrintTo(const Relation& relation, std::ostream* out) {
@@ -103,6 +105,9 @@ TEST_P(JudgeRelative, comparesStrictlyAndPrintsBoth) {
   EXPECT_THAT(finding.message, HasSubstr(GetParam().message));
   EXPECT_EQ(finding.step, "main");
   EXPECT_EQ(finding.cgroup, GetParam().worker < 2 ? "a" : "b");
+  EXPECT_EQ(finding.worker, GetParam().worst);
+  EXPECT_THAT(finding.evidence, HasSubstr(std::string("under scx_simple ") + GetParam().worst + ": "));
+  EXPECT_THAT(finding.evidence, HasSubstr(std::string("\nunder EEVDF ") + GetParam().worst + ": "));
 }
 
 TEST_P(JudgeRelative, isInconclusiveWithoutAMeasurementUnderEevdf) {
@@ -162,6 +167,15 @@ TEST(JudgeBaseline, whatFailsUnderEevdfIsNotTheSchedulers) {
   leftovers.runBaseline();
   leftovers.failure(rpc::GuestFailureName::TEARDOWN_INCOMPLETE, "tasks are left");
   expectOnly(leftovers.judge(), "teardown-incomplete", Outcome::FAIL);
+}
+
+TEST(JudgeBaseline, isNothingToCompareWithIfItsCallsFailed) {
+  GoodRun run;
+  run.besideEevdf = true;
+  run.runBaseline();
+  run.report(3).setErrors(1);
+  EXPECT_THAT(expectOnly(run.judge(), "baseline-failed", Outcome::INCONCLUSIVE).message,
+              HasSubstr("calls of bursty[1] in cgroup \"b\" failed"));
 }
 
 TEST(JudgeBaseline, aHostThatStarvedEitherPassDecidesNothing) {

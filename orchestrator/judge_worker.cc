@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "guest/scenario/validate.h"
 #include "guest/topology.h"
@@ -11,6 +13,32 @@ namespace ktstr {
 namespace {
 
 using Report = rpc::WorkerReport::Reader;
+
+// "EPERM (Operation not permitted)"
+std::string errnoText(uint32_t number) {
+  const char* name = strerrorname_np(static_cast<int>(number));
+  return name == nullptr ? text("errno ", number)
+                         : text(name, " (", strerrordesc_np(static_cast<int>(number)), ')');
+}
+
+// Of a group that has lost a worker the others' calls may fail for that.
+void judgeErrors(const GroupCase& it, Report report) {
+  if (report.getErrors() == 0 || !std::all_of(it.group.reports.begin(), it.group.reports.end(), endedClean))
+    return;
+  const std::string call = cleanText(report.getLastErrorCall().cStr());
+  const bool forbidden = report.getLastErrno() == EPERM || report.getLastErrno() == EACCES;
+  Finding finding = it.about(
+      report, "worker-call-failed",
+      text("did not do what its type says: ", report.getErrors(),
+           report.getErrors() == 1 ? " call" : " calls", " failed, the last one ", call, " with ",
+           errnoText(report.getLastErrno())),
+      forbidden ? "a worker with a uid of its own has no privileges: leave out uid, or take another work type"
+                : "the kernel refused what the work type, or the custom function, needs: change the "
+                  "scenario, or take another kernel");
+  finding.value = static_cast<double>(report.getErrors());
+  finding.evidence = it.trace(report);
+  it.findings.add(std::move(finding));
+}
 
 // When the worker's longest gap ended, since the start of the scenario; nothing where the guest does not
 // tell.
@@ -44,6 +72,19 @@ void judgeExit(const GroupCase& it, Report report) {
   it.findings.add(std::move(finding));
 }
 
+// ", for the first time on CPU 3, 1250 ms into the scenario"
+std::string firstSight(const GroupCase& it, Report report, const std::vector<uint32_t>& cpus) {
+  const auto seen = report.getCpusSeen();
+  const auto since = report.getFirstSeenNs();
+  std::optional<unsigned> first;
+  for (unsigned i = 0; i < std::min(seen.size(), since.size()); ++i) {
+    if (!std::binary_search(cpus.begin(), cpus.end(), seen[i])) continue;
+    if (!first || since[i] < since[*first]) first = i;
+  }
+  const std::string when = first ? momentOf(since[*first], it.story.scenarioStartNs) : "";
+  return when.empty() ? "" : text(", for the first time on CPU ", seen[*first], ", ", when);
+}
+
 void judgeIsolation(const GroupCase& it, Report report) {
   constexpr auto which = &Limits::isolation;
   if (!it.limit(which).yes() || (!it.group.hasCpuset && report.getCpuset().size() == 0)) return;
@@ -62,8 +103,10 @@ void judgeIsolation(const GroupCase& it, Report report) {
   if (outside.empty()) return;
   std::sort(outside.begin(), outside.end());
   Finding finding = it.about(report, "worker-isolation",
-                             text("ran on CPU ", cpuList(outside), ", outside its cpuset ", cpuList(allowed)),
+                             text("ran on CPU ", cpuList(outside), ", outside its cpuset ", cpuList(allowed),
+                                  firstSight(it, report, outside)),
                              "the scheduler ignores p->cpus_ptr when it picks a CPU or dispatches");
+  finding.evidence = it.trace(report);
   finding.cpu = static_cast<int32_t>(outside.front());
   it.findings.add(std::move(finding));
 }
@@ -76,6 +119,7 @@ void judgeStarved(const GroupCase& it, Report report) {
                     " under ", schedulerName(it.evidence)),
                "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
   finding.value = 0;
+  finding.evidence = joinLines({it.trace(report), it.stepLasted()});
   const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
   if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
   it.findings.add(std::move(finding));
@@ -92,6 +136,7 @@ void judgeGap(const GroupCase& it, Report report) {
       it.about(report, "worker-gap", message,
                "the task was runnable and got no CPU: look at what ran on its CPUs at that time "
                "in samples.jsonl");
+  finding.evidence = it.trace(report);
   const HostLack lack = lackInGap(it, report);
   if (gapMs - lack.lostMs <= it.limit(which).value()) blameHost(finding, lack);
   finding.cpu = static_cast<int32_t>(report.getMaxGapCpu());
@@ -110,6 +155,7 @@ void judgeIterationRate(const GroupCase& it, Report report) {
   Finding finding = it.about(
       report, "iteration-rate", text("made ", formatNumber(rate), " iterations/s, ", it.limitText(which)),
       "compare with EEVDF on the same host: the figure depends on the accelerator and on the host's load");
+  finding.evidence = joinLines({it.trace(report), it.stepLasted()});
   const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
   if (iterations >= limit * (seconds - lack.lostMs / 1e3)) blameHost(finding, lack);
   it.broken(std::move(finding), rate, which);
@@ -139,6 +185,7 @@ void judgeWorkRate(const GroupCase& it, Report report) {
 
 void judgeWorker(const GroupCase& it, Report report) {
   if (!endedClean(report)) return judgeExit(it, report);
+  judgeErrors(it, report);
   judgeIsolation(it, report);
   if (it.stallIsNamed()) return;
   if (neverWorked(report) && it.limits().notStarved.yes()) return judgeStarved(it, report);

@@ -1,3 +1,4 @@
+#include <cerrno>
 #include <csignal>
 
 #include "gmock/gmock.h"
@@ -35,6 +36,26 @@ TEST(JudgeWorkers, comparesSpreadOfCpuBoundGroupsWithTheDefault) {
   EXPECT_EQ(finding.limit, 35);
   EXPECT_EQ(finding.worker, "spinWait[1]");
   EXPECT_THAT(finding.message, HasSubstr("50 % (spinWait[1]) to 85.1 % (spinWait[0])"));
+  EXPECT_THAT(finding.evidence,
+              HasSubstr("spinWait[1]: 1000 iterations in 2000 ms, 1000 ms on a CPU, 0 voluntary"));
+  EXPECT_THAT(finding.evidence, HasSubstr("\nspinWait[0]: 1000 iterations in 2000 ms, 1702 ms on a CPU"));
+}
+
+TEST(JudgeWorkers, judgesSpreadByDefaultOfThoseThatRanLongEnough) {
+  GoodRun run;
+  for (size_t i = 0; i < 2; ++i) run.report(i).setWallNs(1'999'000'000);
+  run.report(0).setCpuNs(1'900'000'000);
+  const Judgement remark = run.judge();
+  EXPECT_EQ(remark.outcome, Outcome::PASS);
+  ASSERT_EQ(remark.findings.size(), 1U) << describe(remark);
+  EXPECT_EQ(remark.findings[0].name, "limit-not-judged");
+  EXPECT_EQ(remark.findings[0].cgroup, "a");
+  EXPECT_THAT(remark.findings[0].message, HasSubstr("is 45.02 points, over the limit 35 points by default"));
+  EXPECT_THAT(remark.findings[0].message, HasSubstr("ran for only 1999 ms: 2000 ms are needed"));
+  run.scenario().getSchedulerAssertions().setMaxSpreadPct(35);
+  expectOnly(run.judge(), "worker-unfair", Outcome::FAIL);
+  run.scenario().getSchedulerAssertions().setMaxSpreadPct(50);
+  expectPass(run.judge());
 }
 
 TEST(JudgeWorkers, comparesSpreadOfSleepersOnlyWhenAsked) {
@@ -54,12 +75,21 @@ TEST(JudgeWorkers, comparesTheGapStrictly) {
   run.report(3).setMaxGapNs(2'000'500'000);
   run.report(3).setMaxGapAtNs(3'500'000'000);
   run.report(3).setMaxGapCpu(2);
+  run.report(3).setRunDelayValid(true);
+  run.report(3).setRunDelayNs(2'100'000'000);
+  run.report(3).setTimeslices(7);
+  run.report(3).setInvoluntarySwitches(6);
   const Finding finding = expectOnly(run.judge(), "worker-gap", Outcome::FAIL);
   EXPECT_EQ(finding.cpu, 2);
   EXPECT_EQ(finding.worker, "bursty[1]");
   EXPECT_THAT(
       finding.message,
       HasSubstr("2000.5 ms (limit 2000 ms by default), until it ran on CPU 2 2500 ms into the scenario"));
+  EXPECT_EQ(
+      finding.evidence,
+      "bursty[1]: 1000 iterations in 2000 ms, 1000 ms on a CPU, 2100 ms in wait for one, in 7 timeslices, "
+      "0 voluntary and 6 involuntary switches, 10 changes of CPU, seen on CPUs 2-3, longest gap 2000.5 ms, "
+      "until it ran on CPU 2 2500 ms into the scenario");
 }
 
 TEST(JudgeWorkers, blamesTheHostForAGapItExplains) {
@@ -120,6 +150,12 @@ TEST(JudgeWorkers, namesAWorkerOutsideItsCpuset) {
   const Finding finding = expectOnly(run.judge(), "worker-isolation", Outcome::FAIL);
   EXPECT_EQ(finding.cpu, 3);
   EXPECT_THAT(finding.message, HasSubstr("ran on CPU 3, outside its cpuset 0-1"));
+  EXPECT_THAT(finding.evidence, HasSubstr("seen on CPUs 0,3"));
+  auto since = run.report(0).initFirstSeenNs(2);
+  since.set(0, 1'000'000'000);
+  since.set(1, 2'250'000'000);
+  EXPECT_THAT(expectOnly(run.judge(), "worker-isolation", Outcome::FAIL).message,
+              HasSubstr("outside its cpuset 0-1, for the first time on CPU 3, 1250 ms into the scenario"));
   run.scenario().getAssertions().setIsolation(rpc::Choice::NO);
   expectPass(run.judge());
 }
@@ -133,6 +169,27 @@ TEST(JudgeWorkers, doesNotGuessIsolation) {
   free.report(0).initCpuset(0);
   free.report(0).getCpusSeen().set(1, 3);
   expectPass(free.judge());
+}
+
+TEST(JudgeWorkers, namesAWorkerWhoseCallsFailed) {
+  GoodRun run;
+  run.report(1).setErrors(3);
+  run.report(1).setLastErrno(EPERM);
+  run.report(1).setLastErrorCall("sched_setscheduler");
+  const Finding finding = expectOnly(run.judge(), "worker-call-failed", Outcome::FAIL);
+  EXPECT_EQ(finding.worker, "spinWait[1]");
+  EXPECT_EQ(finding.cgroup, "a");
+  EXPECT_EQ(finding.value, 3);
+  EXPECT_THAT(finding.message,
+              HasSubstr("3 calls failed, the last one sched_setscheduler with EPERM (Operation"));
+  EXPECT_THAT(finding.hint, HasSubstr("uid"));
+  run.report(1).setErrors(1);
+  run.report(1).setLastErrno(40'000);
+  EXPECT_THAT(expectOnly(run.judge(), "worker-call-failed", Outcome::FAIL).message,
+              HasSubstr("1 call failed, the last one sched_setscheduler with errno 40000"));
+  // Whose partner is dead has nobody to call.
+  run.report(0).getExited().setSignal(SIGSEGV);
+  expectOnly(run.judge(), "worker-crashed", Outcome::FAIL);
 }
 
 TEST(JudgeWorkers, namesCrashedAndStuckWorkersOnce) {

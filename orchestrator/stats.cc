@@ -72,18 +72,20 @@ GroupFigures& groupOf(std::vector<GroupFigures>& groups, rpc::Scenario::Reader s
 
 void computeShares(GroupFigures& group) {
   double smallest = 0, largest = 0, rate = 0;
-  uint32_t shares = 0;
+  uint32_t shares = 0, ran = 0;
   std::vector<double> workRates;
   for (const auto& report : group.reports) {
     if (const auto one = workRate(report)) workRates.push_back(*one);
+    if (report.getWallNs() == 0) continue;
+    ++ran;
+    rate += static_cast<double>(report.getIterations()) / (static_cast<double>(report.getWallNs()) / 1e9);
     const auto share = cpuSharePct(report);
     if (!share) continue;
     smallest = shares == 0 ? *share : std::min(smallest, *share);
     largest = shares == 0 ? *share : std::max(largest, *share);
-    rate += static_cast<double>(report.getIterations()) / (static_cast<double>(report.getWallNs()) / 1e9);
     ++shares;
   }
-  if (shares >= 1) group.iterationsPerSecond = rate;
+  if (ran >= 1) group.iterationsPerSecond = rate;
   if (shares >= 2) group.spreadPct = largest - smallest;
   group.throughputCv = variation(workRates);
 }
@@ -149,13 +151,13 @@ double orNan(const std::optional<double>& value) {
 }  // namespace
 
 std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report) {
-  if (report.getWallNs() == 0) return std::nullopt;
+  if (report.getWallNs() == 0 || !report.getUsageValid()) return std::nullopt;
   return std::min(100.0,
                   100.0 * static_cast<double>(report.getCpuNs()) / static_cast<double>(report.getWallNs()));
 }
 
 std::optional<double> workRate(rpc::WorkerReport::Reader report) {
-  if (report.getCpuNs() == 0) return std::nullopt;
+  if (report.getCpuNs() == 0 || !report.getUsageValid()) return std::nullopt;
   return static_cast<double>(report.getWorkUnits()) / (static_cast<double>(report.getCpuNs()) / 1e9);
 }
 

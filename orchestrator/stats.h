@@ -46,9 +46,9 @@ struct GroupFigures {
   std::vector<uint32_t> cpusSeen, cpuset;  // unions, sorted
 };
 
-// Share of wall time on CPU, 0..100, or nothing without wall time. Two clocks measure the two: of a worker
-// that never leaves its CPU the kernel's may say a little more than its own, and more than all of a CPU
-// nobody gets.
+// Share of wall time on CPU, 0..100, or nothing without wall time, or where the CPU time is not known. Two
+// clocks measure the two: of a worker that never leaves its CPU the kernel's may say a little more than its
+// own, and more than all of a CPU nobody gets.
 std::optional<double> cpuSharePct(rpc::WorkerReport::Reader report);
 
 // Work units per second of CPU time, or nothing without CPU time.

@@ -55,6 +55,19 @@ TEST_F(Stats, spreadNeedsTwoWorkersWithWallTime) {
   EXPECT_TRUE(groups().at(0).iterationsPerSecond);
 }
 
+TEST_F(Stats, cpuTimeThatIsNotKnownIsNoShareAndNoRateOfWork) {
+  report("a", "w", 900, 1000);
+  auto lost = report("a", "w", 0, 1000);
+  lost.setUsageValid(false);
+  lost.setWorkUnits(7);
+  lost.setIterations(1000);
+  const GroupFigures group = groups().at(0);
+  EXPECT_FALSE(group.spreadPct);
+  EXPECT_FALSE(cpuSharePct(group.reports[1]));
+  EXPECT_FALSE(workRate(group.reports[1]));
+  EXPECT_DOUBLE_EQ(group.iterationsPerSecond.value(), 1e9);  // wall time is known
+}
+
 TEST_F(Stats, groupsAreDeclaredOnesInOrderThenOthers) {
   auto step = scenario_->initRoot<rpc::Scenario>().initSteps(1)[0];
   auto cgroup = step.initCgroups(1)[0];

@@ -10,6 +10,7 @@
 namespace ktstr::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
@@ -120,7 +121,9 @@ TEST(Relative, WhatCannotBeComparedIsRefusedBeforeBoot) {
   }
 }
 
-// Work on memory of the other node, work that changes CPU all the time, work that sleeps, two that spin.
+// Work on memory of the other node, work that changes CPU all the time, work that sleeps, two that spin, and
+// a real-time task that may not be one. That what changes CPU loses one to an operation now and then is no
+// error.
 constexpr const char* bad = R"({"name":"bad","durationMs":1500,
   "assertions":{"maxGapMs":60000,"maxSpreadPct":100,"maxMigrationRatio":0.01,"minPageLocality":0.9,
     "maxSlowTierRatio":0,"minWorkRate":1e12,"maxThroughputCv":0,"maxWakeLatencyCv":0},
@@ -129,7 +132,10 @@ constexpr const char* bad = R"({"name":"bad","durationMs":1500,
     {"name":"near","cpuset":{"numa":0},"work":[{"name":"cache","type":{"cachePressure":{"sizeKib":1024}}}]},
     {"name":"restless","work":[{"name":"churn","type":{"affinityChurn":{}}}]},
     {"name":"calm","cpuset":{"numa":1},"work":[{"name":"spin","workers":2,"type":{"spinWait":{}}}]},
-    {"name":"sleeps","cpuset":{"numa":1},"work":[{"name":"burst","type":{"bursty":{"burstUs":1000,"sleepUs":5000}}}]}]}]})";
+    {"name":"sleeps","cpuset":{"numa":1},"work":[{"name":"burst","type":{"bursty":{"burstUs":1000,"sleepUs":5000}}}]},
+    {"name":"refused","uid":1000,"cpuset":{"numa":1},"work":[{"name":"rt","workers":2,"type":{"rtStarvation":{}}}]}],
+   "ops":[{"setCpuset":{"cgroup":"restless","cpuset":{"exact":[1]}}},{"sleepMs":200},
+    {"setCpuset":{"cgroup":"restless","cpuset":{"exact":[0]}}},{"sleepMs":200},{"clearCpuset":"restless"}]}]})";
 
 TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
   KTSTR_NEED_KERNEL("debian:7.3");
@@ -139,14 +145,22 @@ TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
   const Record record(result.out);
   if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
   // On a slow machine the sweep may get nothing done, and then is not judged.
-  EXPECT_THAT(findingNames(record), IsSupersetOf({"migration-ratio", "page-locality", "throughput-variation",
-                                                  "wake-latency-variation", "work-rate"}))
+  EXPECT_THAT(findingNames(record),
+              IsSupersetOf({"migration-ratio", "page-locality", "throughput-variation",
+                            "wake-latency-variation", "work-rate", "worker-call-failed"}))
       << record.findings();
   std::set<std::string> slow;
   for (const auto finding : record->getVerdict().getFindings()) {
     const std::string name = finding.getName(), cgroup = finding.getCgroup();
     if (cgroup == "far" && (name == "worker-starved" || name == "limit-not-judged")) continue;
     EXPECT_EQ(finding.getOutcome(), rpc::Outcome::FAIL) << record.findings();
+    if (name == "worker-call-failed") {
+      EXPECT_STREQ(finding.getWorker().cStr(), "rt[0]");
+      EXPECT_EQ(cgroup, "refused");
+      EXPECT_THAT(finding.getMessage().cStr(),
+                  HasSubstr("1 call failed, the last one sched_setscheduler with EPERM"));
+      continue;
+    }
     EXPECT_THAT(finding.getMessage().cStr(), HasSubstr(" set by the test"));
     if (name == "migration-ratio") {
       EXPECT_EQ(cgroup, "restless");
@@ -157,14 +171,22 @@ TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
       EXPECT_THAT(finding.getEvidence().cStr(), HasSubstr("node 1: "));
     }
     if (name == "throughput-variation") {
-      EXPECT_EQ(cgroup, "calm");
+      EXPECT_TRUE(cgroup == "calm" || cgroup == "refused");
     }
     if (name == "wake-latency-variation") {
       EXPECT_TRUE(cgroup == "sleeps" || cgroup == "far");
+      EXPECT_THAT(finding.getEvidence().cStr(),
+                  ContainsRegex("the longest took .* which then ran on CPU [01] .* into"));
+      EXPECT_THAT(finding.getEvidence().cStr(), ContainsRegex("all lasted from .* to .* of the scenario"));
     }
     if (name == "work-rate") slow.insert(cgroup);
   }
   EXPECT_THAT(slow, IsSupersetOf({"calm", "near", "restless", "sleeps"}));
+  for (const auto worker : record->getWorkers()) {
+    if (worker.getCgroup() != "restless") continue;
+    EXPECT_EQ(worker.getErrors(), 0U);
+    EXPECT_GT(worker.getEvents(), 10U);
+  }
 }
 
 // A spinner alone on its CPU runs on at the end of each slice: scx_simple has nothing else for that CPU.

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "orchestrator/library/ktstr.h"
@@ -32,6 +33,15 @@ KTSTR_WORK(crashes) {
 KTSTR_WORK(hangs) {
   worker.iteration();
   for (;;) pause();
+}
+
+KTSTR_WORK(complains) {
+  while (!worker.stopping()) {
+    worker.iteration();
+    worker.sleepUntil(ktstr::monotonicNs() + 1'000'000);
+  }
+  errno = ENOTTY;
+  worker.error("ioctl");
 }
 
 KTSTR_WORK(forks) {
@@ -77,12 +87,15 @@ TEST(Custom, WorksAndWhatGoesWrongHasAName) {
   const Result result = runIt(text(
       R"({"name":"custom","durationMs":2000,"steps":[{"name":"run","cgroups":[)", cgroup("turns", "turns"),
       ",", cgroup("threads", "turns", R"(,"workers":2,"cloneMode":"thread","comm":"by-name")"), ",",
-      cgroup("crashes", "crashes"), ",", cgroup("hangs", "hangs"), ",", cgroup("forks", "forks"), "]}]}"));
+      cgroup("crashes", "crashes"), ",", cgroup("complains", "complains"), ",", cgroup("hangs", "hangs"), ",",
+      cgroup("forks", "forks"), "]}]}"));
   ASSERT_EQ(result.exitCode, 1) << result.out << result.err;
   const Record record(result.out);
   if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
   EXPECT_THAT(messageOf(record, "worker-crashed"),
               HasSubstr("in cgroup \"crashes\" of run was killed by SIGSEGV"));
+  EXPECT_THAT(messageOf(record, "worker-call-failed"),
+              AllOf(HasSubstr("in cgroup \"complains\""), HasSubstr("the last one ioctl with ENOTTY")));
   EXPECT_THAT(messageOf(record, "worker-stuck"), HasSubstr("in cgroup \"hangs\" of run did not stop"));
   EXPECT_THAT(messageOf(record, "teardown-incomplete"),
               AllOf(HasSubstr("/forks still had pid "), HasSubstr("(left-behind)"), HasSubstr("; killed")));
