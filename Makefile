@@ -231,7 +231,7 @@ install: all ## install to DESTDIR PREFIX
 	+@$(submake) install-built
 
 # What an author's project includes: <ktstr/ktstr.h>, and below include/ktstr what that includes.
-HEADERS = guest/scenario/build.h guest/scenario/catalog.h guest/topology.h guest/work/worker.h protocol/error.h $(wildcard orchestrator/library/*.h)
+HEADERS = guest/scenario/build.h guest/scenario/build_work.h guest/scenario/catalog.h guest/topology.h guest/work/worker.h protocol/error.h $(wildcard orchestrator/library/*.h)
 
 install-built:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ktstr/scenarios $(DESTDIR)$(PREFIX)/share/bash-completion/completions

@@ -13,9 +13,9 @@ scenario.tests := guest/scenario/validate_test.cc guest/scenario/walk_test.cc gu
 scenario.test_needs := json
 scenario.fuzz := guest/scenario/scenario_fuzz.cc
 
-catalog.sources := guest/scenario/build.cc guest/scenario/catalog.cc $(wildcard guest/scenario/catalog/*.cc)
+catalog.sources := guest/scenario/build.cc guest/scenario/build_work.cc guest/scenario/catalog.cc $(wildcard guest/scenario/catalog/*.cc)
 catalog.needs := scenario topology protocol
-catalog.tests := guest/scenario/catalog_test.cc
+catalog.tests := guest/scenario/catalog_test.cc guest/scenario/build_test.cc
 catalog.test_needs := json
 
 work.sources := guest/work/group.cc guest/work/crew.cc guest/work/seat.cc guest/work/stamps.cc guest/work/telemetry.cc guest/work/schedstat.cc guest/work/clock.cc guest/work/wait.cc \

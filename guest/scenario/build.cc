@@ -3,28 +3,34 @@
 namespace ktstr::say {
 namespace {
 
-template <typename List>
-void put(List list, const std::vector<uint32_t>& numbers) {
-  for (unsigned i = 0; i < list.size(); ++i) list.set(i, numbers[i]);
-}
-
-// Each of `parts` into its place of the list that `init` makes.
+// Each of `parts` into its place of the list that `init` makes. Nothing to say leaves the list alone.
 template <typename Parts, typename Init>
 void writeAll(const Parts& parts, Init init) {
+  if (parts.empty()) return;
   auto list = init(static_cast<unsigned>(parts.size()));
   for (unsigned i = 0; i < list.size(); ++i) parts[i].write(list[i]);
 }
 
+template <typename Fills, typename Init>
+void fillAll(const Fills& fills, Init init) {
+  if (fills.empty()) return;
+  auto list = init(static_cast<unsigned>(fills.size()));
+  for (unsigned i = 0; i < list.size(); ++i) fills[i](list[i]);
+}
+
 template <typename Init>
-void writeOps(const std::vector<Op>& ops, Init init) {
-  auto list = init(static_cast<unsigned>(ops.size()));
-  for (unsigned i = 0; i < list.size(); ++i) ops[i](list[i]);
+void putWords(const std::vector<std::string>& words, Init init) {
+  auto list = init(static_cast<unsigned>(words.size()));
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, words[i]);
 }
 
 }  // namespace
 
 // ---- cpusets
 
+Cpuset parentCpus() {
+  return [](auto to) { to.setInherit(); };
+}
 Cpuset llc(uint32_t number) {
   return [=](auto to) { to.setLlc(number); };
 }
@@ -53,125 +59,33 @@ Cpuset overlap(uint32_t index, uint32_t of, double fraction) {
     overlap.setFraction(fraction);
   };
 }
-Cpuset cpus(std::vector<uint32_t> numbers) {
-  return [numbers = std::move(numbers)](auto to) {
-    put(to.initExact(static_cast<unsigned>(numbers.size())), numbers);
-  };
-}
-
-// ---- affinities and policies
-
-Affinity anywhere() {
-  return [](auto to) { to.setInherit(); };
-}
-Affinity oneCpu() {
-  return [](auto to) { to.setSingleCpu(); };
-}
-Affinity oneLlc() {
-  return [](auto to) { to.setLlcAligned(); };
-}
-Affinity acrossCgroups() {
-  return [](auto to) { to.setCrossCgroup(); };
-}
-Affinity onCpus(std::vector<uint32_t> numbers) {
-  return [numbers = std::move(numbers)](auto to) {
-    put(to.initExact(static_cast<unsigned>(numbers.size())), numbers);
-  };
-}
-Affinity randomCpus(uint32_t count, uint64_t seed) {
-  return [=](auto to) {
-    auto subset = to.initRandomSubset();
-    subset.setCount(count);
-    subset.setSeed(seed);
-  };
-}
-
-Policy batchPolicy() {
-  return [](auto to) { to.setBatch(); };
-}
-Policy idlePolicy() {
-  return [](auto to) { to.setIdle(); };
-}
-Policy fifoPolicy(uint32_t priority) {
-  return [=](auto to) { to.setFifo(priority); };
-}
-Policy rrPolicy(uint32_t priority) {
-  return [=](auto to) { to.setRr(priority); };
-}
-
-// ---- work
-
-Work::Work(uint32_t workers, const Fill<rpc::WorkType>& type) {
-  set([=](auto to) {
-    to.setWorkers(workers);
-    type(to.initType());
-  });
-}
-Work& Work::name(const std::string& name) {
-  return set([=](auto to) { to.setName(name); });
-}
-Work& Work::affinity(const Affinity& affinity) {
-  return set([=](auto to) { affinity(to.initAffinity()); });
-}
-Work& Work::policy(const Policy& policy) {
-  return set([=](auto to) { policy(to.initPolicy()); });
-}
-Work& Work::nice(int8_t value) {
-  return set([=](auto to) { to.setNice(value); });
-}
-Work& Work::threads() {
-  return set([](auto to) { to.setCloneMode(rpc::CloneMode::THREAD); });
-}
-
-Work spinWait(uint32_t workers, uint32_t spinIters) {
-  return {workers, [=](auto type) { type.initSpinWait().setSpinIters(spinIters); }};
-}
-Work yieldHeavy(uint32_t workers) {
-  return {workers, [](auto type) { type.setYieldHeavy(); }};
-}
-Work mixed(uint32_t workers, uint32_t spinIters) {
-  return {workers, [=](auto type) { type.initMixed().setSpinIters(spinIters); }};
-}
-Work bursty(uint32_t workers, uint32_t burstUs, uint32_t sleepUs) {
-  return {workers, [=](auto type) {
-            auto bursty = type.initBursty();
-            bursty.setBurstUs(burstUs);
-            bursty.setSleepUs(sleepUs);
-          }};
-}
-Work pipeIo(uint32_t workers, uint32_t burstIters) {
-  return {workers, [=](auto type) { type.initPipeIo().setBurstIters(burstIters); }};
-}
-Work ioSyncWrite(uint32_t workers) {
-  return {workers, [](auto type) { type.initIoSyncWrite(); }};
-}
-
-Work custom(uint32_t workers, const std::string& function, const std::string& program) {
-  return {workers, [=](auto type) {
-            type.initCustom().setName(function);
-            type.getCustom().setProgram(program);
-          }};
+Cpuset cpus(const Numbers& numbers) {
+  return [=](auto to) { to.setExact(kj::arrayPtr(numbers.data(), numbers.size())); };
 }
 
 // ---- cgroups
 
-Cgroup& Cgroup::cpuset(Cpuset cpuset) {
-  cpuset_ = std::move(cpuset);
-  return *this;
+Cgroup::Cgroup(const std::string& name) {
+  set([=](auto to) { to.setName(name); });
 }
-Cgroup& Cgroup::limits(Fill<rpc::CgroupLimits> limits) {
-  limits_ = std::move(limits);
-  return *this;
+Cgroup& Cgroup::cpuset(const Cpuset& cpuset) {
+  return set([=](auto to) {
+    if (cpuset) cpuset(to.initCpuset());
+  });
+}
+Cgroup& Cgroup::cpusetMems(const Numbers& nodes) {
+  return set([=](auto to) { to.setCpusetMems(kj::arrayPtr(nodes.data(), nodes.size())); });
+}
+Cgroup& Cgroup::limits(const Limits& limits) {
+  return set([=](auto to) { limits(to.getLimits()); });
 }
 Cgroup& Cgroup::work(Work work) {
   work_.push_back(std::move(work));
   return *this;
 }
 void Cgroup::write(rpc::CgroupDef::Builder to) const {
-  to.setName(name_);
-  if (cpuset_) cpuset_(to.initCpuset());
-  if (limits_) limits_(to.initLimits());
   writeAll(work_, [&](unsigned size) { return to.initWork(size); });
+  Filled::write(to);
 }
 
 // ---- operations
@@ -184,6 +98,12 @@ Op removeCgroup(const std::string& name) {
 }
 Op stopCgroup(const std::string& name) {
   return [=](auto to) { to.setStopCgroup(name); };
+}
+Op freezeCgroup(const std::string& name) {
+  return [=](auto to) { to.setFreezeCgroup(name); };
+}
+Op unfreezeCgroup(const std::string& name) {
+  return [=](auto to) { to.setUnfreezeCgroup(name); };
 }
 Op setCpuset(const std::string& cgroup, const Cpuset& cpuset) {
   return [=](auto to) {
@@ -200,6 +120,13 @@ Op swapCpusets(const std::string& a, const std::string& b) {
     auto swap = to.initSwapCpusets();
     swap.setA(a);
     swap.setB(b);
+  };
+}
+Op setLimits(const std::string& cgroup, const Limits& limits) {
+  return [=](auto to) {
+    auto change = to.initSetLimits();
+    change.setCgroup(cgroup);
+    limits(change.initLimits());
   };
 }
 Op spawn(const std::string& cgroup, const Work& work) {
@@ -227,14 +154,14 @@ Op sleepMs(uint32_t milliseconds) {
   return [=](auto to) { to.setSleepMs(milliseconds); };
 }
 Op runPayload(const std::string& name, const std::string& binary, const std::vector<std::string>& args,
-              const std::string& cgroup) {
+              const std::string& cgroup, uint8_t exitCode) {
   return [=](auto to) {
     auto payload = to.initRunPayload();
     payload.setName(name);
     payload.setBinary(binary);
     payload.setCgroup(cgroup);
-    auto words = payload.initArgs(static_cast<unsigned>(args.size()));
-    for (unsigned i = 0; i < words.size(); i++) words.set(i, args[i]);
+    payload.setExitCode(exitCode);
+    putWords(args, [&](unsigned size) { return payload.initArgs(size); });
   };
 }
 Op waitPayload(const std::string& name, uint32_t timeoutMs) {
@@ -250,17 +177,20 @@ Op killPayload(const std::string& name) {
 Op attachScheduler(const std::string& name) {
   return [=](auto to) { to.setAttachScheduler(name); };
 }
+Op detachScheduler() {
+  return [](auto to) { to.setDetachScheduler(); };
+}
+Op replaceScheduler(const std::string& name) {
+  return [=](auto to) { to.setReplaceScheduler(name); };
+}
 Op writeMap(const std::vector<std::string>& writes) {
-  return [=](auto to) {
-    auto words = to.initWriteMap(static_cast<unsigned>(writes.size()));
-    for (unsigned i = 0; i < words.size(); ++i) words.set(i, writes[i]);
-  };
+  return [=](auto to) { putWords(writes, [&](unsigned size) { return to.initWriteMap(size); }); };
+}
+Op snapshot(const std::string& name) {
+  return [=](auto to) { to.setSnapshot(name); };
 }
 Op watch(const std::string& expression) {
   return [=](auto to) { to.setWatch(expression); };
-}
-Op detachScheduler() {
-  return [](auto to) { to.setDetachScheduler(); };
 }
 
 // ---- steps and scenarios
@@ -279,6 +209,9 @@ Hold loop(uint32_t intervalMs, double ofDuration) {
   };
 }
 
+Step::Step(const std::string& name) {
+  set([=](auto to) { to.setName(name); });
+}
 Step& Step::cgroup(Cgroup cgroup) {
   cgroups_.push_back(std::move(cgroup));
   return *this;
@@ -287,20 +220,26 @@ Step& Step::op(Op op) {
   ops_.push_back(std::move(op));
   return *this;
 }
-Step& Step::hold(Hold hold) {
-  hold_ = std::move(hold);
-  return *this;
+Step& Step::hold(const Hold& hold) {
+  return set([=](auto to) { hold(to.initHold()); });
 }
 void Step::write(rpc::Step::Builder to) const {
-  to.setName(name_);
   writeAll(cgroups_, [&](unsigned size) { return to.initCgroups(size); });
-  writeOps(ops_, [&](unsigned size) { return to.initOps(size); });
-  if (hold_) hold_(to.initHold());
+  fillAll(ops_, [&](unsigned size) { return to.initOps(size); });
+  Filled::write(to);
 }
 
+Scenario::Scenario(const std::string& name, const std::string& description) {
+  set([=](auto to) {
+    to.setName(name);
+    to.setDescription(description);
+  });
+}
 Scenario& Scenario::durationMs(uint32_t milliseconds) {
-  durationMs_ = milliseconds;
-  return *this;
+  return set([=](auto to) { to.setDurationMs(milliseconds); });
+}
+Scenario& Scenario::snapshots(uint32_t number) {
+  return set([=](auto to) { to.setSnapshots(number); });
 }
 Scenario& Scenario::step(Step step) {
   steps_.push_back(std::move(step));
@@ -314,21 +253,24 @@ Scenario& Scenario::backdropOp(Op op) {
   backdropOps_.push_back(std::move(op));
   return *this;
 }
-Scenario& Scenario::assertions(Fill<rpc::Assertions> assertions) {
-  assertions_ = std::move(assertions);
+Scenario& Scenario::scheduler(const std::string& name, const std::string& binary,
+                              const std::vector<std::string>& args) {
+  schedulers_.emplace_back([=](auto to) {
+    to.setName(name);
+    to.setBinary(binary);
+    putWords(args, [&](unsigned size) { return to.initArgs(size); });
+  });
   return *this;
 }
+Scenario& Scenario::assertions(const Fill<rpc::Assertions>& assertions) {
+  return set([=](auto to) { assertions(to.getAssertions()); });
+}
 void Scenario::write(rpc::Scenario::Builder to) const {
-  to.setName(name_);
-  to.setDescription(description_);
-  if (durationMs_ != 0) to.setDurationMs(durationMs_);
   writeAll(steps_, [&](unsigned size) { return to.initSteps(size); });
-  if (!backdrop_.empty() || !backdropOps_.empty()) {
-    auto backdrop = to.initBackdrop();
-    writeAll(backdrop_, [&](unsigned size) { return backdrop.initCgroups(size); });
-    writeOps(backdropOps_, [&](unsigned size) { return backdrop.initOps(size); });
-  }
-  if (assertions_) assertions_(to.getAssertions());
+  writeAll(backdrop_, [&](unsigned size) { return to.getBackdrop().initCgroups(size); });
+  fillAll(backdropOps_, [&](unsigned size) { return to.getBackdrop().initOps(size); });
+  fillAll(schedulers_, [&](unsigned size) { return to.initSchedulers(size); });
+  Filled::write(to);
 }
 
 }  // namespace ktstr::say
