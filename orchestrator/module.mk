@@ -50,12 +50,12 @@ $(BUILD)/obj/orchestrator/probe_guest.o: orchestrator/probe_guest.S
 # ---- the library that authors write tests with ----
 
 libraries += library
-library.sources := orchestrator/library/declare.cc orchestrator/library/tools.cc orchestrator/library/context.cc orchestrator/library/phases.cc orchestrator/library/register.cc \
+library.sources := orchestrator/library/declare.cc orchestrator/library/tools.cc orchestrator/library/context.cc orchestrator/library/crash.cc orchestrator/library/phases.cc orchestrator/library/register.cc \
   orchestrator/library/json_tree.cc orchestrator/library/snapshot_field.cc orchestrator/library/snapshot.cc \
   orchestrator/library/series_field.cc orchestrator/library/series.cc
 library.needs := catalog work scenario topology json protocol
 library.packages := gtest nlohmann_json
-library.tests := orchestrator/library/library_test.cc orchestrator/library/register_test.cc orchestrator/library/phases_test.cc orchestrator/library/snapshot_test.cc \
+library.tests := orchestrator/library/library_test.cc orchestrator/library/context_test.cc orchestrator/library/register_test.cc orchestrator/library/phases_test.cc orchestrator/library/snapshot_test.cc \
   orchestrator/library/series_field_test.cc orchestrator/library/series_test.cc
 library.test_needs := cachetesting
 library.fuzz := orchestrator/library/json_tree_fuzz.cc

@@ -10,6 +10,7 @@
 
 #include "guest/scenario/programs.h"
 #include "guest/work/custom.h"
+#include "orchestrator/library/crash.h"
 #include "orchestrator/library/tools.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -148,16 +149,32 @@ void Context::run(const say::Scenario& scenario) {
   scenario.write(root);
   if (spec_.assertions) spec_.assertions(root.getAssertions());
   fillPrograms(root);
-  std::vector<std::string> steps;
-  for (const auto step : root.asReader().getSteps()) steps.emplace_back(step.getName().cStr());
-  const Words words = runWords(spec_, topology(), kernel_);
   for (uint32_t tried = 1;; tried++) {
-    last_ = std::make_unique<RunResult>(ask("ktstr-orchestrator", words, toJson(root.asReader())), steps);
+    last_ = std::make_unique<RunResult>(runOnce(root.asReader()));
     if (tried >= spec_.tries || !mayTryAgain(spec_, *last_)) break;
     fprintf(stderr, "ktstr: try %u of %u is %s\n", tried, spec_.tries, last_->reasons().c_str());
   }
-  judge(*last_);
+  judge(*last_, reproduce(root));
   if (spec_.postVm) spec_.postVm(*last_);
+}
+
+RunResult Context::runOnce(rpc::Scenario::Reader scenario) const {
+  std::vector<std::string> steps;
+  for (const auto step : scenario.getSteps()) steps.emplace_back(step.getName().cStr());
+  return {ask("ktstr-orchestrator", runWords(spec_, topology(), kernel_), toJson(scenario)),
+          std::move(steps)};
+}
+
+// What the failure says of a second run; "" if there is nothing to reproduce.
+std::string Context::reproduce(rpc::Scenario::Builder scenario) const {
+  const bool expected = spec_.expectError || !spec_.expectFinding.empty();
+  if (!spec_.autoRepro || expected || crashOf(*last_).empty()) return "";
+  scenario.setSnapshots(snapshotsBeforeCrash(scenario.asReader()));
+  try {
+    return describeCrash(*last_, runOnce(scenario.asReader()));
+  } catch (const Error& error) {
+    return text("\nautoRepro: it could not be run once more: ", error.what());
+  }
 }
 
 void Context::run(std::string_view canned) {
@@ -185,11 +202,12 @@ bool mayTryAgain(const TestSpec& spec, const RunResult& run) {
   return spec.expectFinding.empty() || !run.hasFinding(spec.expectFinding);
 }
 
-void Context::judge(const RunResult& run) const {
+void Context::judge(const RunResult& run, const std::string& reproduced) const {
+  const bool passed = run.outcome() == rpc::Outcome::PASS;
   if (!spec_.expectFinding.empty()) {
-    EXPECT_NE(run.outcome(), rpc::Outcome::PASS) << "it was to fail with " << spec_.expectFinding;
-    EXPECT_TRUE(run.hasFinding(spec_.expectFinding)) << run.notReproduced() << "it was to fail with "
-                                                     << spec_.expectFinding << ", and is " << run.reasons();
+    EXPECT_TRUE(!passed && run.hasFinding(spec_.expectFinding))
+        << run.notReproduced() << "it was to fail with " << spec_.expectFinding << ", and is "
+        << run.reasons();
     return;
   }
   if (spec_.expectError) {
@@ -201,7 +219,7 @@ void Context::judge(const RunResult& run) const {
     [&] { GTEST_SKIP() << run.reasons(); }();
     throw Skipped();
   }
-  EXPECT_EQ(run.outcome(), rpc::Outcome::PASS) << run.reasons();
+  EXPECT_TRUE(passed) << run.reasons() << reproduced;
 }
 
 }  // namespace ktstr

@@ -81,7 +81,7 @@ class Context {
   // reasons (inconclusive ones too: missing evidence shows nothing), unless TestSpec::expectFinding asks for
   // it; a skip skips the test and does not return. Any number of times, each in a machine of its own. Custom
   // work that names no program is this one's: Error "custom-unknown" if it has no such function. Throws
-  // "test-invalid" in a hostOnly test.
+  // "test-invalid" in a hostOnly test. What postVm throws it throws.
   void run(const say::Scenario& scenario);
   // A canned one (`ktstr scenario list`). Throws Error "scenario-unknown", "scenario-does-not-fit".
   void run(std::string_view canned);
@@ -90,7 +90,9 @@ class Context {
   const RunResult& last() const;
 
  private:
-  void judge(const RunResult& run) const;
+  RunResult runOnce(rpc::Scenario::Reader scenario) const;
+  std::string reproduce(rpc::Scenario::Builder scenario) const;
+  void judge(const RunResult& run, const std::string& reproduced) const;
 
   const TestSpec& spec_;
   std::string kernel_;

@@ -43,22 +43,22 @@ struct Scheduler {
   std::string name = {};         // in messages; the identifier, if empty
   std::string binary = {};       // as `ktstr run --scheduler` takes it; empty: EEVDF
   KernelSwitches switches = {};  // instead of a binary; both lists or none
+  Cores topology = {};           // of tests that say nothing else: {1, 2, 4, 1}
   Words args = {};               // always
   Words environment = {};        // NAME=value
-  std::string configFile =
-      {};  // of the host: packed to /include-files/NAME, and --config with that before args
+  // Of the host: packed to /include-files/NAME, and --config with that before args.
+  std::string configFile = {};
   std::string cgroupParent =
-      {};                   // "/a": the scenario's cgroups are made below it, before the scheduler starts
+      {};                   // "/a": the scenario's cgroups go below it; made before the scheduler starts
   Words sysctls = {};       // NAME=VALUE, read back after they were written
-  Words kernelArgs = {};    // words of the kernel command line; not those that the harness needs itself
+  Words kernelArgs = {};    // of the kernel command line; not those that the harness needs itself
   Words includeFiles = {};  // FILE[:GUESTPATH] as `ktstr run --include`
   Words bpfMapWrites = {};  // as `ktstr run --map-write`: MAP:PLACE=VALUE, once it is enabled
   uint32_t watchdogTimeoutMs = 0;  // as `ktstr run --watchdog-timeout`; 0: its own
   Words kernels = {};              // of tests that name none
-  Cores topology = {};             // of tests that say nothing else
   uint32_t snapshots = 0;          // of tests that say nothing else
+  Assertions assertions = {};      // of every test of it
   Constraints constraints = {};
-  Assertions assertions = {};  // of every test of it
 };
 
 // One that reads a configuration which each test gives: `content` is written to `path` in the guest before it
@@ -76,7 +76,8 @@ class SchedulerRef {
  public:
   SchedulerRef() = default;
   SchedulerRef(const Scheduler& scheduler) : scheduler_(&scheduler) {}  // NOLINT: `.scheduler = mitosis`
-  SchedulerRef(const ConfiguredScheduler&) = delete;                    // `.scheduler = layered.with(CONFIG)`
+  SchedulerRef(const Scheduler&&) = delete;           // which would be gone when the test runs
+  SchedulerRef(const ConfiguredScheduler&) = delete;  // `.scheduler = layered.with(CONFIG)`
   SchedulerRef(const Scheduler& scheduler, Config config)
       : scheduler_(&scheduler), config_(std::move(config)) {}
 
@@ -93,7 +94,8 @@ struct ConfiguredScheduler {
   std::string arguments;  // "--config {file}"
   std::string path;       // "/etc/layers.json"
 
-  SchedulerRef with(std::string content) const { return {scheduler, {arguments, path, std::move(content)}}; }
+  SchedulerRef with(std::string content) const& { return {scheduler, {arguments, path, std::move(content)}}; }
+  SchedulerRef with(std::string content) const&& = delete;
 };
 
 struct TestSpec {
@@ -126,6 +128,10 @@ struct TestSpec {
   // How often a run is made at most: again while it is inconclusive (the host was starved, the emulator broke
   // the machine), never after it failed. Each try keeps its record; the last one counts.
   uint32_t tries = 2;
+  // Where the scheduler was ended while the scenario ran (scheduler-exited, scheduler-stalled), and that is
+  // not what the test expects, the run is made once more with snapshots on the way there, and the failure
+  // says what both found (crash.h). The first one counts.
+  bool autoRepro = true;
   Assertions assertions = {};      // after the scheduler's and the scenario's
   bool expectError = false;        // the run must fail, for whatever reason
   std::string expectFinding = {};  // the run must not pass, and this finding must be among the reasons

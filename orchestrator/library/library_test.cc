@@ -2,11 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "orchestrator/library/ktstr.h"
-#include "protocol/file.h"
 #include "protocol/json.h"
 #include "protocol/test_error.h"
 
@@ -20,9 +16,17 @@ using testing::HasSubstr;
 using testing::Not;
 
 KTSTR_SCHEDULER(mitosis, {.binary = "scx_mitosis",
+                          .topology = {.nodes = 1, .llcs = 2, .cores = 4},
                           .args = {"-v"},
-                          .environment = {"RUST_LOG=info"},
-                          .topology = {.nodes = 1, .llcs = 2, .cores = 4}});
+                          .environment = {"RUST_LOG=info"}});
+// With all in the order in which authors think of it.
+KTSTR_SCHEDULER(in_order, {.binary = "scx_mitosis",
+                           .topology = {1, 2, 4, 1},
+                           .args = {"--exit-dump-len", "1048576"},
+                           .configFile = {"cells.json"},
+                           .kernels = {"debian:7.3"},
+                           .assertions = {[](auto to) { to.setMaxGapMs(500); }},
+                           .constraints = {.minLlcs = 2}});
 
 std::string shapeOf(const TestSpec& spec) {
   return topologyOf(spec).toString();
@@ -31,6 +35,7 @@ std::string shapeOf(const TestSpec& spec) {
 TEST(Declare, TopologyIsTheTestsThenTheSchedulers) {
   EXPECT_EQ(shapeOf({}), "1n1l2c1t");
   EXPECT_EQ(shapeOf({.scheduler = mitosis}), "1n2l4c1t");
+  EXPECT_EQ(shapeOf({.scheduler = in_order}), "1n2l4c1t");
   EXPECT_EQ(shapeOf({.scheduler = mitosis, .llcs = 4, .threads = 2}), "1n4l4c2t");
   EXPECT_EQ(shapeOf({.topology = "2l512M,1l256M,0l256M,2c1t"}), "2l512M,1l256M,0l256M,2c1t");
   EXPECT_THAT(errorOf([] { topologyOf({.nodes = 2, .llcs = 3}); }), HasSubstr("topology-invalid"));
@@ -64,10 +69,14 @@ KTSTR_CONFIGURED_SCHEDULER(layered, "--config {file} -x", "/etc/layers.json",
 static_assert(!std::is_convertible_v<const ConfiguredScheduler&, SchedulerRef>);
 static_assert(std::is_convertible_v<const Scheduler&, SchedulerRef>);
 template <typename T>
-constexpr bool takesConfig = requires(const T& scheduler) {
-  scheduler.with(std::string());
+constexpr bool takesConfig = requires(T scheduler) {
+  static_cast<T>(scheduler).with(std::string());
 };
-static_assert(takesConfig<ConfiguredScheduler> && !takesConfig<Scheduler>);
+static_assert(takesConfig<const ConfiguredScheduler&> && !takesConfig<const Scheduler&>);
+// Nor does one that would be gone before the test runs.
+static_assert(!std::is_constructible_v<SchedulerRef, Scheduler>);
+static_assert(!std::is_constructible_v<SchedulerRef, const Scheduler>);
+static_assert(!takesConfig<ConfiguredScheduler>);
 
 Words wordsOf(const TestSpec& spec) {
   const Words all = runWords(spec, topologyOf(spec), "k");
@@ -262,48 +271,6 @@ TEST(Context, NamesWhatCannotBeRun) {
   EXPECT_THAT(errorOf([&] { context.run("no_such"); }), HasSubstr("scenario-unknown"));
   EXPECT_THAT(errorOf([&] { context.run("steady_llc"); }),
               HasSubstr("scenario-does-not-fit: steady_llc needs 2 LLCs"));
-}
-
-// The programs are a script that answers inconclusive once, then passes, and counts.
-TEST(Context, TriesAgainWhatIsInconclusive) {
-  char directory[] = "/tmp/ktstr-tries-XXXXXX";
-  ASSERT_NE(mkdtemp(directory), nullptr);
-  const std::string here = directory, program = here + "/ktstr-orchestrator";
-  std::ofstream(program) << "#!/bin/sh\necho >> " + here + "/runs\n" + "[ $(wc -l < " + here +
-                                "/runs) = 1 ] && outcome=inconclusive\n" +
-                                "echo '{\"verdict\":{\"outcome\":\"'${outcome:-pass}'\"}}'\n";
-  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
-  const char* before = getenv("KTSTR_BIN_DIR");
-  const std::string kept = before == nullptr ? "" : before;
-  setenv("KTSTR_BIN_DIR", directory, 1);
-  const TestSpec spec;
-  Context context(spec, "debian:7.3");
-  context.run("steady");
-  EXPECT_EQ(context.last().outcome(), rpc::Outcome::PASS);
-  EXPECT_EQ(readFile(here + "/runs"), "\n\n");
-  context.run("steady");
-  EXPECT_EQ(readFile(here + "/runs"), "\n\n\n") << "once, since it passed";
-  if (before == nullptr) {
-    unsetenv("KTSTR_BIN_DIR");
-  } else {
-    setenv("KTSTR_BIN_DIR", kept.c_str(), 1);
-  }
-  std::filesystem::remove_all(here);
-}
-
-KTSTR_WORK(count) {
-  while (!worker.stopping()) worker.iteration();
-}
-
-TEST(Context, CustomWorkIsOfThisProgramAndKnownBeforeAMachineBoots) {
-  const TestSpec spec;
-  Context context(spec, "debian:7.3");
-  const auto scenario = [](const char* function) {
-    return say::Scenario("x", "").step(
-        say::Step("run").cgroup(say::Cgroup("a").work(say::custom(1, function))));
-  };
-  EXPECT_THAT(errorOf([&] { context.run(scenario("nope")); }),
-              HasSubstr("custom-unknown: no custom function \"nope\" is registered here; there are: count"));
 }
 
 TEST(Say, Payloads) {

@@ -7,6 +7,7 @@
 #include "cache/store.h"
 #include "cache/test_images.h"
 #include "orchestrator/library/ktstr.h"
+#include "orchestrator/library_testing.h"
 #include "protocol/file.h"
 #include "protocol/process.h"
 
@@ -16,6 +17,7 @@ namespace {
 using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 // What `tests` say: this program again, with another topology and environment.
@@ -36,6 +38,17 @@ std::string saidBy(const std::string& tests, const std::string& topology, const 
     getenv("LIBRARY_TEST_RANGE") != nullptr &&
     registerTest("of_a_range", __FILE__, __LINE__, {.kernels = {getenv("LIBRARY_TEST_RANGE"), "debian:6.17"}},
                  [](Context& ctx) { EXPECT_THAT(ctx.kernel(), StartsWith("debian:6.1")); });
+
+// Likewise, as they are judged by what the orchestrator answers.
+void runAndGoOn(Context& ctx) {
+  ctx.run("steady");
+  puts("went on");
+}
+[[maybe_unused]] const bool ofAnAnswer =
+    getenv("LIBRARY_TEST_ANSWERS") != nullptr &&
+    registerTest("answered", __FILE__, __LINE__, {}, runAndGoOn) &&
+    registerTest("asked_after", __FILE__, __LINE__,
+                 {.postVm = [](const RunResult& run) { (void)run.iterations({}); }}, runAndGoOn);
 
 KTSTR_TEST(needs_one_llc, {.constraints = {.maxLlcs = 1}}) {
   EXPECT_EQ(ctx.topology().llcs, 1u);
@@ -75,6 +88,63 @@ TEST(Registered, EachKernelOfARangeIsATestOfItsOwn) {
   EXPECT_THAT(said("debian:6.16..newest"),
               AllOf(HasSubstr("[  FAILED  ] Ktstr.of_a_range/debian_6_16__newest"),
                     HasSubstr("kernel-spec-invalid"), HasSubstr("[  PASSED  ] 1 test.")));
+}
+
+class Answered : public testing::Test {
+ protected:
+  std::string said(const std::string& tests, rpc::Outcome outcome, const std::string& finding = "",
+                   const std::string& more = "X=") {
+    orchestrator_.answer({recordOf(outcome, finding)});
+    return saidBy(tests, "1n1l4c1t",
+                  {"LIBRARY_TEST_ANSWERS=1", "KTSTR_BIN_DIR=" + orchestrator_.directory(), more});
+  }
+
+  TestOrchestrator orchestrator_;
+};
+
+TEST_F(Answered, OutcomesAreGoogleTests) {
+  EXPECT_THAT(said("Ktstr.answered", rpc::Outcome::PASS),
+              AllOf(HasSubstr("went on"), HasSubstr("[  PASSED  ] 1 test.")));
+  EXPECT_THAT(said("Ktstr.answered", rpc::Outcome::FAIL, "worker-gap"),
+              AllOf(HasSubstr("worker-gap: "), HasSubstr("[  FAILED  ] Ktstr.answered")));
+  EXPECT_THAT(
+      said("Ktstr.answered", rpc::Outcome::SKIP, "no-such-cpu"),
+      AllOf(HasSubstr("no-such-cpu: "), HasSubstr("[  SKIPPED ] Ktstr.answered"), Not(HasSubstr("went on"))));
+}
+
+TEST_F(Answered, WhatPostVmThrowsFailsTheTest) {
+  EXPECT_THAT(said("Ktstr.asked_after", rpc::Outcome::PASS),
+              AllOf(HasSubstr("no-such-work: "), HasSubstr("[  FAILED  ] Ktstr.asked_after"),
+                    Not(HasSubstr("went on"))));
+}
+
+TEST_F(Answered, ReportsAreWritten) {
+  const auto report = [&](const std::string& kind, rpc::Outcome outcome, const std::string& finding) {
+    const std::string file = orchestrator_.directory() + "/report." + kind;
+    said("Ktstr.answered", outcome, finding, "GTEST_OUTPUT=" + kind + ":" + file);
+    return readFile(file);
+  };
+  EXPECT_THAT(report("xml", rpc::Outcome::FAIL, "worker-gap"),
+              AllOf(HasSubstr("<testcase name=\"answered\""), HasSubstr("<failure message="),
+                    HasSubstr("worker-gap: ")));
+  EXPECT_THAT(
+      report("json", rpc::Outcome::FAIL, "worker-gap"),
+      AllOf(HasSubstr("\"name\": \"answered\""), HasSubstr("\"failures\": 1"), HasSubstr("worker-gap: ")));
+  EXPECT_THAT(report("json", rpc::Outcome::SKIP, "no-such-cpu"), HasSubstr("\"result\": \"SKIPPED\""));
+}
+
+TEST_F(Answered, ShardsShareTheTests) {
+  std::string all;
+  for (const char* shard : {"0", "1"}) {
+    all += saidBy("Ktstr.needs_one_llc:Ktstr.of_each_kernel*", "1n1l4c1t",
+                  {"GTEST_TOTAL_SHARDS=2", std::string("GTEST_SHARD_INDEX=") + shard});
+  }
+  for (const char* name : {"needs_one_llc", "of_each_kernel/debian_7_3", "of_each_kernel/__my_kernel"}) {
+    const std::string line = std::string("[       OK ] Ktstr.") + name;
+    EXPECT_NE(all.find(line), all.npos) << all;
+    EXPECT_EQ(all.find(line), all.rfind(line)) << name << " ran twice";
+  }
+  EXPECT_THAT(all, AllOf(HasSubstr("[  PASSED  ] 2 tests."), HasSubstr("[  PASSED  ] 1 test.")));
 }
 
 }  // namespace
