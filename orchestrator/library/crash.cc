@@ -51,7 +51,7 @@ std::string describePrograms(const RunResult& run) {
 
 std::string crashOf(const RunResult& run) {
   for (const auto finding : run.record().getVerdict().getFindings()) {
-    const std::string name = finding.getName().cStr();
+    std::string name = finding.getName().cStr();
     if (finding.getOutcome() == rpc::Outcome::FAIL &&
         (name == "scheduler-exited" || name == "scheduler-stalled"))
       return name;
