@@ -37,7 +37,7 @@ struct WorkType {
     mixed :group {              # spin, then sched_yield
       spinIters @6 :UInt32 = 1024;
     }
-    aluHot :group {             # four independent chains of multiplications, 65536 steps an iteration; no system call
+    aluHot :group {             # eight independent chains of multiplications, 65536 steps an iteration; no system call
       width @7 :AluWidth;
     }
     smtSiblingSpin :group {     # pairs: spin. Means something on the two threads of a core: give that affinity;

@@ -8,41 +8,49 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <vector>
 
 #include "guest/work/loops.h"
+#include "guest/work/memory.h"
 
 namespace ktstr::work {
 namespace {
 
+// Lanes of 16 bits: their multiplication is one micro-operation (PMULLW), that of 32 bits two (PMULLD).
 using Scalar = uint64_t;
-using Vec128 = uint32_t __attribute__((vector_size(16)));
-using Vec256 = uint32_t __attribute__((vector_size(32)));
-using Vec512 = uint32_t __attribute__((vector_size(64)));
+using Vec128 = uint16_t __attribute__((vector_size(16)));
+using Vec256 = uint16_t __attribute__((vector_size(32)));
+using Vec512 = uint16_t __attribute__((vector_size(64)));
 
 volatile unsigned char sink;
 
+// A linear congruential generator, which has the full period for any power of two (Knuth, TAOCP vol.
+// 2, 3.2.1.2), so a chain never comes to rest.
+template <typename Lane>
+[[gnu::always_inline]] inline void next(Lane& x) {
+  x = x * 25173 + 13849;
+}
+
 template <typename Lane>
 [[gnu::always_inline]] inline void chains(uint64_t steps) {
-  Lane a{}, b{}, c{}, d{};
-  a += 3, b += 5, c += 7, d += 11;
+  Lane a{}, b{}, c{}, d{}, e{}, f{}, g{}, h{};
+  b += 1, c += 2, d += 3, e += 4, f += 5, g += 6, h += 7;
   for (uint64_t step = 0; step < steps; step++) {
-    a *= a, b *= b, c *= c, d *= d;
+    next(a), next(b), next(c), next(d), next(e), next(f), next(g), next(h);
   }
-  a += b + c + d;
+  a += b + c + d + e + f + g + h;
   sink = *reinterpret_cast<const unsigned char*>(&a);
 }
 
 void scalar(uint64_t steps) {
   chains<Scalar>(steps);
 }
-[[gnu::target("sse4.1")]] void vec128(uint64_t steps) {
+void vec128(uint64_t steps) {
   chains<Vec128>(steps);
 }
 [[gnu::target("avx2")]] void vec256(uint64_t steps) {
   chains<Vec256>(steps);
 }
-[[gnu::target("avx512f")]] void vec512(uint64_t steps) {
+[[gnu::target("avx512bw")]] void vec512(uint64_t steps) {
   chains<Vec512>(steps);
 }
 
@@ -77,11 +85,10 @@ bool hasAmx() {
 Multiplier multiplier(rpc::AluWidth width) {
   const bool widest = width == rpc::AluWidth::WIDEST;
   if (width == rpc::AluWidth::AMX && hasAmx()) return {"amx", amx};
-  if ((widest || width >= rpc::AluWidth::VEC512) && __builtin_cpu_supports("avx512f"))
+  if ((widest || width >= rpc::AluWidth::VEC512) && __builtin_cpu_supports("avx512bw"))
     return {"vec512", vec512};
   if ((widest || width >= rpc::AluWidth::VEC256) && __builtin_cpu_supports("avx2")) return {"vec256", vec256};
-  if ((widest || width >= rpc::AluWidth::VEC128) && __builtin_cpu_supports("sse4.1"))
-    return {"vec128", vec128};
+  if (widest || width >= rpc::AluWidth::VEC128) return {"vec128", vec128};
   return {"scalar", scalar};
 }
 
@@ -97,7 +104,10 @@ void aluHot(Seat& seat) {
 
 void ipcVariance(Seat& seat) {
   const auto settings = seat.type.getIpcVariance();
-  std::vector<uint64_t> cold(512 * 1024 / sizeof(uint64_t));
+  Buffer buffer(seat, 512);
+  if (!buffer) return;
+  auto* const cold = reinterpret_cast<volatile uint64_t*>(buffer.data());
+  const uint64_t words = buffer.size() / sizeof *cold;
   uint64_t random = seat.index + 1;
   while (!seat.stopping()) {
     const uint64_t begin = clockNs();
@@ -108,7 +118,7 @@ void ipcVariance(Seat& seat) {
         left -= part;
       }
       for (uint64_t touch = 0; touch < settings.getColdIters(); touch++) {
-        volatile uint64_t& word = cold[nextRandom(random) % cold.size()];
+        volatile uint64_t& word = cold[nextRandom(random) % words];
         word = word + 1;
         if (touch % 1024 == 0 && seat.stopping()) return;
       }

@@ -1,5 +1,5 @@
-// Arithmetic without memory or system calls: four independent chains of multiplications, so that a core does
-// several at once.
+// Arithmetic without memory or system calls: eight independent chains x = x * m + c, as many as keep the
+// units of a core busy: at least two instructions per cycle.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace ktstr::work {
 
-// A chain of multiplications of some width, and its name: "scalar", "vec128", "vec256", "vec512", "amx".
+// Chains of multiplications of some width, and their name: "scalar", "vec128", "vec256", "vec512", "amx".
 struct Multiplier {
   const char* name;
   void (*run)(uint64_t steps);

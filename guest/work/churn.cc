@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,15 @@
 
 namespace ktstr::work {
 namespace {
+
+// struct sched_attr of include/uapi/linux/sched/types.h, its first version.
+struct SchedAttr {
+  uint32_t size = sizeof(SchedAttr), policy = 0;
+  uint64_t flags = 0;
+  int32_t nice = 0;
+  uint32_t priority = 0;
+  uint64_t runtime = 0, deadline = 0, period = 0;
+};
 
 cpu_set_t setOf(const std::vector<uint32_t>& cpus) {
   cpu_set_t set;
@@ -33,13 +43,16 @@ std::vector<uint32_t> cpusOfNow() {
   return cpus;
 }
 
-// The CPUs of each node that has any.
+// The CPUs of each node that has any which the worker may use.
 std::vector<std::vector<uint32_t>> nodes() {
+  const std::vector<uint32_t> allowed = cpusOfNow();
   std::vector<std::vector<uint32_t>> all;
   for (uint32_t node = 0; node < maxNumaNodes; node++) {
     const auto list = readFileIfThere(text("/sys/devices/system/node/node", node, "/cpulist"));
     if (!list) continue;
-    if (auto cpus = parseCpuList(*list); !cpus.empty()) all.push_back(std::move(cpus));
+    std::vector<uint32_t> cpus = parseCpuList(*list);
+    std::erase_if(cpus, [&](uint32_t cpu) { return std::count(allowed.begin(), allowed.end(), cpu) == 0; });
+    if (!cpus.empty()) all.push_back(std::move(cpus));
   }
   return all;
 }
@@ -130,12 +143,14 @@ void policyChurn(Seat& seat) {
   };
   constexpr Policy policies[] = {
       {SCHED_OTHER, 0}, {SCHED_BATCH, 0}, {SCHED_IDLE, 0}, {SCHED_FIFO, 1}, {SCHED_RR, 1}};
+  SchedAttr before;
+  const bool known = syscall(SYS_sched_getattr, 0, &before, sizeof before, 0) == 0;
   for (size_t next = 1; !seat.stopping(); next = (next + 1) % std::size(policies)) {
     spinOnce(seat, seat.type.getPolicyChurn().getSpinIters());
     if (seat.setPolicy(policies[next].policy, policies[next].priority)) seat.telemetry.event();
     sched_yield();
   }
-  seat.setPolicy(SCHED_OTHER);
+  if (known) syscall(SYS_sched_setattr, 0, &before, 0);
 }
 
 void numaMigrationChurn(Seat& seat) {

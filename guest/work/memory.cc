@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "guest/work/loops.h"
 
 namespace ktstr::work {
@@ -13,12 +15,18 @@ namespace {
 
 constexpr size_t pageSize = 4096;
 
-// Moves what is there of the buffer to the node, and has the rest allocated there.
+// Moves what is there of the buffer to the node, and has the rest allocated there: piece by piece, as a move
+// of all of it may take longer than a stop.
 void bindTo(Seat& seat, Buffer& buffer, uint32_t node) {
+  constexpr size_t piece = 4 << 20;
   unsigned long mask[maxNumaNodes / 64 + 1] = {};
   mask[node / 64] = 1UL << node % 64;
-  if (syscall(SYS_mbind, buffer.data(), buffer.size(), MPOL_BIND, mask, maxNumaNodes + 1, MPOL_MF_MOVE) != 0)
-    return seat.telemetry.error("mbind");
+  for (size_t done = 0; done < buffer.size(); done += piece) {
+    if (seat.stopping()) return;
+    if (syscall(SYS_mbind, buffer.data() + done, std::min(piece, buffer.size() - done), MPOL_BIND, mask,
+                maxNumaNodes + 1, MPOL_MF_MOVE) != 0)
+      return seat.telemetry.error("mbind");
+  }
   seat.telemetry.event();
 }
 
@@ -55,7 +63,9 @@ void Buffer::touch(uint64_t count, uint64_t stride) {
     byte = static_cast<char>(byte + 1);
     next_ += stride;
     if (next_ >= size_) next_ = next_ % size_;
-    if (i % 1024 == 0 && seat_.stopping()) return;
+    if (i % 1024 != 0 || i == count) continue;
+    if (seat_.stopping()) return;
+    seat_.telemetry.noteCpu();
   }
 }
 

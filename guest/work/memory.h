@@ -20,7 +20,7 @@ class Buffer {
   char* data() const { return data_; }
   size_t size() const { return size_; }
   // `count` read-modify-writes, `stride` bytes apart, on from where the last ones ended. Looks at the stop
-  // word every 1024.
+  // word and notes the CPU every 1024.
   void touch(uint64_t count, uint64_t stride);
 
  private:

@@ -100,10 +100,12 @@ void signalStorm(Seat& seat) {
   seat.me().tid.store(static_cast<uint32_t>(gettid()));
   while (!seat.stopping()) {
     for (uint32_t i = 0; i < settings.getSignalsPerIter(); i++) {
+      if (seat.stopping()) break;
       const uint32_t tid = partner.load();
       if (tid != 0 && syscall(SYS_tkill, tid, SIGUSR1) != 0 && partner.load() != 0)
         seat.telemetry.error("tkill");
     }
+    if (seat.stopping()) break;  // a part of an iteration is none
     seat.spin(settings.getWorkIters());
     seat.telemetry.iteration(settings.getWorkIters());
   }

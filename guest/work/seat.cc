@@ -11,7 +11,9 @@ void Seat::spin(uint64_t units) const {
   for (uint64_t i = 1; i <= units; i++) {
     unit = unit + 1;
     __builtin_ia32_pause();
-    if (i % 1024 == 0 && stopping()) return;
+    if (i % 1024 != 0 || i == units) continue;
+    if (stopping()) return;
+    telemetry.noteCpu();
   }
 }
 

@@ -68,8 +68,8 @@ class Seat {
 
   Member& me() { return members[position]; }
   bool stopping() const { return telemetry.stopping(); }
-  // `units` rounds of a pause hint and a counter that cannot be optimised away. Looks at the stop word every
-  // 1024.
+  // `units` rounds of a pause hint and a counter that cannot be optimised away. Looks at the stop word and
+  // notes the CPU every 1024.
   void spin(uint64_t units) const;
 
   // Waiting. Each is a voluntary wait in the sense of telemetry.h and returns false if the worker was told to

@@ -69,8 +69,9 @@ struct WorkerPage {
 // between two checkpoints for work that spins, and from the moment it became runnable (its partner's call,
 // the end of its sleep) to the moment it ran for work that blocks. Time in a voluntary wait is never part of
 // a gap. Clock and CPU are read at every checkpoint (clock.h and rseq, no system call), the CPU after every
-// step of steps() as well, so no migration that lasts from one to the next is missed; the kernel's own count,
-// read at the beginning and the end, has them all. It is made, and used, by the thread it measures.
+// step of steps() and inside of long work as well, so no migration that lasts from one to the next is missed;
+// the kernel's own count, read at the beginning and the end, has them all. It is made, and used, by the
+// thread it measures.
 class Telemetry {
  public:
   // Reads the baselines of CPU time, run delay and switches. Before the worker waits for its start, so that
@@ -83,6 +84,8 @@ class Telemetry {
 
   // Progress was made. Closes a gap, notes the CPU.
   void checkpoint();
+  // Inside of long work: where it is, so that a visit between two checkpoints is seen as well.
+  void noteCpu();
   // As checkpoint(), and returns the time, for a loop that would have read the clock anyway.
   uint64_t now();
   // When the last checkpoint or wait ended.
@@ -152,7 +155,6 @@ class Telemetry {
     return rseq != nullptr ? *rseq : static_cast<uint32_t>(sched_getcpu());
   }
   void look(uint32_t steps);
-  void noteCpu();
   void noteGap(uint64_t gap, uint64_t now);
 
   WorkerPage& page_;

@@ -35,8 +35,8 @@ bool multiply(Seat& seat, Buffer& buffer) {
       uint64_t sum = 0;
       for (size_t k = 0; k < n; k++) sum += a[row * n + k] * b[k * n + column];
       c[row * n + column] = sum;
+      if (column % 64 == 0 && seat.stopping()) return false;
     }
-    if (seat.stopping()) return false;
   }
   return true;
 }
@@ -59,15 +59,18 @@ bool consumeEvents(Seat& seat) {
   return true;
 }
 
-void produceEvents(Seat& seat, uint32_t count) {
+// False: told to stop in the middle.
+bool produceEvents(Seat& seat, uint32_t count) {
   const uint64_t one = 1;
-  for (uint32_t i = 0; i < count; i++) {
+  uint32_t sent = 0;
+  for (; sent < count && !seat.stopping(); sent++) {
     uint64_t none = 0;
     if (seat.group.stampNs.load() == 0) seat.group.stampNs.compare_exchange_strong(none, clockNs());
     // EAGAIN: nobody has read for 2^64 events.
     if (write(seat.files.event.get(), &one, sizeof one) != sizeof one) seat.telemetry.error("write");
   }
-  seat.telemetry.event(count);
+  seat.telemetry.event(sent);
+  return sent == count;
 }
 
 uint64_t workHop(Seat& seat, uint64_t microseconds) {
@@ -163,10 +166,8 @@ void wakeChain(Seat& seat) {
 void epollStorm(Seat& seat) {
   const auto settings = seat.type.getEpollStorm();
   if (seat.position < settings.getProducers()) {
-    while (!seat.stopping()) {
-      produceEvents(seat, settings.getEventsPerBurst());
+    while (produceEvents(seat, settings.getEventsPerBurst()))
       seat.telemetry.iteration(settings.getEventsPerBurst());
-    }
     return;
   }
   while (consumeEvents(seat)) {

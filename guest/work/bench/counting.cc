@@ -22,6 +22,9 @@ void Telemetry::begin() {}
 void Telemetry::checkpoint() {
   add(page_, checkpointCall);
 }
+void Telemetry::noteCpu() {
+  add(page_, stepCall);  // which is to note the CPU
+}
 uint64_t Telemetry::now() {
   add(page_, nowCall);
   return last_ = clockNs();
