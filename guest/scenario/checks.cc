@@ -41,6 +41,18 @@ void checkNodeList(const std::string& place, capnp::List<uint32_t>::Reader nodes
   }
 }
 
+bool haveSiblings(const Cpus& cpus, const Topology& topology) {
+  for (size_t i = 1; i < cpus.size(); i++) {
+    if (cpus[i] / topology.threadsPerCore == cpus[i - 1] / topology.threadsPerCore) return true;
+  }
+  return false;
+}
+
+bool areOnSeveralNodes(const Cpus& cpus, const Topology& topology) {
+  return std::any_of(cpus.begin(), cpus.end(),
+                     [&](uint32_t cpu) { return topology.nodeOf(cpu) != topology.nodeOf(cpus.front()); });
+}
+
 }  // namespace
 
 void refuse(const std::string& place, const std::string& reason, const std::string& hint) {
@@ -131,6 +143,27 @@ void checkPolicy(const std::string& place, rpc::WorkSpec::Reader work) {
   const bool hasNice = !policy.isFifo() && !policy.isRr() && !policy.isDeadline();
   if (work.getNice() != 0 && !hasNice) {
     refuse(place + ".nice", "a real-time or deadline task has no nice value", "leave nice or the policy out");
+  }
+}
+
+void checkPlaceOfWork(const std::string& place, rpc::WorkType::Reader type, const Topology& topology,
+                      const Cpus& cpus, const std::vector<uint32_t>& mems) {
+  if (type.isNumaMigrationChurn() && !areOnSeveralNodes(cpus, topology)) {
+    refuse(place + ".numaMigrationChurn",
+           text("may run on CPUs ", cpuList(cpus), ", which are of one node: there is none to go to"),
+           "widen the cpuset or the affinity to CPUs of two nodes");
+  }
+  if (type.isSmtSiblingSpin() && !haveSiblings(cpus, topology)) {
+    refuse(place + ".smtSiblingSpin",
+           text("may run on CPUs ", cpuList(cpus), ", of which no two are threads of one core: no siblings"),
+           "widen the cpuset, or use the affinity smtSiblingPair");
+  }
+  if (!type.isNumaWorkingSetSweep()) return;
+  for (const uint32_t node : type.getNumaWorkingSetSweep().getTargetNodes()) {
+    if (std::find(mems.begin(), mems.end(), node) != mems.end()) continue;
+    refuse(place + ".numaWorkingSetSweep.targetNodes",
+           text("node ", node, " is not one of the cgroup's memory nodes ", cpuList(mems)),
+           "widen cpusetMems, or name nodes inside it");
   }
 }
 

@@ -41,6 +41,10 @@ void checkPolicy(const std::string& place, rpc::WorkSpec::Reader work);
 // `mems`: the nodes that the cgroup's cpuset.mems leaves, or all with memory.
 void checkMemory(const std::string& place, rpc::MemPolicy::Reader policy, const Topology& topology,
                  const std::vector<uint32_t>& mems);
+// What the work needs of the CPUs and the memory nodes that its place leaves it; `cpus`: of one worker or
+// another.
+void checkPlaceOfWork(const std::string& place, rpc::WorkType::Reader type, const Topology& topology,
+                      const Cpus& cpus, const std::vector<uint32_t>& mems);
 // Nodes that exist and are named once each; at least one.
 void checkNodes(const std::string& place, capnp::List<uint32_t>::Reader nodes, const Topology& topology);
 

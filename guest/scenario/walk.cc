@@ -12,6 +12,18 @@ namespace {
 
 constexpr unsigned maxSchedulers = 16;
 
+// Where one worker or another of a group may run.
+Cpus reachable(const Cpus& allowed, const std::vector<Cpus>& affinity) {
+  if (affinity.empty()) return allowed;
+  Cpus cpus = allowed;
+  std::erase_if(cpus, [&](uint32_t cpu) {
+    return std::none_of(affinity.begin(), affinity.end(), [cpu](const Cpus& one) {
+      return std::find(one.begin(), one.end(), cpu) != one.end();
+    });
+  });
+  return cpus;
+}
+
 void checkWorkSpec(const std::string& place, rpc::WorkSpec::Reader work, const Topology& topology) {
   if (work.getName().size() > 0) checkWord(place + ".name", view(work.getName()));
   if (work.getWorkers() == 0) refuse(place + ".workers", "0 workers; at least 1");
@@ -157,6 +169,8 @@ void ScenarioWalk::walkWork(const std::string& place, const std::string& cgroup,
   const Cpus allowed = model_.cpus(cgroup);
   std::vector<Cpus> affinity = affinityOf(place, work, defaults.getNumaNode(), allowed);
   if (work.getPolicy().isDeadline()) checkDeadline(place, allowed, affinity);
+  checkPlaceOfWork(place + ".type", work.getType(), topology_, reachable(allowed, affinity),
+                   model_.mems(cgroup));
   checkMemory(place + ".memory", work.getMemory(), topology_, model_.mems(cgroup));
   if (!works_.insert({step_, cgroup, workName(work)}).second) {
     refuse(place + ".name", text("two work groups are called \"", workName(work), "\" in this cgroup"),

@@ -104,6 +104,32 @@ TEST(WalkTest, RefusesContradictoryPlaces) {
   EXPECT_THAT(work("", R"("cpusetMems":[2],)"), HasSubstr("cgroups[0].cpusetMems: node 2 does not exist"));
 }
 
+TEST(WalkTest, RefusesWorkThatItsPlaceLeavesNoMeaning) {
+  const auto said = [](const std::string& cgroup, const std::string& type, const std::string& affinity = "") {
+    return verdict(scenario(step(R"({"name":"a",)" + cgroup + R"("work":[{"workers":2,)" + affinity +
+                                 R"("type":)" + type + "}]}")));
+  };
+  const std::string churn = R"({"numaMigrationChurn":{}})", spinning = R"({"smtSiblingSpin":{}})";
+  EXPECT_EQ(said("", churn), "");
+  EXPECT_EQ(said(R"("cpuset":{"exact":[7,8]},)", churn), "");
+  EXPECT_EQ(
+      said(R"("cpuset":{"numa":1},)", churn),
+      "steps[0].cgroups[0].work[0].type.numaMigrationChurn: may run on CPUs 8-15, which are of one node: "
+      "there is none to go to | widen the cpuset or the affinity to CPUs of two nodes");
+  EXPECT_THAT(said("", churn, R"("numaNode":0,)"), HasSubstr("may run on CPUs 0-7, which are of one node"));
+  EXPECT_EQ(said(R"("cpuset":{"exact":[1,2,3]},)", spinning), "");
+  EXPECT_EQ(said(R"("cpuset":{"exact":[1,2,5]},)", spinning),
+            "steps[0].cgroups[0].work[0].type.smtSiblingSpin: may run on CPUs 1-2,5, of which no two are "
+            "threads of one core: no siblings | widen the cpuset, or use the affinity smtSiblingPair");
+  EXPECT_THAT(said("", spinning, R"("affinity":{"singleCpu":null},)"), HasSubstr("may run on CPUs 0, of"));
+  EXPECT_EQ(said("", spinning, R"("affinity":{"smtSiblingPair":null},)"), "");
+  const std::string sweep = R"({"numaWorkingSetSweep":{"targetNodes":[0,1]}})";
+  EXPECT_EQ(said("", sweep), "");
+  EXPECT_EQ(said(R"("cpusetMems":[0],)", sweep),
+            "steps[0].cgroups[0].work[0].type.numaWorkingSetSweep.targetNodes: node 1 is not one of the "
+            "cgroup's memory nodes 0 | widen cpusetMems, or name nodes inside it");
+}
+
 TEST(WalkTest, RefusesLimitsTheKernelWouldChange) {
   EXPECT_EQ(limits(R"("cpuWeight":10000,"cpuQuotaUs":150000,"memoryMaxBytes":8192,"pidsMax":5)"), "");
   EXPECT_EQ(limits(R"("cpuQuotaUs":18446744073709551615,"memoryMaxBytes":18446744073709551615)"), "");
