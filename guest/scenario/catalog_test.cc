@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "guest/scenario/validate.h"
 #include "protocol/error.h"
@@ -18,15 +21,46 @@ using testing::HasSubstr;
 constexpr const char* topologies[] = {
     "1n1l1c1t", "1n1l2c1t", "1n2l2c1t", "1n3l5c1t", "2n4l2c1t", "4n8l4c2t", "2l512M,1l256M,0l256M,2c1t"};
 
-TEST(Catalog, HasFiftyScenariosInEightFamilies) {
-  std::set<std::string> names, families;
+// The names by which they are run, in the order in which they are listed.
+const std::vector<std::pair<std::string, std::vector<std::string>>> families = {
+    {"basic",
+     {"steady", "steady_llc", "oversubscribed", "host_cgroup_contention", "sched_mixed", "cgroup_pipe_io",
+      "sched_batch", "sched_idle", "sched_fifo", "sched_rr", "idle_overloaded", "all_loaded", "stall_detect",
+      "stall_recovery"}},
+    {"cpuset",
+     {"cpuset_apply_midrun", "cpuset_clear_midrun", "cpuset_resize", "cpuset_swap_disjoint",
+      "cpuset_numa_swap", "cpuset_workload_imbalance", "cpuset_change_imbalance", "cpuset_load_shift",
+      "cpuset_cross_llc_steady", "cpuset_overlap_steady", "cpuset_overlap_imbalance",
+      "cpuset_overlap_load_imbalance", "uneven_steady", "partial_cpus_steady"}},
+    {"dynamic", {"add_midrun", "remove_midrun", "rapid_churn", "cpuset_add_remove", "add_during_imbalance"}},
+    {"stress",
+     {"cgroup_per_cpu", "cgroup_exhaust_reuse", "dsq_contention", "workload_variety",
+      "cpuset_workload_variety", "dynamic_workload_variety", "cpuset_cross_llc_race", "fork_exit_churn",
+      "nice_sweep", "affinity_churn", "policy_churn", "page_fault_churn", "mutex_contention_light",
+      "mutex_contention_heavy"}},
+    {"interaction",
+     {"add_load_imbalance", "imbalance_mixed_workload", "load_oscillation", "4way_load_imbalance",
+      "cpuset_imbalance_combined", "cpuset_overlap_imbalance_combined", "task_migration",
+      "migration_imbalance", "no_ctrl_cpuset_change", "load_imbalance", "io_compute_imbalance",
+      "bursty_imbalance", "bursty_load_shift", "llc_overflow"}},
+    {"affinity",
+     {"affinity_change", "multicpu_pin", "cpuset_multicpu_pin", "affinity_inherit", "affinity_random",
+      "affinity_spanning", "affinity_pinned", "cpuset_llc_affinity"}},
+    {"nested",
+     {"nested_steady", "nested_task_move", "nested_rapid_churn", "nested_cpuset", "nested_imbalance",
+      "nested_no_ctrl", "nested_weights"}},
+    {"performance",
+     {"cache_pressure_imbalance", "cache_yield_wake_affine", "cache_pipe_io_compute_imbalance",
+      "fan_out_wake", "fan_out_compute"}}};
+
+TEST(Catalog, HasTheseScenariosInEightFamilies) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> found;
   for (const auto& canned : cannedScenarios()) {
-    EXPECT_TRUE(names.insert(canned.name).second) << canned.name;
-    families.insert(canned.family);
-    EXPECT_EQ(findCanned(canned.name), &canned);
+    if (found.empty() || found.back().first != canned.family) found.push_back({canned.family, {}});
+    found.back().second.push_back(canned.name);
+    EXPECT_EQ(findCanned(canned.name), &canned) << "two are called " << canned.name;
   }
-  EXPECT_GE(names.size(), 50u);
-  EXPECT_EQ(families.size(), 8u);
+  EXPECT_EQ(found, families);
   EXPECT_EQ(findCanned("no_such"), nullptr);
 }
 
@@ -70,6 +104,29 @@ TEST(Catalog, SaysWhatATopologyLacks) {
   EXPECT_TRUE(whyNot(*findCanned("steady_llc"), parseTopology("1n1l8c1t")));
   EXPECT_FALSE(whyNot(*findCanned("steady_llc"), parseTopology("1n2l1c1t")));
   EXPECT_TRUE(whyNot(*findCanned("cpuset_numa_swap"), parseTopology("1l256M,0l256M,4c1t")));
+}
+
+// What each asks for besides the defaults.
+TEST(Catalog, LimitsAreThoseThatSuitTheWork) {
+  std::map<std::string, std::string> limits;
+  for (const auto& canned : cannedScenarios()) {
+    capnp::MallocMessageBuilder message;
+    auto scenario = message.initRoot<rpc::Scenario>();
+    writeCanned(canned, {parseTopology("2n2l4c1t")}, scenario);
+    if (scenario.hasAssertions()) limits[canned.name] = toJson(scenario.getAssertions().asReader());
+  }
+  const std::map<std::string, std::string> expected = {
+      {"sched_mixed", R"({"notStarved":"no","maxSpreadPct":100})"},
+      {"dsq_contention", R"({"maxGapMs":1500})"},
+      {"multicpu_pin", R"({"maxSpreadPct":75})"},
+      {"cpuset_multicpu_pin", R"({"maxSpreadPct":75})"},
+      {"nested_cpuset", R"({"isolation":"yes"})"},
+      {"cache_pressure_imbalance", R"({"maxThroughputCv":1})"},
+      {"cache_yield_wake_affine", R"({"maxThroughputCv":1})"},
+      {"cache_pipe_io_compute_imbalance", R"({"maxWakeLatencyCv":15})"},
+      {"fan_out_wake", R"({"maxSpreadPct":50,"maxWakeLatencyCv":10})"},
+      {"fan_out_compute", R"({"maxSpreadPct":50,"maxWakeLatencyCv":10})"}};
+  EXPECT_EQ(limits, expected);
 }
 
 TEST(Catalog, LastsAsLongAsItIsTold) {

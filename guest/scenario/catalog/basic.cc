@@ -48,7 +48,7 @@ std::vector<CannedScenario> basic() {
                            .work(spinWait(2).name("normal"))
                            .work(spinWait(2).name("batch").policy(batchPolicy()))
                            .work(spinWait(2).name("idle").policy(idlePolicy()))
-                           .work(bursty(2, 50'000, 250'000).name("fifo").policy(fifoPolicy(1))));
+                           .work(bursty(2, 500'000, 250'000).name("fifo").policy(fifoPolicy(1))));
          }
          // Idle work need not get far beside the rest.
          scenario.step(step.hold(shape.settled())).assertions([](auto to) {
@@ -68,13 +68,13 @@ std::vector<CannedScenario> basic() {
        [](const Shape& shape, Scenario& scenario) { both(shape, scenario, spinners(shape, batchPolicy())); }},
       {"basic", "sched_idle", "SCHED_IDLE spinners in two cgroups", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) { both(shape, scenario, spinners(shape, idlePolicy())); }},
-      {"basic", "sched_fifo", "a SCHED_FIFO burst of 50 ms in 300 in each of two cgroups", 1, 1, 1,
+      {"basic", "sched_fifo", "a SCHED_FIFO burst of 500 ms in 750 in each of two cgroups", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
-         both(shape, scenario, bursty(1, 50'000, 250'000).policy(fifoPolicy(1)));
+         both(shape, scenario, bursty(1, 500'000, 250'000).policy(fifoPolicy(1)));
        }},
-      {"basic", "sched_rr", "two SCHED_RR bursts of 50 ms in 300 in each of two cgroups", 1, 1, 1,
+      {"basic", "sched_rr", "two SCHED_RR bursts of 500 ms in 750 in each of two cgroups", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
-         both(shape, scenario, bursty(2, 50'000, 250'000).policy(rrPolicy(1)));
+         both(shape, scenario, bursty(2, 500'000, 250'000).policy(rrPolicy(1)));
        }},
       {"basic", "idle_overloaded", "16 spinners against one", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
@@ -89,6 +89,8 @@ std::vector<CannedScenario> basic() {
        [](const Shape& shape, Scenario& scenario) {
          scenario.step(Step("run").cgroup(Cgroup("cg_0").work(spinWait(16))).hold(shape.settled()));
        }},
+      {"basic", "stall_recovery", "16 spinners in each of two cgroups, of which all must go on", 1, 1, 1,
+       [](const Shape& shape, Scenario& scenario) { both(shape, scenario, spinWait(16)); }},
   };
 }
 

@@ -88,6 +88,12 @@ void migrationImbalance(const Shape& shape, Scenario& scenario) {
   }
 }
 
+void cpusetChange(const Shape& shape, Scenario& scenario) {
+  scenario.backdrop(shape.plain("cg_0", part(0, 2))).backdrop(shape.plain("cg_1", part(1, 2)));
+  scenario.step(Step("halves").hold(shape.settled(0.5)));
+  scenario.step(Step("free").op(clearCpuset("cg_0")).op(clearCpuset("cg_1")).hold(fraction(0.5)));
+}
+
 void loadImbalance(const Shape& shape, Scenario& scenario) {
   scenario.step(
       Step("run").cgroup(of("cg_0", spinWait(16))).cgroup(of("cg_1", yieldHeavy(1))).hold(shape.settled()));
@@ -137,6 +143,8 @@ std::vector<CannedScenario> interaction() {
        1, taskMigration},
       {"interaction", "migration_imbalance", "tasks move between cgroups while others are busy", 1, 1, 1,
        migrationImbalance},
+      {"interaction", "no_ctrl_cpuset_change", "two halves without limits become free in mid-run", 2, 1, 1,
+       cpusetChange},
       {"interaction", "load_imbalance", "16 spinners against one that yields", 1, 1, 1, loadImbalance},
       {"interaction", "io_compute_imbalance", "a disk against a spinner per CPU", 1, 1, 1, ioCompute},
       {"interaction", "bursty_imbalance", "8 spinners against 4 that burst for a third of the time", 1, 1, 1,

@@ -51,6 +51,13 @@ void imbalance(const Shape& shape, Scenario& scenario) {
                     .hold(shape.settled()));
 }
 
+void noLimits(const Shape& shape, Scenario& scenario) {
+  scenario.step(Step("run")
+                    .cgroup(shape.plain("cg_0/sub_a/deep"))
+                    .cgroup(shape.plain("cg_1/sub_b"))
+                    .hold(shape.settled()));
+}
+
 // The deeper one has twice the weight at each of its two levels.
 void weights(const Shape& shape, Scenario& scenario) {
   const auto weight = [](uint32_t value) { return [value](auto to) { to.setCpuWeight(value); }; };
@@ -71,6 +78,7 @@ std::vector<CannedScenario> nested() {
       {"nested", "nested_cpuset", "a quarter of the machine inside a half of it", 4, 1, 1, narrowing},
       {"nested", "nested_imbalance", "8 spinners deep in one branch, bursts in the other", 1, 1, 1,
        imbalance},
+      {"nested", "nested_no_ctrl", "work at different depths without weights or limits", 1, 1, 1, noLimits},
       {"nested", "nested_weights", "weights at different depths", 1, 1, 1, weights},
   };
 }

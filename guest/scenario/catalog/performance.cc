@@ -16,6 +16,19 @@ void againstSpinners(const Shape& shape, Scenario& scenario, const Work& work) {
                     .hold(shape.settled()));
 }
 
+// Each worker does as much for its CPU time as the others, within the deviation of a whole mean.
+void evenThroughput(Scenario& scenario) {
+  scenario.assertions([](auto to) { to.setMaxThroughputCv(1); });
+}
+
+// Wake-ups are alike, and the fans share the CPUs.
+void fanLimits(Scenario& scenario) {
+  scenario.assertions([](auto to) {
+    to.setMaxWakeLatencyCv(10);
+    to.setMaxSpreadPct(50);
+  });
+}
+
 uint32_t even(uint32_t workers) {
   return (workers + 1) / 2 * 2;
 }
@@ -26,6 +39,7 @@ void wakeAffine(const Shape& shape, Scenario& scenario) {
                     .cgroup(Cgroup("cg_0").cpuset(llc(0)).work(work))
                     .cgroup(Cgroup("cg_1").cpuset(llc(1)).work(work))
                     .hold(shape.settled()));
+  evenThroughput(scenario);  // who yields measures no wake-up
 }
 
 constexpr uint32_t fan = 4;
@@ -40,6 +54,7 @@ std::vector<CannedScenario> performance() {
       {"performance", "cache_pressure_imbalance", "a cache-bound cgroup against a spinner per CPU", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
          againstSpinners(shape, scenario, Work(shape.workers, [](auto type) { type.initCachePressure(); }));
+         evenThroughput(scenario);
        }},
       {"performance", "cache_yield_wake_affine", "cache-bound work that yields, on two LLCs", 2, 2, 1,
        wakeAffine},
@@ -47,16 +62,19 @@ std::vector<CannedScenario> performance() {
        "pairs that hand a warm cache over, against spinners", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
          againstSpinners(shape, scenario, Work(even(shape.workers), [](auto type) { type.initCachePipe(); }));
+         scenario.assertions([](auto to) { to.setMaxWakeLatencyCv(15); });
        }},
       {"performance", "fan_out_wake", "one wakes four, against spinners", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
          againstSpinners(shape, scenario,
                          Work(fans(shape), [](auto type) { type.initFutexFanOut().setFanOut(fan); }));
+         fanLimits(scenario);
        }},
       {"performance", "fan_out_compute", "one wakes four that compute, against spinners", 1, 1, 1,
        [](const Shape& shape, Scenario& scenario) {
          againstSpinners(shape, scenario,
                          Work(fans(shape), [](auto type) { type.initFanOutCompute().setFanOut(fan); }));
+         fanLimits(scenario);
        }},
   };
 }
