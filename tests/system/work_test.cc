@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
+#include <sstream>
+#include <utility>
 
 #include "tests/system/harness.h"
 
@@ -93,6 +96,38 @@ uint64_t longerThan(Report report, uint64_t ns) {
   return count;
 }
 
+// The upper bound of the bucket of the middle operation.
+uint64_t medianOpNs(Report report) {
+  uint64_t passed = 0;
+  for (const auto bucket : report.getOpDuration()) {
+    passed += bucket.getCount();
+    if (2 * passed >= report.getOpSamples()) return bucket.getUpperNs();
+  }
+  return 0;
+}
+
+uint64_t pagesOf(Report report) {
+  uint64_t sum = 0;
+  for (const auto pages : report.getNumaPages()) sum += pages.getPages();
+  return sum;
+}
+
+// What was seen of each task from outside, by its comm: the payload "looks" of churn.json.
+struct Looks {
+  std::set<std::string> nice, policy, cgroup;
+};
+std::map<std::string, Looks> looksOf(const std::string& output) {
+  std::map<std::string, Looks> looks;
+  std::istringstream words(output);
+  for (std::string comm, nice, policy, cgroup; words >> comm >> nice >> policy >> cgroup;) {
+    Looks& one = looks[comm];
+    one.nice.insert(nice);
+    one.policy.insert(policy);
+    one.cgroup.insert(cgroup.substr(cgroup.rfind('/') + 1));
+  }
+  return looks;
+}
+
 void expectInTurns(const std::vector<Report>& workers) {
   for (const Report worker : workers) {
     EXPECT_LE(difference(worker.getIterations(), workers[0].getIterations()), 1U);
@@ -129,11 +164,16 @@ TEST(Work, PairsWakeEachOtherAsProcessesThreadsAndInOneProcess) {
   KTSTR_NEED_HOST(run);
   const auto pingPong = run.of(0, "a", "futexPingPong");
   expectInTurns(pingPong);
-  EXPECT_EQ(cpusOf(pingPong), (Cpus{0, 1})) << "they did not wake each other across CPUs";
+  EXPECT_EQ(cpusOf({pingPong[0]}), Cpus{0});
+  EXPECT_EQ(cpusOf({pingPong[1]}), Cpus{1}) << "they did not wake each other across CPUs";
   const auto asymmetric = run.of(0, "b", "asymmetricWaker");
   EXPECT_EQ(asymmetric[0].getWakeSamples(), 0U);
   EXPECT_GT(asymmetric[1].getWakeSamples(), 0U);
   EXPECT_LE(asymmetric[1].getIterations(), asymmetric[0].getIterations() + 1);
+  const std::string classes = "\n" + run.output("classes");
+  EXPECT_THAT(classes, HasSubstr("\n" + std::to_string(asymmetric[0].getTid()) + " 3\n"))
+      << "not SCHED_BATCH";
+  EXPECT_THAT(classes, HasSubstr("\n" + std::to_string(asymmetric[1].getTid()) + " 5\n")) << "not SCHED_IDLE";
   expectPairsIn(run, 1, false);
   expectPairsIn(run, 2, true);
   expectPairsIn(run, 3, true, "all");
@@ -178,6 +218,9 @@ TEST(Work, OneWakesManyAndManyWantOneThing) {
   EXPECT_GT(queue[2].getEvents(), 0U);
   EXPECT_GE(pushed + 2, queue[2].getEvents());
   EXPECT_LE(pushed, queue[2].getEvents() + 16 + 2) << "more in the queue than fits";
+  // A million pushes a second against one slow consumer: they wait for it, and the queue is never near empty.
+  EXPECT_GE(pushed, queue[2].getEvents() + 16 / 2) << "the producers did not keep it full";
+  for (const Report producer : {queue[0], queue[1]}) EXPECT_GT(producer.getVoluntarySwitches(), 5U);
 
   uint64_t waits = 0;
   for (const Report contender : run.of(2, "lock", "mutexContention")) {
@@ -229,12 +272,17 @@ TEST(Work, TasksChangeThemselvesAndTheirMemoryMoves) {
   EXPECT_GT(forks.getWakeSamples(), 0U);
   EXPECT_GE(run.one(0, "a", "niceSweep").getEvents() + 1, run.one(0, "a", "niceSweep").getIterations());
   EXPECT_GE(run.one(0, "a", "policyChurn").getEvents() + 1, run.one(0, "a", "policyChurn").getIterations());
+  auto looks = looksOf(run.output("looks"));
+  EXPECT_GE(looks["(sweep)"].nice.size(), 5U) << run.output("looks");
+  EXPECT_GE(looks["(policy)"].policy.size(), 3U) << run.output("looks");
+  EXPECT_EQ(looks["(mover)"].cgroup, (std::set<std::string>{"b-churn-0", "b-churn-1"}));
   const Report affinity = run.one(0, "a", "affinityChurn");
   EXPECT_EQ(cpusOf({affinity}), (Cpus{0, 1, 2, 3}));
   EXPECT_GT(affinity.getMigrations(), affinity.getEvents() / 4) << "three of four changes are to another CPU";
   const Report moving = run.one(0, "b", "cgroupChurn");
   EXPECT_GT(moving.getEvents(), 1U);
   for (const uint32_t cpu : cpusOf({moving})) EXPECT_GE(cpu, 2U) << "a sibling without its cpuset";
+  for (const uint32_t cpu : cpusOf({run.one(0, "c", "aligned")})) EXPECT_GE(cpu, 2U) << "not on the LLC";
 
   const Report numa = run.one(1, "a", "numaMigrationChurn");
   EXPECT_GT(numa.getEvents(), 1U);
@@ -243,6 +291,7 @@ TEST(Work, TasksChangeThemselvesAndTheirMemoryMoves) {
   EXPECT_GE(*seen.rbegin(), 2U);
   const Report there = run.one(1, "a", "there"), around = run.one(1, "a", "around");
   EXPECT_EQ(nodesOf(there), Cpus{1}) << "its memory is not where it was bound";
+  EXPECT_EQ(pagesOf(there), 1536U);
   EXPECT_GT(around.getEvents(), 1U);
   EXPECT_EQ(nodesOf(around).size(), 1U);
   const Report faults = run.one(1, "a", "pageFaultChurn");
@@ -259,8 +308,10 @@ TEST(Work, WorkersThatNeedNoOther) {
   const WorkRun run("alone", "1n1l2c2t");
   KTSTR_NEED_HOST(run);
   const auto siblings = run.of(0, "siblings", "smtSiblingSpin");
-  EXPECT_EQ(cpusOf(siblings), (Cpus{2, 3})) << "they were not on both threads of the core";
-  EXPECT_EQ(siblings[0].getOpSamples(), siblings[0].getIterations());
+  for (const uint32_t thread : {0U, 1U}) {
+    EXPECT_EQ(cpusOf({siblings[thread]}), Cpus{2 + thread}) << "they were not on both threads of the core";
+    EXPECT_EQ(siblings[thread].getOpSamples(), siblings[thread].getIterations());
+  }
 
   // Who yields gives the CPU away each time, who spins does not.
   const Report spin = run.one(0, "one", "spinWait"), yield = run.one(0, "one", "yieldHeavy"),
@@ -270,23 +321,44 @@ TEST(Work, WorkersThatNeedNoOther) {
   EXPECT_LT(yield.getCpuNs(), spin.getCpuNs());
   const Report pressure = run.one(0, "cache", "cachePressure"), polite = run.one(0, "cache", "cacheYield");
   EXPECT_LT(polite.getCpuNs(), pressure.getCpuNs());
+  for (const Report cache : {pressure, polite}) EXPECT_EQ(pagesOf(cache), 8U) << "32 KiB";
 
   EXPECT_STREQ(run.one(1, "a", "scalar").getDetail().cStr(), "scalar");
   EXPECT_THAT(run.one(1, "a", "widest").getDetail().cStr(), StartsWith("vec"));
-  EXPECT_EQ(run.one(1, "a", "ipcVariance").getOpSamples(), run.one(1, "a", "ipcVariance").getIterations());
+  for (const char* width : {"scalar", "widest"}) {
+    const Report hot = run.one(1, "a", width);
+    EXPECT_EQ(hot.getWorkUnits(), hot.getIterations() * 65536);
+    EXPECT_LE(hot.getVoluntarySwitches(), 10U) << "arithmetic alone does not wait";
+  }
+  // Both phases are there: 512 KiB are touched at random, and twenty thousand steps of arithmetic take longer
+  // than one.
+  const Report hot = run.one(1, "a", "hot"), cold = run.one(1, "a", "cold");
+  for (const Report variance : {hot, cold}) {
+    EXPECT_EQ(variance.getOpSamples(), variance.getIterations());
+    EXPECT_EQ(variance.getWorkUnits(), variance.getIterations() * 8 * 1024);
+    EXPECT_EQ(pagesOf(variance), 128U);
+  }
+  EXPECT_GT(medianOpNs(hot), 2 * medianOpNs(cold));
 
-  for (const char* name : {"bursty", "idleChurn", "sequence"}) {
+  // A round of each takes at least so long, whatever else goes on.
+  for (const auto& [name, roundUs] :
+       {std::pair("bursty", 25'000), std::pair("idleChurn", 6'000), std::pair("sequence", 9'500)}) {
     SCOPED_TRACE(name);
     const Report sleeper = run.one(2, "a", name);
+    EXPECT_LE(sleeper.getIterations() - 1, sleeper.getWallNs() / (uint64_t(roundUs) * 1000));
     // But for those whose end had come before they began: the worker was off the CPU for so long.
     EXPECT_GE(sleeper.getWakeSamples() + 1 + sleeper.getIterations() / 10, sleeper.getIterations());
     EXPECT_GE(sleeper.getVoluntarySwitches() + 1 + sleeper.getIterations() / 10, sleeper.getIterations());
     EXPECT_LT(sleeper.getCpuNs(), sleeper.getWallNs());
   }
+  const Report bursty = run.one(2, "a", "bursty"), sequence = run.one(2, "a", "sequence");
+  EXPECT_LT(bursty.getCpuNs(), bursty.getWallNs() / 2) << "5 of 25 ms are bursts";
+  EXPECT_GE(sequence.getWakeSamples() + 2 + sequence.getIterations() / 10, 2 * sequence.getIterations())
+      << "a sleep and at least one write to the disk in each round";
   const Report writes = run.one(2, "disk", "ioSyncWrite"), reads = run.one(2, "disk", "ioRandRead"),
                convoy = run.one(2, "disk", "ioConvoy");
   EXPECT_STREQ(writes.getDetail().cStr(), "tmpfs file, O_SYNC");
-  EXPECT_THAT(reads.getDetail().cStr(), StartsWith("tmpfs file, O_DIRECT"));
+  for (const Report direct : {reads, convoy}) EXPECT_STREQ(direct.getDetail().cStr(), "tmpfs file, O_DIRECT");
   EXPECT_EQ(writes.getWorkUnits(), writes.getIterations() * 16);
   EXPECT_EQ(reads.getWorkUnits(), reads.getIterations());
   EXPECT_EQ(convoy.getWorkUnits(), convoy.getIterations() * 2);
