@@ -23,7 +23,9 @@ CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu);
 // Both readable and with a task to run.
 bool busyBetween(const CpuSight& before, const CpuSight& now);
 
-// A stall: busy in both, and a clock that is known (not 0) and the same.
+// A stall: busy in both, and a clock that is known (not 0) and the same. Busy in one of the two alone would
+// be another number of tasks under the same clock, but no task comes or goes without the kernel's setting the
+// clock first: such a pair was read in the midst of that, and the next one shows whether it stands.
 bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // A vCPU that wants to run and gets less than this share of a host CPU is starved by the host. A tenth is 10

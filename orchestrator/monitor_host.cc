@@ -20,7 +20,7 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
   const bool first = evidence_.allSamples == 0;
   const uint64_t atNs = sample.getAtNs(), jiffies = sample.getJiffies();
   const bool late = !first && atNs > lastAtNs_ + lateFactor * periodNs_;
-  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyBusySince(sample);
+  const bool stoodStill = !first && jiffies != 0 && jiffies == lastJiffies_ && anyCpu(sample, busyBetween);
   HostSight host;
   bool anyFed = false;  // and busy
   for (const auto cpu : sample.getCpus()) {
@@ -53,10 +53,11 @@ void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host
   }
 }
 
-bool MonitorAnalysis::anyBusySince(rpc::Sample::Reader sample) const {
+bool MonitorAnalysis::anyCpu(rpc::Sample::Reader sample,
+                             bool (*predicate)(const CpuSight&, const CpuSight&)) const {
   for (const auto cpu : sample.getCpus()) {
     const auto before = last_.find(cpu.getCpu());
-    if (before != last_.end() && busyBetween(before->second, sightOf(sample, cpu))) return true;
+    if (before != last_.end() && predicate(before->second, sightOf(sample, cpu))) return true;
   }
   return false;
 }

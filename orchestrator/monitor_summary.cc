@@ -52,7 +52,7 @@ void MonitorAnalysis::beginBaseline() {
   originNs_ = 0;
 }
 
-void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
+SampleSight MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
   switch (record.which()) {
     case rpc::MonitorRecord::ATTACHED:
       evidence_.attached = true;
@@ -62,8 +62,7 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
         evidence_.absent.push_back(cleanText(text.cStr()));
       break;
     case rpc::MonitorRecord::SAMPLE:
-      addSample(record.getSample());
-      break;
+      return addSample(record.getSample());
     case rpc::MonitorRecord::ENDED:
       evidence_.ended = record.getEnded().getKind();
       evidence_.endedDetail = cleanText(record.getEnded().getDetail().cStr());
@@ -77,6 +76,7 @@ void MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
     case rpc::MonitorRecord::WATCH_HIT:
       break;
   }
+  return {};
 }
 
 MonitorEvidence MonitorAnalysis::evidence() const {
@@ -91,7 +91,7 @@ MonitorEvidence MonitorAnalysis::evidence() const {
   return evidence;
 }
 
-void MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
+SampleSight MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
   const HostSight host = lookAtHost(sample);
   if (originNs_ == 0) {
     originNs_ = sample.getAtNs();
@@ -99,14 +99,17 @@ void MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
     keepHost(sample, host);
   }
   ++evidence_.allSamples;
+  SampleSight sight{findImplausible(sample)};
+  sight.stalled = !sight.implausible && !host.anyStarved() && anyCpu(sample, stalledBetween);
   programs_.add(sample, counting_);
   const auto schedstat = schedstat_.next(sample);
   if (counting_ && schedstat) evidence_.schedstat.add(*schedstat);
   if (counting_) {
     ++evidence_.samples;
-    countSample(sample, host.anyStarved());
+    countSample(sample, sight, host.anyStarved());
   }
   remember(sample, host);
+  return sight;
 }
 
 std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader sample) {
@@ -130,14 +133,14 @@ std::optional<Implausible> MonitorAnalysis::findImplausible(rpc::Sample::Reader 
   return Implausible::noCpuReadable;
 }
 
-void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
+void MonitorAnalysis::countSample(rpc::Sample::Reader sample, const SampleSight& sight, bool starved) {
   costSum_ += sample.getCostNs();
   evidence_.maxCostNs = std::max(evidence_.maxCostNs, sample.getCostNs());
   evidence_.meanCostNs = static_cast<uint32_t>(costSum_ / evidence_.samples);
 
   const auto fallback = fallback_.next(sample), keepLast = keepLast_.next(sample);
-  if (const auto why = findImplausible(sample)) {
-    ++evidence_.implausible[*why];
+  if (sight.implausible) {
+    ++evidence_.implausible[*sight.implausible];
     if (evidence_.implausibleExample.empty()) {
       evidence_.implausibleExample = text("sample ", sample.getSequence(), ": ", implausibleText_);
     }
@@ -154,20 +157,20 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, bool starved) {
   countRate(keepLast, limits_.maxKeepLastRate, evidence_.keepLast, keepLastRun_, starved, here);
 
   const uint64_t waiting = waitingTasks(sample);
-  bool anyStalled = false, anyDsq = false;
+  bool anyDsq = false;
   for (const auto now : sample.getCpus()) {
     CpuRuns& runs = runs_[now.getCpu()];
-    const CpuSight sight = sightOf(sample, now);
+    const CpuSight cpu = sightOf(sample, now);
     here.cpu = static_cast<int32_t>(now.getCpu());
-    anyStalled = countStall(last_[now.getCpu()], sight, runs.stall, starved, here) || anyStalled;
+    countStall(last_[now.getCpu()], cpu, runs.stall, starved, here);
     countDsq(now, runs.dsq, starved, here);
-    countUnused(sight, waiting, runs.unused, starved, here);
+    countUnused(cpu, waiting, runs.unused, starved, here);
     anyDsq = anyDsq || now.getScxValid();
-    if (!sight.readable) continue;
+    if (!cpu.readable) continue;
     nrRunningSum_ += now.getNrRunning();
     evidence_.meanNrRunning = static_cast<double>(nrRunningSum_) / static_cast<double>(++nrRunningCount_);
   }
-  if (anyStalled) ++evidence_.stalledSamples;
+  if (sight.stalled) ++evidence_.stalledSamples;
   nameOthersThatStall(sample.getSequence());
   if (anyDsq) ++evidence_.dsqReadableSamples;
 }
@@ -189,17 +192,16 @@ void MonitorAnalysis::countScx(rpc::ScxSample::Reader scx) {
   names.push_back(name);
 }
 
-bool MonitorAnalysis::countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved,
+void MonitorAnalysis::countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved,
                                  Sustained here) {
   if (!stalledBetween(before, now)) {
     run = {};
-    return false;
+    return;
   }
   here.value = static_cast<double>(now.clock);
   here.idle = (run.all == 0 || run.idle) && before.idle && now.idle;
   count(run, starved, here, evidence_.stall, evidence_.starvedStall);
   run.idle = here.idle;
-  return !starved;
 }
 
 // Who holds the lock and who waits for it with interrupts off look the same from outside.

@@ -106,10 +106,17 @@ inline constexpr uint32_t maxPlausibleDsqDepth = 10000;
 // More implausible samples than this share make the monitor's evidence worthless.
 inline constexpr double maxImplausibleShare = 0.1;
 
+// What one sample proves by itself; for whoever shows samples one by one, so that nobody judges them anew.
+struct SampleSight {
+  std::optional<Implausible> implausible;  // then nothing that it says counts
+  bool stalled = false;                    // a CPU since the sample before, and the host is not to blame
+};
+
 class MonitorAnalysis {
  public:
   explicit MonitorAnalysis(const Limits& limits, uint32_t periodMs = 100);
-  void add(rpc::MonitorRecord::Reader record);
+  // Of a sample, whether or not it counts, what it proves; of another record nothing.
+  SampleSight add(rpc::MonitorRecord::Reader record);
   void beginScenario();  // with the guest's scenarioStarted
   void endScenario();    // with the guest's scenarioEnded
   void
@@ -134,16 +141,17 @@ class MonitorAnalysis {
     bool machineStarved = false;       // where it is not
     bool anyStarved() const;
   };
-  void addSample(rpc::Sample::Reader sample);
+  SampleSight addSample(rpc::Sample::Reader sample);
   HostSight lookAtHost(rpc::Sample::Reader sample);
   void keepHost(rpc::Sample::Reader sample, const HostSight& host);
-  bool anyBusySince(rpc::Sample::Reader sample) const;
+  // Whether a CPU and what it was in the sample before fulfil a predicate of cpu_sight.h.
+  bool anyCpu(rpc::Sample::Reader sample, bool (*predicate)(const CpuSight&, const CpuSight&)) const;
   void remember(rpc::Sample::Reader sample, const HostSight& host);
   double sinceOriginMs(uint64_t atNs) const;
-  void countSample(rpc::Sample::Reader sample, bool starved);
+  void countSample(rpc::Sample::Reader sample, const SampleSight& sight, bool starved);
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
-  bool countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved, Sustained here);
+  void countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved, Sustained here);
   void nameOthersThatStall(uint64_t sequence);
   void countUnused(const CpuSight& now, uint64_t waiting, Run& run, bool starved, Sustained here);
   void countDsq(rpc::CpuSample::Reader now, Run& run, bool starved, Sustained here);

@@ -2,18 +2,20 @@
 #pragma once
 
 #include <capnp/message.h>
+#include <gtest/gtest.h>
 
 #include <array>
 #include <optional>
 
 #include "orchestrator/monitor_summary.h"
+#include "orchestrator/timeline_samples.h"
 
 namespace ktstr {
 
 inline constexpr uint64_t ms = 1'000'000;
 
 // A sample of `cpus` busy CPUs with clocks that advance, 100 ms after the one before, to be spoilt before it
-// counts.
+// counts. The timeline gets all of them, too, and in the end it must have counted the same stalls.
 class Machine {
  public:
   explicit Machine(Limits limits = {}) : analysis_(limits) {
@@ -21,6 +23,10 @@ class Machine {
     message.initRoot<rpc::MonitorRecord>().initAttached().setCpus(2);
     analysis_.add(message.getRoot<rpc::MonitorRecord>().asReader());
     analysis_.beginScenario();
+  }
+  ~Machine() {
+    EXPECT_EQ(timelineStalls_, analysis_.soFar().stalledSamples);
+    EXPECT_EQ(timelineSamples_, analysis_.soFar().validSamples);
   }
 
   template <typename Spoil>
@@ -51,7 +57,7 @@ class Machine {
       sample.setVcpuTimesAtNs(atNs_ + ms);
     }
     spoil(sample);
-    analysis_.add(message.getRoot<rpc::MonitorRecord>().asReader());
+    add(message.getRoot<rpc::MonitorRecord>().asReader());
   }
   void samples(int count) {
     for (int i = 0; i < count; ++i) sample([](auto) {});
@@ -71,7 +77,18 @@ class Machine {
   MonitorEvidence evidence() const { return analysis_.evidence(); }
 
  private:
+  void add(rpc::MonitorRecord::Reader record) {
+    const uint64_t counted = analysis_.soFar().samples;
+    const size_t kept = timeline_.all().size();
+    timeline_.add(record, analysis_.add(record));
+    if (analysis_.soFar().samples == counted || timeline_.all().size() == kept) return;
+    ++timelineSamples_;
+    if (timeline_.all().back().stalled) ++timelineStalls_;
+  }
+
   MonitorAnalysis analysis_;
+  TimelineSamples timeline_;
+  uint64_t timelineSamples_ = 0, timelineStalls_ = 0;  // of those that the analysis counts
   uint64_t tick_ = 0, atNs_ = 5'000 * ms;
   std::optional<std::array<uint64_t, 2>> fed_;
   std::array<uint64_t, 2> hostNs_ = {700 * ms, 900 * ms};

@@ -21,11 +21,13 @@ class ScxRate {
   // not be read in one of the two, or went back: another scheduler has begun to count.
   std::optional<double> next(rpc::Sample::Reader sample);
 
+  // All CPUs' since the attached scheduler's start. Nothing if that of any CPU could not be read: a part
+  // would look like a counter that went back, and the next whole like an event's whole history at once.
+  std::optional<uint64_t> sum(rpc::Sample::Reader sample) const;
+
   const std::string& event() const { return event_; }
 
  private:
-  std::optional<uint64_t> sum(rpc::Sample::Reader sample) const;
-
   std::string event_;
   std::optional<unsigned> index_;
   std::optional<uint64_t> last_;

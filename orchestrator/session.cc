@@ -196,9 +196,9 @@ void Session::onRecord(rpc::MonitorRecord::Reader record) {
     hasAttached_ = true;
   }
   writes_.onRecord(record);
-  analysis_.add(record);
+  const SampleSight sight = analysis_.add(record);
   if (record.isSample()) live_.look(analysis_.soFar());
-  samples_.add(record);
+  samples_.add(record, sight);
 }
 
 std::optional<rpc::Attached::Reader> Session::attached() const {

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <vector>
 
-#include "orchestrator/cpu_sight.h"
+#include "orchestrator/monitor_summary.h"
 #include "orchestrator/schedstat.h"
+#include "orchestrator/scx_rate.h"
 #include "protocol/sample.capnp.h"
 
 namespace ktstr {
@@ -17,26 +17,22 @@ struct TimelineSample {
   std::optional<double> imbalance;              // as imbalanceRatio() in monitor_summary.h
   std::optional<double> maxDsqDepth, dsqDepth;  // of a CPU's local DSQ: largest, mean
   std::optional<double> nrRunning;              // mean of a CPU
-  bool stalled = false;  // a CPU since the sample before, and not for the host (cpu_sight.h)
-  std::optional<SchedstatCounts> schedstat;    // since the sample before
-  std::optional<uint64_t> fallback, keepLast;  // of all CPUs, since the attached scheduler's start
+  bool stalled = false;                         // as in SampleSight
+  std::optional<SchedstatCounts> schedstat;     // since the sample before
+  std::optional<uint64_t> fallback, keepLast;   // of all CPUs, since the attached scheduler's start
 };
 
 class TimelineSamples {
  public:
   static constexpr size_t limit = 100'000;  // nearly three hours; later ones are not kept
 
-  // Every record in order. A sample with a local DSQ of implausible depth (monitor_summary.h), or one that
-  // is not later than the one before, is left out.
-  void add(rpc::MonitorRecord::Reader record);
+  // Every record in order, with what MonitorAnalysis::add() says of it. A sample that is not to be believed,
+  // or is not later than the one before, is left out.
+  void add(rpc::MonitorRecord::Reader record, const SampleSight& sight);
   const std::vector<TimelineSample>& all() const { return samples_; }
 
  private:
-  bool stalledSince(rpc::Sample::Reader sample);
-  std::optional<uint64_t> counted(rpc::Sample::Reader sample, std::optional<unsigned> event) const;
-
-  std::optional<unsigned> fallback_, keepLast_;  // places in CpuSample.scxEvents
-  std::map<uint32_t, CpuSight> last_;
+  ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};
   SchedstatWatch schedstat_;
   std::vector<TimelineSample> samples_;
 };
