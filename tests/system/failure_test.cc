@@ -16,7 +16,9 @@
 #include <ostream>
 #include <thread>
 
+#include "protocol/dump.capnp.h"
 #include "protocol/file.h"
+#include "protocol/json.h"
 #include "protocol/text.h"
 #include "tests/system/harness.h"
 
@@ -28,6 +30,7 @@ struct Failure {
   std::vector<std::string> words;
   const char* finding;
   rpc::Outcome outcome;
+  const char* dump = "";  // the one that is made for the failure; "": not looked at
 };
 
 void PrintTo(const Failure& failure, std::ostream* out) {
@@ -58,6 +61,9 @@ TEST_P(Fault, IsNamed) {
   EXPECT_EQ(result.exitCode, record->getVerdict().getExitCode());
   EXPECT_NE(result.exitCode, 0);
   EXPECT_TRUE(descendants().empty());
+  if (*failure.dump == '\0') return;
+  if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
+  EXPECT_EQ(record.snapshots(rpc::DumpReason::FAILURE), std::vector<std::string>{failure.dump});
 }
 
 const std::string busybox = "/bin/busybox";
@@ -65,8 +71,8 @@ const std::string busybox = "/bin/busybox";
 INSTANTIATE_TEST_SUITE_P(
     Guest, Fault,
     ::testing::Values(
-        Failure{"Panic", {"--append", "ktstr.inject=panic"}, "kernel-panic", rpc::Outcome::FAIL},
-        Failure{"Hang", {"--append", "ktstr.inject=hang"}, "timeout-scenario", rpc::Outcome::FAIL},
+        Failure{"Panic", {"--append", "ktstr.inject=panic"}, "kernel-panic", rpc::Outcome::FAIL, "panic"},
+        Failure{"Hang", {"--append", "ktstr.inject=hang"}, "timeout-scenario", rpc::Outcome::FAIL, "timeout"},
         Failure{"NoInit",
                 {"--append", "rdinit=/nowhere root=/dev/none"},
                 "no-init",
@@ -79,19 +85,23 @@ INSTANTIATE_TEST_SUITE_P(
         Failure{"SchedulerDiesAtStart",
                 {"--scheduler", busybox, "--", "false"},
                 "scheduler-died-at-start",
-                rpc::Outcome::FAIL},
+                rpc::Outcome::FAIL,
+                "scheduler-ended"},
         Failure{"SchedulerNeverAttaches",
                 {"--scheduler", busybox, "--attach-timeout", "1s", "--", "sleep", "60"},
                 "scheduler-not-attached",
-                rpc::Outcome::FAIL},
+                rpc::Outcome::FAIL,
+                "guest-failure"},
         Failure{"SchedulerStalls",
                 {"--scheduler", "scx_qmap", "--duration", "20s", "--", "-t", "1"},
                 "scheduler-stalled",
-                rpc::Outcome::FAIL},
+                rpc::Outcome::FAIL,
+                "scheduler-error"},
         Failure{"SchedulerErrs",
                 {"--scheduler", "scx_qmap", "--duration", "10s", "--", "-e", "50"},
                 "scheduler-exited",
-                rpc::Outcome::FAIL}),
+                rpc::Outcome::FAIL,
+                "scheduler-error"}),
     faultName);
 
 pid_t findDescendant(const std::string& comm) {
@@ -176,27 +186,59 @@ Record starvedRecord(Background& run) {
   return record;
 }
 
+// `ktstr snapshot` of the run that is being made: the only one, or by how its id begins.
+void expectSnapshotOnDemand(const Options& options) {
+  const Result first = ktstr({"snapshot", "--format", "jsonl"}, options);
+  ASSERT_EQ(first.exitCode, 0) << first.err;
+  capnp::MallocMessageBuilder message;
+  fromJson(first.out, message.initRoot<rpc::Dump>());
+  const auto dump = message.getRoot<rpc::Dump>().asReader();
+  EXPECT_EQ(dump.getName(), "demand");
+  EXPECT_EQ(dump.getReason(), rpc::DumpReason::DEMAND);
+  EXPECT_GT(dump.getFrozenNs(), 0u) << dump.getNotFrozen().cStr();
+  EXPECT_GT(dump.getTasks().size(), 20u);
+  const Result named = ktstr({"snapshot", "2", "--name", "again"}, options);  // ids begin with the year
+  EXPECT_EQ(named.exitCode, 0) << named.err;
+  EXPECT_EQ(named.out.find("snapshot again (demand), frozen for "), 0u) << named.out.substr(0, 200);
+  const Result unknown = ktstr({"snapshot", "none"}, options);
+  EXPECT_EQ(unknown.exitCode, 2);
+  EXPECT_NE(unknown.err.find("run-not-found"), std::string::npos) << unknown.err;
+}
+
+class HostThatDoesNotRunTheMachine : public ::testing::TestWithParam<const char*> {};
+
 // The VMM's engine is not run by the host for three seconds: whoever waited that long did not wait for the
 // scheduler.
-TEST(Failure, HostThatDoesNotRunTheMachineIsNamedAndNotTheScheduler) {
+TEST_P(HostThatDoesNotRunTheMachine, IsNamedAndNotTheScheduler) {
   KTSTR_NEED_KERNEL("debian:7.3");
-  for (const std::string scheduler : {"", "scx_simple"}) {
-    if (!scheduler.empty() && whyNoScheduler(scheduler)) continue;
-    const TemporaryDirectory state;
-    std::vector<std::string> words = {"run", scenario("basic"), "--format", "jsonl", "--duration",
-                                      "5s",  "--topology",      "1n1l2c1t"};
-    if (!scheduler.empty()) words.insert(words.end(), {"--scheduler", scheduler});
-    Background run(words, {.environment = {"KTSTR_STATE_DIR=" + state.path()}});
-    ASSERT_TRUE(scenarioStarts(state.path()));
-    const pid_t engine = findDescendant("qemu-system-x86");
-    ASSERT_GT(engine, 0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    kill(engine, SIGSTOP);
-    std::this_thread::sleep_for(std::chrono::seconds(3));
-    kill(engine, SIGCONT);
-    starvedRecord(run);
+  const std::string scheduler = GetParam();
+  const TemporaryDirectory state;
+  const Options options{.environment = {"KTSTR_STATE_DIR=" + state.path()}};
+  std::vector<std::string> words = {"run", scenario("basic"), "--format", "jsonl", "--duration",
+                                    "5s",  "--topology",      "1n1l2c1t"};
+  if (!scheduler.empty()) {
+    KTSTR_NEED_SCHEDULER(scheduler);
+    words.insert(words.end(), {"--scheduler", scheduler});
+  }
+  Background run(words, options);
+  ASSERT_TRUE(scenarioStarts(state.path()));
+  const pid_t engine = findDescendant("qemu-system-x86");
+  ASSERT_GT(engine, 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  if (!scheduler.empty()) expectSnapshotOnDemand(options);
+  kill(engine, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  kill(engine, SIGCONT);
+  const Record record = starvedRecord(run);
+  if (!scheduler.empty()) {
+    EXPECT_EQ(record.snapshots(rpc::DumpReason::DEMAND), (std::vector<std::string>{"demand", "again"}));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Under, HostThatDoesNotRunTheMachine, ::testing::Values("", "scx_simple"),
+                         [](const ::testing::TestParamInfo<const char*>& test) {
+                           return std::string(*test.param == '\0' ? "Eevdf" : "Simple");
+                         });
 
 pid_t findThread(pid_t process, const std::string& name) {
   for (const auto& task : std::filesystem::directory_iterator(text("/proc/", process, "/task"))) {

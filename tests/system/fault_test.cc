@@ -4,7 +4,7 @@
 
 #include <capnp/message.h>
 
-#include <optional>
+#include <algorithm>
 #include <ostream>
 #include <regex>
 
@@ -28,7 +28,10 @@ struct Fault {
   std::string cgroup = "";         // whom it names; "": nobody
   int cpu = -1;
   std::string watchdog = "";  // timeout that the run sets; the words give one of 4 s
-  const char* exitKind = "";  // that the dump of the failure shows; "": the kernel ends nothing
+  const char* exitKind = "";  // that the dump of the failure shows; "": not looked at
+  // The snapshot of the failure, a regular expression; "": none. That of an error is the monitor's, who sees
+  // it while the scheduler's queues are still as they were.
+  const char* dump = "";
 };
 
 void PrintTo(const Fault& fault, std::ostream* out) {
@@ -40,16 +43,12 @@ std::string nameOf(const ::testing::TestParamInfo<Fault>& test) {
 }
 
 // The dump that the monitor made when the kernel gave the scheduler up.
-std::optional<rpc::Dump::Reader> dumpOfError(const Record& record, capnp::MallocMessageBuilder& message) {
-  for (const auto snapshot : record->getSnapshots()) {
-    if (snapshot.getName() != "scheduler-error" || snapshot.getFile().size() == 0) continue;
-    const Result shown = ktstr({"record", "show", record->getDirectory().cStr(), "--snapshot",
-                                "scheduler-error", "--format", "jsonl"});
-    EXPECT_EQ(shown.exitCode, 0) << shown.err;
-    fromJson(shown.out, message.initRoot<rpc::Dump>());
-    return message.getRoot<rpc::Dump>().asReader();
-  }
-  return std::nullopt;
+rpc::Dump::Reader dumpOfError(const Record& record, capnp::MallocMessageBuilder& message) {
+  const Result shown = ktstr({"record", "show", record->getDirectory().cStr(), "--snapshot",
+                              "scheduler-error", "--format", "jsonl"});
+  EXPECT_EQ(shown.exitCode, 0) << shown.err;
+  fromJson(shown.out, message.initRoot<rpc::Dump>());
+  return message.getRoot<rpc::Dump>().asReader();
 }
 
 // What the monitor copied, against what the kernel itself said and what the scheduler's variables say.
@@ -157,13 +156,21 @@ TEST_P(Named, WithItsReasonAndNothingElse) {
     EXPECT_TRUE(series.stats<uint64_t>("asks").strictlyIncreasing());
   }
   EXPECT_TRUE(descendants().empty());
+  const auto dumps = record.snapshots(rpc::DumpReason::FAILURE);
+  ASSERT_EQ(dumps.empty(), *fault.dump == '\0');
+  ASSERT_TRUE(dumps.empty() || std::any_of(dumps.begin(), dumps.end(),
+                                           [&](const std::string& name) {
+                                             return std::regex_match(name, std::regex(fault.dump));
+                                           }))
+      << dumps.front();
+  if (fault.what == std::string("SlowDispatch")) {
+    EXPECT_EQ(record.snapshots(rpc::DumpReason::VIOLATION), std::vector<std::string>{"scheduler-stalled"});
+  }
   if (*fault.exitKind == '\0') return;
   capnp::MallocMessageBuilder message;
   const auto dump = dumpOfError(record, message);
-  if (!dump)
-    GTEST_SKIP() << "the host let the monitor look only after the kernel was done with the scheduler";
-  expectDump(fault, record, *dump);
-  if (fault.what == std::string("StarveTask")) expectForgottenTask(*dump);
+  expectDump(fault, record, dump);
+  if (fault.what == std::string("StarveTask")) expectForgottenTask(dump);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -178,7 +185,8 @@ INSTANTIATE_TEST_SUITE_P(
               "left",
               -1,
               "",
-              "SCX_EXIT_ERROR_STALL"},
+              "SCX_EXIT_ERROR_STALL",
+              "scheduler-error"},
         Fault{"StarveCgroup",
               "4500ms",
               {"--fault", "starve-cgroup", "--cgroup", "right", "--after-ms", "1000", "--ms", "20000"},
@@ -200,13 +208,19 @@ INSTANTIATE_TEST_SUITE_P(
               "runnable task stall.*(failed to run|failed to check in) for [12]\\.",
               anyone,
               anyCpu,
-              "1500ms"},
+              "1500ms",
+              "",
+              "scheduler-error"},
         Fault{"WrongCpu",
               "10s",
               {"--fault", "wrong-cpu", "--cgroup", "right", "--after-ms", "500"},
               "scheduler-exited",
               "target CPU 1 not allowed for .*which is (spin|burst).0. in cgroup \"right\"",
-              "right"},
+              "right",
+              -1,
+              "",
+              "",
+              "scheduler-error"},
         Fault{
             "SlowDispatch",
             "3s",
@@ -223,23 +237,38 @@ INSTANTIATE_TEST_SUITE_P(
               anyone,
               -1,
               "",
-              "SCX_EXIT_ERROR_BPF"},
+              "SCX_EXIT_ERROR_BPF",
+              "scheduler-error"},
         Fault{"Crash",
               "10s",
               {"--fault", "crash-loop", "--after-ms", "1000"},
               "scheduler-exited",
-              "left while the scenario ran: the process ended with SIGSEGV"},
+              "left while the scenario ran: the process ended with SIGSEGV",
+              "",
+              -1,
+              "",
+              "",
+              "scheduler-ended|guest-failure"},  // whichever the guest saw first
         Fault{"CrashLoop",
               "10s",
               {"--fault", "crash-loop", "--loop", "--after-ms", "1000"},
               "scheduler-exited",
-              "left while the scenario ran: fault .* is no longer attached"},
+              "left while the scenario ran: fault .* is no longer attached",
+              "",
+              -1,
+              "",
+              "",
+              "scheduler-ended|guest-failure"},
         Fault{"Pin",
               "1s",
               {"--fault", "pin", "--comm", "free", "--cpu", "1"},
               "affinity-changed",
               "left/burst.0. .* may run on CPUs 1, and was set to 0-1$",
-              "left"}),
+              "left",
+              -1,
+              "",
+              "",
+              "guest-failure"}),
     nameOf);
 
 }  // namespace

@@ -153,6 +153,15 @@ std::string Record::findings() const {
   return all;
 }
 
+std::vector<std::string> Record::snapshots(rpc::DumpReason reason) const {
+  std::vector<std::string> names;
+  for (const auto snapshot : (**this).getSnapshots()) {
+    if (snapshot.getFile().size() > 0 && snapshot.getReason() == reason)
+      names.emplace_back(snapshot.getName().cStr());
+  }
+  return names;
+}
+
 std::optional<std::string> Record::trouble() const {
   if (hasFinding("host-starved")) return "the host is starved: " + findings();
   const std::string all = findings();

@@ -69,6 +69,8 @@ struct Record {
   const rpc::RunRecord::Reader* operator->() const;
   bool hasFinding(const std::string& name) const;
   std::string findings() const;  // "name: message" lines, for failure messages
+  // Names of the snapshots that are stored and were made for this, in order.
+  std::vector<std::string> snapshots(rpc::DumpReason reason) const;
 
   // Why the run shows nothing, neither of ktstr nor of a scheduler: the host starved the machine, or what
   // emulates it lost a timer. RCU says so, too, when it waits for neither a CPU nor a task.
