@@ -183,6 +183,7 @@ SeriesVerdict SeriesPatterns::convergesTo(double target, double within, double d
   requireTimes(findings, points_);
   const auto counts = [&](const SeriesPoint& point) { return !(point.atMs > deadlineMs); };
   size_t values = 0, inRow = 0, longest = 0;
+  size_t possibleInRow = 0, longestPossible = 0;  // if what is missing was near it
   std::string last;
   for (const SeriesPoint& point : points_) {
     if (!counts(point)) continue;
@@ -192,13 +193,19 @@ SeriesVerdict SeriesPatterns::convergesTo(double target, double within, double d
                                               static_cast<SeriesNumber>(within);
     inRow = near ? inRow + 1 : 0;
     longest = std::max(longest, inRow);
+    possibleInRow = near || value == nullptr ? possibleInRow + 1 : 0;
+    longestPossible = std::max(longestPossible, possibleInRow);
   }
   findings.gaps(*this, counts);
   if (values < consecutive) {
     findings.unclear(text(values, " values up to the deadline, needs ", consecutive));
   } else if (longest < consecutive) {
-    findings.fail(
-        text("at most ", longest, " of ", values, " samples in a row were near it; the last was ", last));
+    const std::string what =
+        text("at most ", longest, " of ", values, " samples in a row were near it; the last was ", last);
+    if (longestPossible < consecutive)
+      findings.fail(what);
+    else
+      findings.unclear(what);
   }
   return findings.verdict();
 }

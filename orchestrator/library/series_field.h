@@ -64,7 +64,8 @@ class SeriesPatterns {
   SeriesVerdict steadyWithin(double warmupMs, double share) const;
 
   // Three consecutive samples at most `within` away from the target, the last not after deadlineMs; one
-  // without a value interrupts them. Fewer than three values up to the deadline are inconclusive.
+  // without a value interrupts them. It fails only if there were none even with every missing value at the
+  // target. Fewer than three values up to the deadline are inconclusive.
   SeriesVerdict convergesTo(double target, double within, double deadlineMs) const;
 
   // self[i] / other[i], in lock-step. A divisor of 0 is inconclusive; series of different lengths fail.
