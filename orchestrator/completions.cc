@@ -27,7 +27,7 @@ constexpr const char* bash = R"sh(_ktstr() {
         run) words="--kernel --topology --scheduler --env --memory --accel --duration --format --beside-eevdf --keep --vmm --samples
                     --through-bzimage --performance-mode --no-perf-mode --boot-timeout --attach-timeout --append --help
                     --sysctl --kernel-arg --include --file --enable --disable --scheduler-config --cgroup-parent
-                    --cleanup-budget --map-write --watchdog-timeout --snapshots"
+                    --cleanup-budget --map-write --watchdog-timeout --snapshots --sample-period"
              COMPREPLY=($(compgen -f -X '!*.json' -- "$word")) ;;
         demo) words="--scenario --kernel --topology --duration --scheduler --format --help" ;;
         kernel) words="get expand list path rm verify" ;;

@@ -30,7 +30,8 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // A vCPU that wants to run and gets less than this share of a host CPU is starved by the host. A tenth is 10
 // ms in a period of the monitor's, a timer tick at the slowest HZ there is (100), so a CPU that is fed and
-// stands still for Limits::sustainedSamples has missed five ticks at least, twelve at HZ=250. A vCPU of an
+// stands still for Limits::sustainedSamples has missed five ticks at least, twelve at HZ=250; with a shorter
+// period there are more samples in those. A vCPU of an
 // overcommitted host (four busy ones on a CPU) is fed by this measure.
 inline constexpr double starvedBelowShare = 0.1;
 

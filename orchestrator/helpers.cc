@@ -7,7 +7,8 @@
 
 namespace ktstr {
 
-Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest) {
+Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest,
+                     uint32_t samplePeriodMs) {
   constexpr int observeNumber = 3, analysisNumber = 4, grantsNumber = 5;
   Helpers helpers;
   auto [monitorAnalysis, cacheAnalysis] = makeSocketPair();
@@ -20,8 +21,8 @@ Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions&
   auto [read, write] = makePipe();
   SpawnOptions monitor;
   monitor.executable = toolPath("ktstr-monitor");
-  monitor.arguments = {"--vm-fd", text(observeNumber), "--analysis-fd", text(analysisNumber), "--format",
-                       "capnp"};
+  monitor.arguments = {"--vm-fd", text(observeNumber), "--analysis-fd",     text(analysisNumber), "--format",
+                       "capnp",   "--period-ms",       text(samplePeriodMs)};
   if (!buildId.empty()) monitor.arguments.insert(monitor.arguments.end(), {"--build-id", buildId});
   monitor.descriptors = {{observe.get(), observeNumber}, {monitorAnalysis.get(), analysisNumber}};
   Fd itsGrants;

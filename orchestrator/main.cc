@@ -134,7 +134,8 @@ uint32_t checkedMemory(const std::string& memory, const Topology& topology) {
 
 // Options that are read when all are there.
 struct Words {
-  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget, watchdog;
+  std::string topology = "1n1l2c1t", memory, duration, bootTimeout, attachTimeout, cleanupBudget, watchdog,
+              samplePeriod;
   std::vector<std::string> kernels = {RunOptions().kernel};
 
   void read(RunOptions& options) const {
@@ -144,6 +145,7 @@ struct Words {
     if (!bootTimeout.empty()) options.bootTimeoutMs = parseDuration(bootTimeout);
     if (!attachTimeout.empty()) options.attachTimeoutMs = parseDuration(attachTimeout);
     if (!cleanupBudget.empty()) options.cleanupBudgetMs = parseDuration(cleanupBudget);
+    if (!samplePeriod.empty()) options.samplePeriodMs = parseDuration(samplePeriod);
     if (!watchdog.empty()) options.guest.watchdogMs = parseDuration(watchdog);
   }
 };
@@ -179,6 +181,9 @@ void addRun(CLI::App& app, RunOptions& options, Words& words) {
                  "for standard input")
       ->needs(vmm);
   app.add_option("--duration", words.duration, "override the scenario's duration, as 2s or 1500ms");
+  app.add_option("--sample-period", words.samplePeriod,
+                 "time between the monitor's samples, from 1ms (default: 100ms); with --samples, that of who "
+                 "runs the monitor");
   app.add_option("--snapshots", options.snapshots,
                  "how many snapshots of the scheduler's state to take while the scenario runs, evenly in its "
                  "middle 80 %, at least 100 ms apart (0 to 64)");

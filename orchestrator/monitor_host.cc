@@ -9,6 +9,7 @@ namespace ktstr {
 namespace {
 
 constexpr uint64_t lateFactor = 3;
+constexpr uint64_t usualPeriodNs = uint64_t{usualSamplePeriodMs} * 1'000'000;
 
 }  // namespace
 
@@ -32,7 +33,13 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
   }
   host.machineStarved = host.starved.empty() && (late || stoodStill);
   const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
-  evidence_.standstillSamples = hangs ? evidence_.standstillSamples + 1 : 0;
+  if (!hangs) {
+    evidence_.standstillSamples = 0;
+  } else if (periodNs_ >= usualPeriodNs || evidence_.standstillSamples == 0 ||
+             atNs >= standstillAtNs_ + usualPeriodNs) {
+    ++evidence_.standstillSamples;
+    standstillAtNs_ = atNs;
+  }
   return host;
 }
 

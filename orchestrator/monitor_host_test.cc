@@ -49,6 +49,27 @@ TEST(MonitorHost, aBusyGuestWhoseJiffiesStandStillIsStarved) {
   EXPECT_EQ(machine.evidence().standstillSamples, 0u);
 }
 
+// A guest with a tick of 4 ms, looked at each millisecond.
+TEST(MonitorHost, theRealPeriodIsWhatLateAndStillAreMeasuredBy) {
+  Machine machine({}, 1);
+  machine.samples(1);
+  machine.skip(2 * ms);  // 3 ms after the one before
+  machine.samples(1);
+  EXPECT_TRUE(machine.evidence().starved.empty());
+  machine.skip(3 * ms);
+  machine.samples(1);
+  EXPECT_EQ(machine.evidence().starved.size(), 1u);
+  const auto still = [](rpc::Sample::Builder s) {
+    s.setJiffies(999);
+    for (auto cpu : s.getCpus()) cpu.setClock(6'000 * ms);
+  };
+  machine.feed(1, 1);
+  for (int i = 0; i < 101; ++i) machine.sample(still);
+  EXPECT_EQ(machine.evidence().standstillSamples, 1u);
+  for (int i = 0; i < 900; ++i) machine.sample(still);
+  EXPECT_EQ(machine.evidence().standstillSamples, 10u);
+}
+
 TEST(MonitorHost, anIdleGuestMayStandStill) {
   Machine machine;
   machine.samples(1);

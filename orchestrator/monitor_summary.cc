@@ -43,6 +43,10 @@ void MonitorAnalysis::beginScenario() {
   evidence_.starved.clear();
 }
 
+void MonitorAnalysis::schedulerAttached() {
+  if (counting_) settling_ = static_cast<uint32_t>(limits_.sustainedSamples.value());
+}
+
 void MonitorAnalysis::endScenario() {
   counting_ = false;
 }
@@ -100,7 +104,8 @@ SampleSight MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
   }
   ++evidence_.allSamples;
   SampleSight sight{findImplausible(sample)};
-  sight.stalled = !sight.implausible && !host.anyStarved() && anyCpu(sample, stalledBetween);
+  sight.stalled =
+      !sight.implausible && settling_ == 0 && !host.anyStarved() && anyCpu(sample, stalledBetween);
   programs_.add(sample, counting_);
   const auto schedstat = schedstat_.next(sample);
   if (counting_ && schedstat) evidence_.schedstat.add(*schedstat);
@@ -144,20 +149,37 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, const SampleSight&
     if (evidence_.implausibleExample.empty()) {
       evidence_.implausibleExample = text("sample ", sample.getSequence(), ": ", implausibleText_);
     }
-    runs_.clear();
-    imbalanceRun_ = fallbackRun_ = keepLastRun_ = {};
-    return;
+    return endRuns();
   }
   ++evidence_.validSamples;
-  Sustained here{-1, 0, sample.getSequence(), sinceOriginMs(sample.getAtNs()), 0, sinceOriginMs(lastAtNs_)};
+  if (sight.stalled) ++evidence_.stalledSamples;
   countScx(sample.getScx());
-  if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, starved, here);
-
+  bool anyDsq = false;
+  for (const auto cpu : sample.getCpus()) {
+    anyDsq = anyDsq || cpu.getScxValid();
+    if (!sightOf(sample, cpu).readable) continue;
+    nrRunningSum_ += cpu.getNrRunning();
+    evidence_.meanNrRunning = static_cast<double>(nrRunningSum_) / static_cast<double>(++nrRunningCount_);
+  }
+  if (anyDsq) ++evidence_.dsqReadableSamples;
+  if (settling_ > 0) {
+    --settling_;
+    return endRuns();
+  }
+  Sustained here{-1, 0, sample.getSequence(), sinceOriginMs(sample.getAtNs()), 0, sinceOriginMs(lastAtNs_)};
   countRate(fallback, limits_.maxFallbackRate, evidence_.fallback, fallbackRun_, starved, here);
   countRate(keepLast, limits_.maxKeepLastRate, evidence_.keepLast, keepLastRun_, starved, here);
+  countConditions(sample, starved, here);
+}
 
+void MonitorAnalysis::endRuns() {
+  runs_.clear();
+  imbalanceRun_ = fallbackRun_ = keepLastRun_ = {};
+}
+
+void MonitorAnalysis::countConditions(rpc::Sample::Reader sample, bool starved, Sustained here) {
+  if (const auto ratio = imbalanceRatio(sample)) countImbalance(*ratio, starved, here);
   const uint64_t waiting = waitingTasks(sample);
-  bool anyDsq = false;
   for (const auto now : sample.getCpus()) {
     CpuRuns& runs = runs_[now.getCpu()];
     const CpuSight cpu = sightOf(sample, now);
@@ -165,14 +187,8 @@ void MonitorAnalysis::countSample(rpc::Sample::Reader sample, const SampleSight&
     countStall(last_[now.getCpu()], cpu, runs.stall, starved, here);
     countDsq(now, runs.dsq, starved, here);
     countUnused(cpu, waiting, runs.unused, starved, here);
-    anyDsq = anyDsq || now.getScxValid();
-    if (!cpu.readable) continue;
-    nrRunningSum_ += now.getNrRunning();
-    evidence_.meanNrRunning = static_cast<double>(nrRunningSum_) / static_cast<double>(++nrRunningCount_);
   }
-  if (sight.stalled) ++evidence_.stalledSamples;
   nameOthersThatStall(sample.getSequence());
-  if (anyDsq) ++evidence_.dsqReadableSamples;
 }
 
 void MonitorAnalysis::countScx(rpc::ScxSample::Reader scx) {

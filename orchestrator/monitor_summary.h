@@ -83,7 +83,8 @@ struct MonitorEvidence {
   std::vector<Starvation> baselineStarved;   // the same, of the second pass, from its own beginning on
   std::map<uint32_t, HostShare> hostShares;  // by vCPU, while the scenario ran; empty: not known
   // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time,
-  // and the host is not known to have starved all of the busy ones.
+  // and the host is not known to have starved all of the busy ones. Of a shorter period than the usual one
+  // only samples count that are a usual one apart.
   uint32_t standstillSamples = 0;
 
   std::optional<Sustained> stall;      // sustained, and the host is not to blame
@@ -112,13 +113,19 @@ struct SampleSight {
   bool stalled = false;                    // a CPU since the sample before, and the host is not to blame
 };
 
+// Of the monitor. The limits that count samples are meant for this; a shorter one needs more of them.
+inline constexpr uint32_t usualSamplePeriodMs = 100;
+
 class MonitorAnalysis {
  public:
-  explicit MonitorAnalysis(const Limits& limits, uint32_t periodMs = 100);
+  explicit MonitorAnalysis(const Limits& limits, uint32_t periodMs = usualSamplePeriodMs);
   // Of a sample, whether or not it counts, what it proves; of another record nothing.
   SampleSight add(rpc::MonitorRecord::Reader record);
   void beginScenario();  // with the guest's scenarioStarted
   void endScenario();    // with the guest's scenarioEnded
+  // With the guest's schedulerAttached. One that comes in the midst of the scenario finds queues and CPUs as
+  // another left them: as many samples as make a condition a sustained one show nothing of it.
+  void schedulerAttached();
   void
   beginBaseline();  // with the guest's baselineStarted: no more samples count, but what the host does then
   MonitorEvidence evidence() const;
@@ -149,6 +156,8 @@ class MonitorAnalysis {
   void remember(rpc::Sample::Reader sample, const HostSight& host);
   double sinceOriginMs(uint64_t atNs) const;
   void countSample(rpc::Sample::Reader sample, const SampleSight& sight, bool starved);
+  void countConditions(rpc::Sample::Reader sample, bool starved, Sustained here);
+  void endRuns();
   std::optional<Implausible> findImplausible(rpc::Sample::Reader sample);
   void countScx(rpc::ScxSample::Reader scx);
   void countStall(const CpuSight& before, const CpuSight& now, Run& run, bool starved, Sustained here);
@@ -166,11 +175,12 @@ class MonitorAnalysis {
   Limits limits_;
   uint64_t periodNs_;
   bool counting_ = false;
+  uint32_t settling_ = 0;  // samples still to come that show nothing of a scheduler that has just attached
   bool inBaseline_ = false;
   MonitorEvidence evidence_;
   std::map<uint32_t, CpuSight> last_;  // of the sample before
   std::map<uint32_t, CpuRuns> runs_;   // runs in progress
-  uint64_t lastAtNs_ = 0, lastJiffies_ = 0;
+  uint64_t lastAtNs_ = 0, lastJiffies_ = 0, standstillAtNs_ = 0;
   uint64_t originNs_ = 0;  // of times in ms; 0: no sample yet
   Run imbalanceRun_;
   ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};

@@ -167,6 +167,52 @@ TEST(MonitorSummary, listsCpusThatIdleWhileTasksWaitElsewhere) {
   EXPECT_EQ(runs[1].value, 3);
 }
 
+TEST(MonitorSummary, nothingIsJudgedBeforeTheScenarioBegins) {
+  Machine machine({}, 100, false);
+  machine.samples(1);
+  machine.stalls(9);
+  machine.sample([](rpc::Sample::Builder s) { s.getCpus()[0].setLocalDsqDepth(20'000); });
+  EXPECT_EQ(machine.evidence().samples, 0u);
+  EXPECT_EQ(machine.evidence().allSamples, 11u);
+  EXPECT_TRUE(machine.evidence().implausible.empty());
+  machine.analysis().beginScenario();
+  machine.stalls(4);
+  EXPECT_FALSE(machine.evidence().stall);
+  machine.analysis().endScenario();
+  machine.stalls(9);
+  EXPECT_FALSE(machine.evidence().stall);
+}
+
+// The queues and clocks that it finds are another's.
+TEST(MonitorSummary, aSchedulerThatComesInTheMidstOfTheScenarioMaySettle) {
+  const auto deep = [](rpc::Sample::Builder s) { s.getCpus()[0].setLocalDsqDepth(60); };
+  Machine machine;
+  machine.samples(2);
+  for (int i = 0; i < 4; ++i) machine.sample(deep);
+  machine.analysis().schedulerAttached();
+  machine.sample(deep);
+  EXPECT_FALSE(machine.evidence().dsqDepth) << "four before and one after";
+  for (int i = 0; i < 8; ++i) machine.sample(deep);
+  EXPECT_FALSE(machine.evidence().dsqDepth) << "five to settle, four more";
+  machine.sample(deep);
+  EXPECT_TRUE(machine.evidence().dsqDepth);
+  EXPECT_EQ(machine.evidence().validSamples, 16u);
+
+  Machine stalled;
+  stalled.samples(1);
+  stalled.analysis().schedulerAttached();
+  stalled.stalls(9);
+  EXPECT_EQ(stalled.evidence().stalledSamples, 4u);
+  EXPECT_FALSE(stalled.evidence().stall);
+
+  Machine early({}, 100, false);  // before the scenario, as the scheduler under test
+  early.samples(1);
+  early.analysis().schedulerAttached();
+  early.analysis().beginScenario();
+  early.stalls(5);
+  EXPECT_TRUE(early.evidence().stall);
+}
+
 TEST(MonitorSummary, seesASchedulerThatWasLost) {
   Machine machine;
   const auto off = [](rpc::Sample::Builder s) { s.getScx().setState(rpc::ScxState::DISABLED); };

@@ -14,15 +14,16 @@ namespace ktstr {
 
 inline constexpr uint64_t ms = 1'000'000;
 
-// A sample of `cpus` busy CPUs with clocks that advance, 100 ms after the one before, to be spoilt before it
+// A sample of two busy CPUs with clocks that advance, a period after the one before, to be spoilt before it
 // counts. The timeline gets all of them, too, and in the end it must have counted the same stalls.
 class Machine {
  public:
-  explicit Machine(Limits limits = {}) : analysis_(limits) {
+  explicit Machine(Limits limits = {}, uint64_t periodMs = usualSamplePeriodMs, bool inScenario = true)
+      : analysis_(limits, static_cast<uint32_t>(periodMs)), periodNs_(periodMs * ms) {
     capnp::MallocMessageBuilder message;
     message.initRoot<rpc::MonitorRecord>().initAttached().setCpus(2);
     analysis_.add(message.getRoot<rpc::MonitorRecord>().asReader());
-    analysis_.beginScenario();
+    if (inScenario) analysis_.beginScenario();
   }
   ~Machine() {
     EXPECT_EQ(timelineStalls_, analysis_.soFar().stalledSamples);
@@ -34,7 +35,7 @@ class Machine {
     ++tick_;
     capnp::MallocMessageBuilder message;
     auto sample = message.initRoot<rpc::MonitorRecord>().initSample();
-    atNs_ += 100 * ms;
+    atNs_ += periodNs_;
     sample.setSequence(tick_);
     sample.setAtNs(atNs_);
     sample.setCostNs(50'000);
@@ -89,6 +90,7 @@ class Machine {
   MonitorAnalysis analysis_;
   TimelineSamples timeline_;
   uint64_t timelineSamples_ = 0, timelineStalls_ = 0;  // of those that the analysis counts
+  uint64_t periodNs_;
   uint64_t tick_ = 0, atNs_ = 5'000 * ms;
   std::optional<std::array<uint64_t, 2>> fed_;
   std::array<uint64_t, 2> hostNs_ = {700 * ms, 900 * ms};

@@ -52,7 +52,8 @@ struct RunOptions {
   uint32_t cleanupBudgetMs = 0;  // the machine's end, from the guest's last event on; 0 = no limit
   uint32_t bootTimeoutMs = 60'000;
   uint32_t attachTimeoutMs = 30'000;
-  bool progress = false;  // show the phase line on stderr
+  uint32_t samplePeriodMs = 100;  // of the monitor
+  bool progress = false;          // show the phase line on stderr
 };
 
 // "1500ms", "2s", "1m", "2" (seconds). Throws Error "duration-invalid".

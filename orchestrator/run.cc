@@ -48,12 +48,14 @@ uint32_t memoryMib(const RunOptions& options) {
 }
 
 // A vCPU of an overcommitted machine is off the host's CPUs for several samples in a row without anybody's
-// fault, so the default window grows with the overcommitment. What the scenario itself says is kept.
+// fault, so the default window grows with the overcommitment; and it lasts as long, however short the period.
+// What the scenario itself says is kept.
 Limits limitsOf(const RunOptions& options, rpc::Scenario::Reader scenario, uint32_t hostCpus) {
   Limits limits = mergeAssertions(scenario);
   if (!limits.sustainedSamples.asked() && hostCpus > 0) {
     const uint32_t vcpusPerCpu = (options.topology.vcpus() + hostCpus - 1) / hostCpus;
-    limits.sustainedSamples = {limits.sustainedSamples.value() * vcpusPerCpu};
+    const uint32_t samplesInUsualPeriod = std::max(1u, usualSamplePeriodMs / options.samplePeriodMs);
+    limits.sustainedSamples = {limits.sustainedSamples.value() * vcpusPerCpu * samplesInUsualPeriod};
   }
   return limits;
 }
@@ -94,7 +96,8 @@ Helpers findHelpers(const RunOptions& options, Fd observe, const cache::Entry& k
     return helpers;
   }
   if (!options.vmm.empty()) observe = connectUnix(options.vmm + "/observe.sock");
-  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(), options.guest);
+  return startHelpers(std::move(observe), kernel.record().getKernel().getBuildId().cStr(), options.guest,
+                      options.samplePeriodMs);
 }
 
 // Everything of one run that is settled before its machine exists.
@@ -164,7 +167,7 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
   const auto groups = groupReports(plan.scenario, workerReports(events));
   auto written = record.initGroups(static_cast<uint>(groups.size()));
   for (uint i = 0; i < written.size(); i++) writeGroup(groups[i], written[i]);
-  writeTimeline({plan.scenario, events, session.samples(), session.clock()}, record);
+  writeTimeline({plan.scenario, events, session.samples(), session.clock(), options.samplePeriodMs}, record);
   writeClock(session.clock(), record);
 
   const Evidence evidence = {plan.scenario,
@@ -308,7 +311,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   BootRequest request = bootRequest(options, plan, suffix, orderBytes);
   request.copyHelper = &copyHelper;
   Session session(io, *machine, helpers, phases, pending, phaseLimits(options, plan.scenario), limits,
-                  plan.scenario, !plan.programs.underTest.hostPath.empty());
+                  plan.scenario, !plan.programs.underTest.hostPath.empty(), options.samplePeriodMs);
   PreparedRam prepared = prepareMachine(request);
   if (plan.performance.host) {
     prepared.ram = moveToHugePages(prepared.ram.get(), memoryPlacement(prepared, *plan.performance.host));

@@ -40,14 +40,14 @@ kj::Maybe<rpc::Monitor::Client> monitorOf(kj::Maybe<kj::Own<Connection>>& grants
 
 Session::Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
                  PendingRecord& record, PhaseLimits limits, const Limits& assertions,
-                 rpc::Scenario::Reader scenario, bool underScheduler)
+                 rpc::Scenario::Reader scenario, bool underScheduler, uint32_t samplePeriodMs)
     : io_(io),
       machine_(machine),
       helpers_(helpers),
       phases_(phases),
       record_(record),
       limits_(limits),
-      analysis_(assertions),
+      analysis_(assertions, samplePeriodMs),
       grants_(connectGrants(io, machine, helpers, scenario)),
       snapshots_(record, io.provider->getTimer(), monitorOf(grants_)),
       periodic_(
@@ -153,6 +153,8 @@ void Session::onEvent(rpc::GuestEvent::Reader event) {
     case rpc::GuestEvent::SCHEDULER_STARTED:
       if (lifecycle_.phase >= RunPhase::scenario) return;  // an operation of the scenario
       return enter(RunPhase::scheduler, "scheduler", limits_.scheduler);
+    case rpc::GuestEvent::SCHEDULER_ATTACHED:
+      return analysis_.schedulerAttached();
     case rpc::GuestEvent::SCHEDULER_EXITED:
       if (!event.getSchedulerExited().getExpected()) snapshotFailure("scheduler-ended");
       return;

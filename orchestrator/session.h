@@ -34,14 +34,15 @@ struct Helpers {
   HostWrites::Asked writes;  // that it was told to make
 };
 // `observe` is our end of the VMM's observe socket; the monitor gets it.
-Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest);
+Helpers startHelpers(Fd observe, const std::string& buildId, const GuestOptions& guest,
+                     uint32_t samplePeriodMs);
 
 class Session {
  public:
   // `scenario` must outlive this object, as all the others.
   Session(kj::AsyncIoContext& io, MachineLink& machine, Helpers& helpers, Phases& phases,
           PendingRecord& record, PhaseLimits limits, const Limits& assertions, rpc::Scenario::Reader scenario,
-          bool underScheduler);
+          bool underScheduler, uint32_t samplePeriodMs);
 
   // Runs the prepared machine to its end, whatever that is. Throws nothing that concerns the run: see
   // lifecycle(). `base` is the initramfs base, borrowed; `place` as of MachineLink::boot().
