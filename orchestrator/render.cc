@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "orchestrator/console.h"
 #include "orchestrator/findings.h"
@@ -37,17 +38,17 @@ std::string headline(rpc::RunRecord::Reader record, bool colour) {
 }
 
 std::string evidenceLines(capnp::Text::Reader evidence, bool colour) {
-  std::string rest = cleanText({evidence.begin(), evidence.size()}), out;
-  for (size_t lines = 0; !rest.empty(); ++lines) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    if (lines == maxEvidenceLines) {
-      return out + std::string(findingIndent, ' ') + dim("| ... more in record.json", colour) + "\n";
-    }
-    std::string line = rest.substr(0, end);
+  const std::string all = cleanText({evidence.begin(), evidence.size()}), margin(findingIndent, ' ');
+  std::istringstream given(all);
+  std::string out;
+  size_t lines = 0;
+  for (std::string line; std::getline(given, line);) {
     std::replace(line.begin(), line.end(), '\t', ' ');
-    const std::string cut = padRight(line, std::min(width(line), columns - findingIndent - 2));
-    out += std::string(findingIndent, ' ') + dim("| " + cut, colour) + "\n";
-    rest.erase(0, end + 1);
+    std::istringstream wrapped(wrap(line, findingIndent + 2));
+    for (std::string part; std::getline(wrapped, part);) {
+      if (lines++ == maxEvidenceLines) return out + margin + dim("| ... more in record.json", colour) + "\n";
+      out += margin + dim("| " + part.substr(findingIndent + 2), colour) + "\n";
+    }
   }
   return out;
 }

@@ -97,7 +97,7 @@ TEST(Render, aFailureTellsWhatToDo) {
   for (int i = 0; i < 40; ++i) longText += "word" + std::to_string(i) + " ";
   findings[0].setMessage(longText);
   findings[0].setHint("look at samples.jsonl");
-  findings[0].setEvidence("one\n" + std::string(300, 'x') + "\n\x1b[2Jthree");
+  findings[0].setEvidence("one\n" + longText + "last\n" + std::string(300, 'x') + "\n\x1b[2Jthree");
   findings[1].setName("kernel-warning");
   findings[1].setOutcome(rpc::Outcome::PASS);
   findings[1].setMessage("WARNING");
@@ -106,6 +106,8 @@ TEST(Render, aFailureTellsWhatToDo) {
   EXPECT_THAT(text, HasSubstr("\n  fail: worker-gap\n    word0 word1"));
   EXPECT_THAT(text, HasSubstr("\n    -> look at samples.jsonl\n    | one\n"));
   EXPECT_THAT(text, HasSubstr("    | three\n"));
+  EXPECT_THAT(text, HasSubstr("\n    | word0 word1"));
+  EXPECT_THAT(text, HasSubstr("word39 last\n")) << "a long line goes on in the next";
   EXPECT_THAT(text, HasSubstr("remark: kernel-warning"));
   expectFits(text);
   EXPECT_THAT(renderRecord(record.asReader(), true), HasSubstr("\x1b[1;31mFAIL\x1b[0m"));
