@@ -155,7 +155,7 @@ TEST_F(ContextTest, CrashIsReproducedWithSnapshotsOnTheWay) {
                         HasSubstr("SCX_EXIT_ERROR (runtime error) a queue too many\n    scx_exit+0x10\n"
                                   "    bpf_prog_mine_enqueue+0x5\n"),
                         HasSubstr("snapshots: periodic_000 at 300 ms, scheduler-error\n"),
-                        HasSubstr("mine_enqueue: 1234 runs of 56 ns"))));
+                        HasSubstr("BPF programs:\n    mine_enqueue: 1234 runs of 56 ns"))));
   EXPECT_EQ(orchestrator_.runs(), 2u);
   EXPECT_THAT(orchestrator_.scenario(1), Not(HasSubstr(R"("snapshots":15)")));
   EXPECT_THAT(orchestrator_.scenario(2), HasSubstr(R"("snapshots":15)")) << "500 ms to settle, and 1500";

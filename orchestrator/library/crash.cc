@@ -39,8 +39,8 @@ std::string describeExit(const RunResult& run) {
 std::string describePrograms(const RunResult& run) {
   std::string lines;
   for (const auto program : run.record().getMonitor().getPrograms()) {
-    lines += text(lines.empty() ? "\n  its BPF programs:" : "", "\n    ", program.getName().cStr(), ": ",
-                  program.getRuns(), " runs");
+    lines += text(lines.empty() ? "\n  the scheduler's BPF programs:" : "", "\n    ",
+                  program.getName().cStr(), ": ", program.getRuns(), " runs");
     if (!std::isnan(program.getNanosPerRun()))
       lines += text(" of ", static_cast<int64_t>(program.getNanosPerRun()), " ns");
   }
