@@ -33,7 +33,7 @@ orchestrator.objects := $(BUILD)/obj/orchestrator/probe_guest.o
 orchestrator.needs := judge boot image catalog scenario topology cache sandbox rpc json log protocol
 orchestrator.tests := orchestrator/options_test.cc orchestrator/programs_test.cc orchestrator/performance_test.cc orchestrator/guest_options_test.cc orchestrator/host_plan_test.cc orchestrator/huge_memory_test.cc \
   orchestrator/guest_link_test.cc orchestrator/periodic_test.cc orchestrator/watch_requests_test.cc orchestrator/host_writes_test.cc orchestrator/sandbox_test.cc orchestrator/snapshots_test.cc orchestrator/kvm_probe_test.cc \
-  orchestrator/kernel_runs_test.cc
+  orchestrator/kernel_runs_test.cc orchestrator/scenario_list_test.cc
 orchestrator.test_needs := vmmtest cachetesting
 
 programs += ktstr-orchestrator ktstr

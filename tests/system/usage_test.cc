@@ -1,15 +1,20 @@
 // Bad input that must be refused before a machine exists: quickly, by name, with the next step.
+#include <capnp/message.h>
+#include <capnp/schema.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <ostream>
 
+#include "guest/scenario/catalog.h"
 #include "protocol/fd.h"
 #include "protocol/file.h"
+#include "protocol/json.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -139,8 +144,81 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{
             "OddPair",
             R"({"name": "x", "steps": [{"cgroups": [{"name": "a", "work": [{"workers": 3, "type": {"pipeIo": {}}}]}]}]})",
-            "scenario-invalid", "workers"}),
+            "scenario-invalid", "workers"},
+        BadScenario{
+            "UnknownWorkType",
+            R"({"name": "x", "steps": [{"cgroups": [{"name": "a", "work": [{"type": {"spinWeight": {}}}]}]}]})",
+            "json-invalid", "spinWeight"},
+        BadScenario{
+            "TenThousandWorkers",
+            R"({"name": "x", "steps": [{"cgroups": [{"name": "a", "work": [{"workers": 10000, "type": {"spinWait": {}}}]}]}]})",
+            "scenario-invalid", "10000 workers; at most 4096"},
+        BadScenario{"NegativeDuration", R"({"name": "x", "durationMs": -5})", "json-invalid", "durationMs"},
+        BadScenario{
+            "NegativeHold",
+            R"({"name": "x", "steps": [{"hold": {"fraction": -1}, "cgroups": [{"name": "a", "work": [{"type": {"spinWait": {}}}]}]}]})",
+            "scenario-invalid", "steps[0].hold.fraction: -1"},
+        BadScenario{"SiblingsApart",
+                    R"({"name": "x", "steps": [{"cgroups": [{"name": "a", "cpuset": {"exact": [0, 2]},
+                "work": [{"workers": 2, "type": {"smtSiblingSpin": {}}}]}]}]})",
+                    "scenario-invalid", "no two are threads of one core"}),
     nameOf);
+
+// What is printed of a scenario, given back, is printed the same, and is the scenario that it was made of.
+void expectPrintedBack(const std::string& what, const std::string& topology) {
+  SCOPED_TRACE(what);
+  const Result printed = ktstr({"scenario", "show", what, "--topology", topology});
+  ASSERT_EQ(printed.exitCode, 0) << printed.err;
+  const Result again = ktstr({"scenario", "show", "-", "--topology", topology}, {.input = printed.out});
+  ASSERT_EQ(again.exitCode, 0) << again.err;
+  EXPECT_EQ(again.out, printed.out);
+  capnp::MallocMessageBuilder shown, meant;
+  auto ofShown = shown.initRoot<rpc::Scenario>(), ofMeant = meant.initRoot<rpc::Scenario>();
+  fromJson(printed.out, ofShown);
+  if (what.ends_with(".json"))
+    fromJson(readFile(what), ofMeant);
+  else
+    writeCanned(*findCanned(what), {.topology = parseTopology(topology)}, ofMeant);
+  EXPECT_EQ(toJson(ofShown.asReader()), toJson(ofMeant.asReader()));
+}
+
+TEST(ScenarioTool, PrintsEveryShippedScenarioBack) {
+  unsigned files = 0;
+  const std::filesystem::path directory = std::filesystem::path(scenario("basic")).parent_path();
+  for (const auto& file : std::filesystem::recursive_directory_iterator(directory)) {
+    if (file.path().extension() != ".json") continue;
+    files++;
+    expectPrintedBack(file.path(), "2n2l2c2t");
+  }
+  EXPECT_GE(files, 10u);
+  for (const char* canned : {"steady", "sched_mixed", "cpuset_numa_swap", "nested_task_move",
+                             "dsq_contention", "mutex_contention_heavy", "fan_out_wake"})
+    expectPrintedBack(canned, "2n2l2c1t");
+}
+
+TEST(ScenarioTool, ListsTheCatalogueAndRefusesWhatDoesNotFit) {
+  const Result names = ktstr({"scenario", "list", "--format", "names"});
+  std::string expected;
+  for (const auto& canned : cannedScenarios()) expected += canned.name + std::string("\n");
+  EXPECT_EQ(names.out, expected);
+  EXPECT_NE(ktstr({"scenario", "list"}).out.find("\n\nnested\n  nested_steady "), std::string::npos);
+  const Result fitted = ktstr({"scenario", "list", "--format", "jsonl", "--topology", "1n1l2c1t"});
+  EXPECT_NE(fitted.out.find("\"fits\":false"), std::string::npos) << fitted.out;
+  expectRefused(ktstr({"scenario", "show", "cpuset_numa_swap", "--topology", "1n1l2c1t"}), 2,
+                "scenario-does-not-fit", "needs 2 NUMA nodes");
+  expectRefused(ktstr({"scenario", "show", "no_such"}), 2, "scenario-unreadable");
+}
+
+TEST(WorkTypeTool, ListsEveryTypeForPeopleAndPrograms) {
+  const Result table = ktstr({"work-type", "list"}),
+               lines = ktstr({"work-type", "list", "--format", "jsonl"});
+  EXPECT_EQ(std::count(lines.out.begin(), lines.out.end(), '\n'), 38);
+  for (const auto field : capnp::Schema::from<rpc::WorkType>().getUnionFields()) {
+    const std::string name = field.getProto().getName().cStr();
+    EXPECT_NE(("\n" + table.out).find("\n" + name), std::string::npos) << name;
+    EXPECT_NE(lines.out.find("{\"name\":\"" + name + "\","), std::string::npos) << name;
+  }
+}
 
 TEST(Usage, KernelThatIsNoKernel) {
   const TemporaryDirectory directory;
