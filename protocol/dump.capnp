@@ -61,6 +61,7 @@ struct HierarchyScheduler {
   cgroup @4 :Text;              # path; empty: not readable
   exitKind @5 :Int64;           # enum scx_exit_kind; 0: it runs
   exitKindName @6 :Text;        # "SCX_EXIT_PARENT"
+  incomplete @7 :Text;          # why some of it has no meaning; empty: all was read
 }
 
 struct ExitInfo {
@@ -72,6 +73,7 @@ struct ExitInfo {
   message @4 :Text;
   backtrace @5 :List(Text);     # "scx_bpf_error_bstr+0x75"
   dump @6 :Text;                # the kernel's own debug dump, as far as it is there
+  exitCpu @7 :Int32 = -1;       # that it was claimed on; -1: of kernels that do not keep it, see absent, or none
 }
 
 enum DsqKind {
@@ -138,6 +140,7 @@ struct TaskState {
   sumExecNs @19 :UInt64;
   cgroup @20 :Text;             # path
   disallowed @21 :Bool;
+  incomplete @22 :Text;         # why some of it has no meaning; empty: all that absent does not name was read
 }
 
 struct CgroupState {
@@ -145,6 +148,7 @@ struct CgroupState {
   id @1 :UInt64;
   weight @2 :UInt32;            # task_group.scx_weight or scx.weight
   scxFlags @3 :UInt32;
+  incomplete @4 :Text;          # why some of it has no meaning; empty: all that absent does not name was read
 }
 
 struct MapState {

@@ -69,7 +69,8 @@ struct MapWriteOutcome {
   # What became of one value that was to be written. Values are the bytes in guest memory, little-endian, zero-extended.
   asked @0 :Text;               # MAP:PLACE=VALUE
   failure @1 :Text;             # empty: written. Else nothing was written of all that was asked for at once: "map-unknown",
-                                # "path-invalid", "value-invalid", "write-refused", ...; "held-back": another one failed;
+                                # "path-invalid", "value-invalid", "write-refused", "freeze-failed" (the guest could not be made to
+                                # stand still), "map-moved", ...; "held-back": another one failed;
                                 # of an operation also "no-monitor", "monitor-failed", "timed-out"
   problem @2 :Text;             # the failure for people, with what there is instead
   # If written:
@@ -85,6 +86,7 @@ struct MapWriteOutcome {
   ofOperation @11 :Bool;        # the operation writeMap at this place of the scenario; else --map-write
   step @12 :UInt32;
   op @13 :UInt32;
+  frozenNs @14 :UInt64;         # for so long the guest stood still for all that was asked for at once
 }
 
 struct Attached {
@@ -103,6 +105,7 @@ struct Attached {
   btfMicros @12 :UInt32;
   totalMicros @13 :UInt32;
   scxEventNames @15 :List(Text); # of the counters of CpuSample.scxEvents, as BTF has them: "SCX_EV_SELECT_CPU_FALLBACK"
+  domainStatNames @16 :List(Text); # of DomainSample.stats, as BTF has them: "alb_count", "lb_balanced[2]" (by enum cpu_idle_type)
   absent @14 :List(Text);       # what this kernel does not have, each with its reason: "scx_root: no such symbol"
 }
 
@@ -125,6 +128,7 @@ struct Sample {
   vcpuTimesAtNs @6 :UInt64;
   # Host CLOCK_MONOTONIC when the VMM had told each vCPU's host CPU time, soon after atNs. 0: it did not, or not in
   # time, and hostTimeNs has no meaning in this sample.
+  incomplete @8 :Text;          # what is left out of this sample, and why; empty: nothing
   progs @7 :List(ProgSample);   # the attached scheduler's programs; empty: none, or Attached.absent has the reason
 }
 
@@ -167,6 +171,7 @@ struct DomainSample {
   lbCount @7 :List(UInt32);     # by enum cpu_idle_type; empty where the kernel keeps none
   lbFailed @8 :List(UInt32);
   ttwuMoveAffine @9 :UInt32;
+  stats @10 :List(UInt32);      # what else it counts since boot, as Attached.domainStatNames; newidle_ratio is no counter
 }
 
 struct ScxSample {
