@@ -70,8 +70,9 @@ bool mayTryAgain(const TestSpec& spec, const RunResult& run);
 
 class Context {
  public:
-  // `kernel` is one of kernelsOf(spec). Throws as checkSpec().
+  // `spec` outlives this; `kernel` is one of kernelsOf(spec). Throws as checkSpec().
   Context(const TestSpec& spec, std::string kernel);
+  Context(const TestSpec&& spec, std::string kernel) = delete;
 
   const Topology& topology() const { return shape_.topology; }
   const Shape& shape() const { return shape_; }

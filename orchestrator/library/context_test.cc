@@ -31,11 +31,12 @@ class ContextTest : public testing::Test {
   // How the test of this declaration fails, whose runs get these answers.
   std::vector<std::string> failures(const TestSpec& spec, const std::vector<std::string>& answers) {
     orchestrator_.answer(answers);
+    spec_ = spec;
     testing::TestPartResultArray results;
     {
       using Reporter = testing::ScopedFakeTestPartResultReporter;
       const Reporter reporter(Reporter::INTERCEPT_ONLY_CURRENT_THREAD, &results);
-      context_ = std::make_unique<Context>(spec, "debian:7.3");
+      context_ = std::make_unique<Context>(spec_, "debian:7.3");
       context_->run("steady");
     }
     std::vector<std::string> messages;
@@ -44,6 +45,7 @@ class ContextTest : public testing::Test {
   }
 
   TestOrchestrator orchestrator_;
+  TestSpec spec_;
   std::unique_ptr<Context> context_;
 };
 
