@@ -4,8 +4,8 @@
 // follows from a cause already named (no worker reports after a panic) is not listed as a finding of its own.
 //
 // What a vCPU did while the host did not let it run is not the scheduler's: a stall, lockup, imbalance, deep
-// local DSQ, gap, unfairness, stuck or starved worker, watchdog exit or timeout that starvation by the host
-// explains (cpu_sight.h, starvation.h) is a "host-starved" in place of its own name.
+// local DSQ, gap, wake latency, unfairness, stuck or starved worker, watchdog exit or timeout that starvation
+// by the host explains (cpu_sight.h, starvation.h) is a "host-starved" in place of its own name.
 //
 // Names and what each alone makes of the verdict (findings.h says how they add up):
 //   guest kernel     kernel-panic, kernel-oops, guest-hang, kernel-lockup: fail;

@@ -55,6 +55,19 @@ TEST(JudgeFigures, comparesWakeLatencyStrictly) {
   EXPECT_THAT(finding.message, HasSubstr("limit 99.9 us set by the test"));
 }
 
+TEST(JudgeFigures, aWakeLatencyIsTheHostsIfThatExplainsIt) {
+  GoodRun run;  // of 2 s
+  test(run).setMaxP99WakeLatencyUs(20'000);
+  for (size_t i = 2; i < 4; ++i) run.report(i).getWakeLatency()[0].setUpperNs(100'000'000);
+  run.monitor.starved = {{2, 500, 579, 0}};
+  expectOnly(run.judge(), "wake-latency", Outcome::FAIL);
+  run.monitor.starved = {{2, 500, 580, 1}};
+  EXPECT_EQ(expectOnly(run.judge(), "host-starved", Outcome::INCONCLUSIVE).cpu, 2);
+  test(run).setMaxP99WakeLatencyUs(90'000);
+  run.monitor.starved = {{2, 500, 515, 0}};  // less than a hundredth of the time
+  expectOnly(run.judge(), "wake-latency", Outcome::FAIL);
+}
+
 TEST(JudgeFigures, aWakeLatencyNamesTheWorstAndTheLongest) {
   GoodRun run;
   test(run).setMaxP99WakeLatencyUs(99);

@@ -90,6 +90,15 @@ void blameWorst(const GroupCase& it, Finding& finding) {
   finding.evidence = joinLines(lines);
 }
 
+// Wakes that waited for the host. Where it took less than a hundredth of the time that is no p99.
+void weighTail(const GroupCase& it, double p99Ms, Finding& finding) {
+  const double wallMs = milliseconds(most(it, [](Report report) { return report.getWallNs(); }).getWallNs());
+  const HostLack all = it.lackInStep(wallMs), wait = it.lackInStep(p99Ms);
+  if (all.lostMs > wallMs / 100 &&
+      p99Ms - wait.lostMs <= it.limit(&Limits::maxP99WakeLatencyUs).value() / 1e3)
+    blameHost(finding, wait);
+}
+
 void judgeWakeLatency(const GroupCase& it) {
   if (!it.group.hasWakeLatency || it.group.reports.empty()) return;
   constexpr auto p99 = &Limits::maxP99WakeLatencyUs, cv = &Limits::maxWakeLatencyCv;
@@ -100,6 +109,7 @@ void judgeWakeLatency(const GroupCase& it) {
   const auto broken = [&](const char* name, const std::string& message, double value, Limit Limits::*which) {
     Finding finding = it.about(name, message + samples + it.limitText(which), hint);
     blameWorst(it, finding);
+    if (which == p99) weighTail(it, value / 1e3, finding);
     it.broken(std::move(finding), value, which);
   };
   if (it.limit(p99).set && !it.group.p99WakeLatencyUs)
