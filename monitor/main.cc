@@ -13,6 +13,8 @@
 #include "monitor/service.h"
 #include "protocol/error.h"
 #include "protocol/log.h"
+#include "protocol/process.h"
+#include "protocol/text.h"
 
 namespace ktstr {
 namespace {
@@ -55,6 +57,8 @@ VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes. watch 
 changed, or found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see
 what changes and changes back in between. core writes an ELF vmcore of the guest, which stands still meanwhile, to
 standard output: for --core, drgn and crash.
+
+support --kernel K boots K and looks at that (ktstr support). Nothing changes in a core: samples takes one of it.
 
 Examples:
   ktstr-monitor --vm observe.sock --format text
@@ -124,6 +128,40 @@ void addWritesInRun(CLI::App& app, MonitorOptions& options) {
       ->needs(grants);
 }
 
+// In a core nothing changes, and nothing can be changed.
+void checkCore(CommandLine& line) {
+  MonitorOptions& options = line.options;
+  if (options.corePath.empty()) return;
+  if (!line.inspection && options.count == 0) options.count = 1;
+  const char* const live = !line.watches.empty() ? "watch"
+                           : line.write          ? "write"
+                           : options.freeze      ? "--freeze"
+                                                 : nullptr;
+  if (live != nullptr) {
+    throw Error(ExitCode::usage, "core-stands-still", text(live, " means nothing of a core"),
+                "look at a machine that runs: --vm SOCK");
+  }
+}
+
+// `support --kernel K` wants a machine, and machines are the front end's: it takes over. Returns if these are
+// other words.
+void handOverSupport(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const auto has = [&](const std::string& option) {
+    return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+      return word == option || word.starts_with(option + "=");
+    });
+  };
+  if (words.empty() || words.front() != "support" || !has("--kernel")) return;
+  const std::string path = toolPath("ktstr");
+  std::vector<const char*> all = {path.c_str()};
+  for (const auto& word : words) all.push_back(word.c_str());
+  if (!has("--format")) all.insert(all.end(), {"--format", "jsonl"});
+  all.push_back(nullptr);
+  execv(path.c_str(), const_cast<char**>(all.data()));
+  throw errnoError("spawn-failed", "execute " + path);
+}
+
 CommandLine parse(int argc, char** argv) {
   CommandLine line;
   MonitorOptions& options = line.options;
@@ -164,6 +202,7 @@ CommandLine parse(int argc, char** argv) {
     throw Error(ExitCode::usage, "command-line-invalid", error.what(), "see ktstr-monitor --help");
   }
   options.format = parseRecordFormat(format);
+  checkCore(line);
   return line;
 }
 
@@ -181,6 +220,7 @@ void closeInherited(const MonitorOptions& options) {
 }
 
 ExitCode monitor(int argc, char** argv) {
+  handOverSupport(argc, argv);
   const CommandLine line = parse(argc, argv);
   if (line.printSeccomp) {
     for (const auto& rule : monitorSandbox().describe()) std::cout << rule << '\n';

@@ -4,7 +4,7 @@ system_tests := system/usage system/run system/ops system/work system/catalog sy
   system/freeze system/standing system/failure system/fault system/library system/custom system/monitor system/map_write kvm/kvm
 
 libraries += harness
-harness.sources := tests/system/bpftool_expectations.cc tests/system/core_expectations.cc tests/system/harness.cc tests/system/topology_expectations.cc \
+harness.sources := tests/system/bpftool_expectations.cc tests/system/core_expectations.cc tests/system/harness.cc tests/system/source_expectations.cc tests/system/topology_expectations.cc \
   tests/system/frozen_linux.cc tests/system/guest_shell.cc tests/system/statistics_expectations.cc tests/system/watched.cc
 harness.packages := gtest nlohmann_json
 harness.needs := library orchestrator monitor_service boot image topology json protocol

@@ -28,6 +28,39 @@ static u64 burntUntilNs;
 
 UEI_DEFINE(uei);
 
+// For who looks at maps: kinds that the kernel tree's schedulers lack, filled once and then left alone.
+struct Note {
+  u32 number;  // from 1 on, also the key
+  enum Fault about;
+  s64 balance;
+  char words[16];
+};
+enum { NOTES = 3 };
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 8);
+  __type(key, u32);
+  __type(value, struct Note);
+} notes SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 4096);
+} note_ring SEC(".maps");
+
+static s32 writeNotes(void) {
+  s32 number;
+  bpf_for(number, 1, NOTES + 1) {
+    const u32 key = (u32)number;
+    struct Note note = {.number = key, .about = FAULT_STALL, .balance = -number, .words = "a note"};
+    s32 error = bpf_map_update_elem(&notes, &key, &note, BPF_ANY);
+    if (!error) error = bpf_ringbuf_output(&note_ring, &note, sizeof(note), 0);
+    if (error) return error;
+  }
+  return 0;
+}
+
 static bool isOn(enum Fault which) {
   return fault == which && startNs != 0 && bpf_ktime_get_ns() - startNs >= afterNs;
 }
@@ -134,6 +167,7 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(fault_init) {
   s32 error = scx_bpf_create_dsq(SHARED_DSQ, -1);
   if (!error) error = scx_bpf_create_dsq(LOST_DSQ, -1);
   if (!error) error = scx_bpf_create_dsq(SLOW_DSQ, -1);
+  if (!error) error = writeNotes();
   return error;
 }
 

@@ -21,13 +21,6 @@ using nlohmann::json;
 
 constexpr const char* python = "/usr/bin/python3";  // Debian's own, for which python3-drgn is
 
-std::vector<json> parseLines(const std::string& lines) {
-  std::istringstream in(lines);
-  std::vector<json> all;
-  for (std::string line; std::getline(in, line);) all.push_back(json::parse(line));
-  return all;
-}
-
 std::vector<json> look(std::vector<std::string> words) {
   const Result result = ktstr(words, {.program = "ktstr-monitor"});
   EXPECT_EQ(result.exitCode, 0) << result.err;
@@ -98,6 +91,13 @@ std::map<std::string, std::string> columnOfReadme(const std::string& kernel) {
 }
 
 }  // namespace
+
+std::vector<json> parseLines(const std::string& lines) {
+  std::istringstream in(lines);
+  std::vector<json> all;
+  for (std::string line; std::getline(in, line);) all.push_back(json::parse(line));
+  return all;
+}
 
 std::string GuestCore::path() const {
   return text("/proc/", getpid(), "/fd/", file.get());

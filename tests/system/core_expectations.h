@@ -1,13 +1,18 @@
 // What is expected of a running guest's ELF vmcore, and of what `support` says of its kernel.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "protocol/fd.h"
 #include "tests/system/guest_shell.h"
 
 namespace ktstr::testing {
+
+// JSON Lines.
+std::vector<nlohmann::json> parseLines(const std::string& lines);
 
 // A core of a guest, in memory, and what the guest itself said of its kernel.
 struct GuestCore {

@@ -3,8 +3,11 @@
 #include <capnp/message.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "monitor/inspect.h"
 #include "monitor/sampler.h"
 #include "monitor/task_list.h"
 #include "protocol/text.h"
@@ -99,6 +102,21 @@ Counters parseSchedstat(const std::string& lines) {
   return all;
 }
 
+// "se.sum_exec_runtime   :   512.345678" of /proc/PID/sched, times in ns.
+Counters parseTaskSched(const std::string& lines) {
+  std::istringstream in(lines);
+  Counters all;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::string name, colon, value;
+    if (!(words >> name >> colon >> value) || colon != ":") continue;
+    const size_t point = value.find('.');
+    if (point != std::string::npos) value.erase(point, 1);  // six digits after it
+    all[name] = strtoull(value.c_str(), nullptr, 10);
+  }
+  return all;
+}
+
 void expectBetween(const Counters& before, const Counters& own, const Counters& after) {
   EXPECT_EQ(before.size(), own.size());
   for (const auto& [name, value] : own) {
@@ -173,22 +191,29 @@ void expectProgramRunsOfTheGuest(Watched& watched) {
   EXPECT_GT(runs, 10u);
 }
 
-void expectPrioritiesOfTheGuest(Watched& watched) {
-  std::istringstream lines(
-      watched.guest.run("for p in 1 2 $(pidof sched); do echo $p $(grep ^prio /proc/$p/sched); done"));
-  std::map<int32_t, int32_t> own;
-  std::string word;
-  int32_t pid = 0, priority = 0;
-  while (lines >> pid >> word >> word >> priority) own[pid] = priority;
-  EXPECT_EQ(own.size(), 3u);
-  const auto tasks = listTasks(*watched.attachment->kernel, watched.attachment->analysis->layout(), 10'000);
-  size_t seen = 0;
-  for (const auto& task : tasks.found) {
-    if (!own.contains(task.pid)) continue;
-    EXPECT_EQ(task.priority, own[task.pid]) << task.comm;
-    ++seen;
-  }
-  EXPECT_EQ(seen, own.size());
+void expectStoppedTaskOfTheGuest(Watched& watched) {
+  const auto& kernel = *watched.attachment->kernel;
+  watched.guest.run("sh -c 'while :; do :; done' & echo $! > /tmp/spinner; usleep 500000");
+  const int32_t pid = std::stoi(watched.guest.run(
+      "read p < /tmp/spinner; kill -STOP $p; until grep -q 'State:.T' /proc/$p/status; do usleep 10000; "
+      "done; echo $p"));
+  auto own = parseTaskSched(watched.guest.run(text("cat /proc/", pid, "/sched")));
+  const auto walk = listTasks(kernel, watched.attachment->analysis->layout(), 10'000);
+  const auto task = std::find_if(walk.found.begin(), walk.found.end(), [&](auto& t) { return t.pid == pid; });
+  ASSERT_NE(task, walk.found.end()) << pid;
+  EXPECT_EQ(task->state, "stopped");
+  EXPECT_EQ(own.at("ext.enabled"), task->schedClass == "ext" ? 1u : 0u) << task->schedClass;
+  const auto member = [&](const char* path) {
+    const auto seen = inspect(*watched.attachment,
+                              {.command = "read", .arguments = {hex(task->address), "task_struct", path}});
+    return nlohmann::json::parse(asJsonLines(seen.records)).at("value").get<uint64_t>();
+  };
+  EXPECT_GT(own.at("se.sum_exec_runtime"), 10'000'000u) << "it spun for half a second";
+  for (const char* name : {"se.sum_exec_runtime", "se.nr_migrations", "policy", "prio"})
+    EXPECT_EQ(member(name), own.at(name)) << name;
+  EXPECT_EQ(member("nvcsw"), own.at("nr_voluntary_switches"));
+  EXPECT_EQ(member("nivcsw"), own.at("nr_involuntary_switches"));
+  watched.guest.run(text("kill -KILL ", pid));
 }
 
 }  // namespace ktstr::testing

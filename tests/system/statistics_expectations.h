@@ -13,7 +13,8 @@ void expectSchedstatOfTheGuest(Watched& watched);
 // Runs and time of the attached scheduler's programs in /proc/PID/fdinfo, as `bpftool prog show` has them.
 void expectProgramRunsOfTheGuest(Watched& watched);
 
-// Priorities in /proc/PID/sched.
-void expectPrioritiesOfTheGuest(Watched& watched);
+// A task that was stopped stands still, and everything is equal: policy, priority, class, run time and
+// switches as /proc/PID/sched has them.
+void expectStoppedTaskOfTheGuest(Watched& watched);
 
 }  // namespace ktstr::testing

@@ -22,13 +22,23 @@ struct NotAttached : std::runtime_error {
 
 class Watched {
  public:
-  // Throws NotAttached, std::runtime_error.
-  Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments = "");
+  // `others`: of start(), each a path below /bin's name. Throws NotAttached, std::runtime_error.
+  Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments = "",
+          const std::map<std::string, std::string>& others = {});
+  // Another scheduler, after the one before has ended. Throws NotAttached.
+  void start(const std::string& name, const std::string& arguments = "");
   TemporaryDirectory directory;
   Background vmm;  // stands by on sockets in `directory`
   GuestShell guest;
   std::optional<Attachment> attachment;
+  std::string process = "sched";  // the scheduler's
 };
+
+// Where one of the kernel tree's schedulers was built.
+std::string schedulerPath(const std::string& name);
+
+// It ends, or has been told to: its process, its maps and its programs go.
+void expectSchedulerGone(Watched& watched);
 
 // "key:<tab>value" lines of the scheduler's /proc/PID/fdinfo, one block for each descriptor that has `id` and
 // `kind`, by id: links have the id of their program, too.
