@@ -20,8 +20,9 @@ namespace {
 struct Case {
   const char* name;
   const char* kernel;
-  const char* scheduler;  // "" = EEVDF
-  const char* ops;        // how the kernel calls it
+  const char* scheduler;      // "" = EEVDF
+  const char* ops;            // how the kernel calls it
+  const char* watchdog = "";  // where this kernel has the timeout; "": the run leaves it alone
 };
 
 Result run(const std::string& scenarioName, std::vector<std::string> words, const Options& options = {}) {
@@ -73,6 +74,16 @@ void expectStructOps(const Snapshot& snapshot, const std::string& ops) {
         << given.get(callback).asStr();
 }
 
+// The kernel's timeout for a runnable task, which the run set to 20 s.
+void expectWatchdog(const Record& record, const char* place) {
+  ASSERT_EQ(record->getWatchdog().size(), 1u);
+  const auto write = record->getWatchdog()[0];
+  EXPECT_STREQ(write.getFailure().cStr(), "") << write.getProblem().cStr();
+  EXPECT_STREQ(write.getPlace().cStr(), place);
+  EXPECT_EQ(write.getBeforeMs(), 30'000u);
+  EXPECT_EQ(write.getReadBackMs(), 20'000u);
+}
+
 class Kernel : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
@@ -83,6 +94,7 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
   }
   std::vector<std::string> words = {"--kernel", test.kernel, "--topology", "1n2l2c1t"};
   if (*test.scheduler != '\0') words.insert(words.end(), {"--scheduler", test.scheduler, "--snapshots", "1"});
+  if (*test.watchdog != '\0') words.insert(words.end(), {"--watchdog-timeout", "20s"});
   const Result result = run("demo", words);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record record(result.out);
@@ -109,19 +121,21 @@ TEST_P(Kernel, RunsTheDemoScenarioWatchedFromOutside) {
     const std::string dumps = readFile(record->getDirectory().cStr() + std::string("/snapshots.jsonl"));
     const Snapshot snapshot(dumps.substr(0, dumps.find('\n')));  // one that failed has another
     expectStructOps(snapshot, test.ops);
+    if (*test.watchdog != '\0') expectWatchdog(record, test.watchdog);
     if (test.ops != std::string("simple")) expectLocalStorage(record, snapshot);
   }
   EXPECT_TRUE(descendants().empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Debian, Kernel,
-                         ::testing::Values(Case{"V73Eevdf", "debian:7.3", "", ""},
-                                           Case{"V73Simple", "debian:7.3", "scx_simple", "simple"},
-                                           Case{"V73Qmap", "debian:7.3", "scx_qmap", "qmap"},
-                                           Case{"V73Flatcg", "debian:7.3", "scx_flatcg", "flatcg"},
-                                           Case{"V618Eevdf", "debian:6.18", "", ""},
-                                           Case{"V618Simple", "debian:6.18", "scx_simple", "simple"}),
-                         nameOf);
+INSTANTIATE_TEST_SUITE_P(
+    Debian, Kernel,
+    ::testing::Values(Case{"V73Eevdf", "debian:7.3", "", ""},
+                      Case{"V73Simple", "debian:7.3", "scx_simple", "simple", "scx_sched.watchdog_timeout"},
+                      Case{"V73Qmap", "debian:7.3", "scx_qmap", "qmap"},
+                      Case{"V73Flatcg", "debian:7.3", "scx_flatcg", "flatcg"},
+                      Case{"V618Eevdf", "debian:6.18", "", ""},
+                      Case{"V618Simple", "debian:6.18", "scx_simple", "simple", "scx_watchdog_timeout"}),
+    nameOf);
 
 // Port 0x604, by the name of ACPI's S5.
 TEST(Run, PowerOffInTheGuestEndsTheMachine) {
@@ -158,7 +172,7 @@ TEST(Run, StoresOneWholeRecord) {
   KTSTR_NEED_KERNEL("debian:7.3");
   const TemporaryDirectory state;
   const Options options{.environment = {"KTSTR_STATE_DIR=" + state.path()}};
-  const Result result = run("steps", {"--topology", "1n2l2c1t"}, options);
+  const Result result = run("steps", {"--topology", "1n2l2c1t", "--sample-period", "10ms"}, options);
   ASSERT_FALSE(result.out.empty()) << result.err;
   const Record printed(result.out);
   const std::string directory = printed->getDirectory().cStr();
@@ -168,11 +182,22 @@ TEST(Run, StoresOneWholeRecord) {
     EXPECT_FALSE(readFile(directory + "/" + file).empty()) << file;
   }
   std::set<std::string> phases;
-  for (auto phase : printed->getPhases()) phases.insert(phase.getName().cStr());
+  double scenarioMs = 0;
+  for (auto phase : printed->getPhases()) {
+    phases.insert(phase.getName().cStr());
+    if (phase.getName() == "scenario") scenarioMs = phase.getDurationMs();
+  }
   for (const char* phase : {"resolve", "image", "prepare", "kernel", "scenario", "judge"})
     EXPECT_EQ(phases.count(phase), 1u) << phase;
   EXPECT_FALSE(printed->getKernel().getBuildId().size() == 0);
   EXPECT_GT(printed->getHost().getCpus(), 0u);
+  // Ten times as many samples as usual, or what a busy host makes of them; a condition lasts as long.
+  EXPECT_GT(printed->getMonitor().getSamples(), scenarioMs / 100 * 2);
+  for (const auto limit : printed->getLimits()) {
+    if (limit.getName() == "sustainedSamples") {
+      EXPECT_GE(limit.getValue(), 50);
+    }
+  }
 
   const Result list = ktstr({"record", "list"}, options);
   EXPECT_EQ(list.out, std::string(printed->getId().cStr()) + "\n");
