@@ -24,7 +24,7 @@ struct TimelineSample {
 
 class TimelineSamples {
  public:
-  static constexpr size_t limit = 100'000;  // nearly three hours; later ones are not kept
+  static constexpr size_t limit = 100'000;  // nearly three hours at the usual period; later ones are not kept
 
   // Every record in order, with what MonitorAnalysis::add() says of it. A sample that is not to be believed,
   // or is not later than the one before, is left out.
