@@ -19,6 +19,7 @@ struct PlannedMapWrite {
   struct Piece {
     uint64_t gpa;
     size_t offset, size;  // of `bytes`
+    bool operator==(const Piece&) const = default;
   };
   std::vector<Piece> pieces;  // one for each page
 };

@@ -27,7 +27,7 @@ monitor_service.sources := monitor/core_output.cc monitor/freeze.cc monitor/free
   monitor/pending_writes.cc monitor/record_writer.cc monitor/sample_text.cc monitor/service.cc monitor/service_core.cc monitor/service_dumps.cc monitor/asks.cc \
   monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor dumptext json log sandbox rpc protocol
-monitor_service.tests := monitor/sample_text_test.cc monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
+monitor_service.tests := monitor/gates_test.cc monitor/sample_text_test.cc monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
   monitor/test_kernel_types.cc
 
 # ELF vmcores, what of a kernel can be seen, arm64's page tables

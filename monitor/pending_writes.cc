@@ -40,7 +40,7 @@ std::string harmless(std::string words) {
 
 }  // namespace
 
-std::optional<std::vector<PlannedMapWrite>> PendingWrites::plan(const Attachment& attachment) {
+std::vector<PlannedMapWrite> PendingWrites::plan(const Attachment& attachment) {
   std::vector<PlannedMapWrite> planned;
   for (size_t i = 0; i < asked_.size(); ++i) {
     try {
@@ -49,28 +49,34 @@ std::optional<std::vector<PlannedMapWrite>> PendingWrites::plan(const Attachment
       planned.push_back(one.front());
     } catch (const Error& error) {
       failure_ = {i, error};
-      if (++tries_ == maxTries) giveUp();
-      return std::nullopt;
+      throw;
     }
   }
   return planned;
 }
 
-void PendingWrites::attempt(kj::WaitScope& scope, const Attachment& attachment,
-                            rpc::WriteGrants::Client grants) {
-  const auto planned = plan(attachment);
-  if (!planned) return;
+void PendingWrites::attempt(kj::AsyncIoContext& io, const Attachment& attachment,
+                            rpc::Observer::Client observer, rpc::WriteGrants::Client grants) {
+  std::vector<PlannedMapWrite> planned;
   try {
-    writeMaps(scope, askForGate(scope, grants, *planned), *planned);
+    planned = plan(attachment);
+  } catch (const Error&) {
+    if (++tries_ == maxTries) giveUp();
+    return;
+  }
+  failure_.reset();
+  try {
+    auto gate = askForGate(io.waitScope, grants, planned);
+    tellWritten(writeMapsFrozen({io, kj::mv(observer), kj::mv(gate)}, *attachment.kernel, planned,
+                                [&] { return plan(attachment); }));
   } catch (const Error& error) {
-    failure_ = {0, error};
-    return giveUp();
+    if (!failure_) failure_ = {0, error};
+    giveUp();
   } catch (const kj::Exception& refusal) {
     failure_ = {0, Error(ExitCode::infrastructure, "write-refused", refusal.getDescription().cStr(),
                          "see the VMM's log")};
-    return giveUp();
+    giveUp();
   }
-  tellWritten(*attachment.kernel, *planned);
 }
 
 void PendingWrites::giveUp() {
@@ -106,19 +112,19 @@ void PendingWrites::settle() {
   if (done_) done_->fulfill();
 }
 
-void PendingWrites::tellWritten(const GuestKernel& kernel, const std::vector<PlannedMapWrite>& planned) {
+void PendingWrites::tellWritten(const FrozenWrites& writes) {
   const uint64_t now = monotonicNs();
   for (size_t i = 0; i < asked_.size(); ++i) {
-    const PlannedMapWrite& write = planned[i];
-    const auto after = readBack(kernel, write);
+    const PlannedMapWrite& write = writes.made[i];
     tell(asked_[i], [&](rpc::MapWriteOutcome::Builder out) {
       out.setMap(write.map);
       out.setAddress(write.address);
       out.setBytes(static_cast<uint8_t>(write.bytes.size()));
       out.setBefore(asNumber(write.before));
       out.setWrote(asNumber(write.bytes));
-      out.setAfterValid(!after.empty());
-      out.setAfter(asNumber(after));
+      out.setAfterValid(!writes.after[i].empty());
+      out.setAfter(asNumber(writes.after[i]));
+      out.setFrozenNs(writes.frozenNs);
       out.setAtNs(now);
     });
   }

@@ -31,17 +31,18 @@ class PendingWrites {
   void giveUp();
 
   // To be called after each sample in which sched_ext is enabled (of an operation: in any case), while
-  // pending(). Writes all or none,
-  // through a gate for just the bytes that are written. What cannot be planned is tried again at the next
-  // calls, ten in all, since the guest may be changing its maps just then; after that it is told. Throws
-  // nothing that concerns the writes.
-  void attempt(kj::WaitScope& scope, const Attachment& attachment, rpc::WriteGrants::Client grants);
+  // pending(). Writes all or none, through a gate for just the bytes that are written, while the guest stands
+  // still. What cannot be planned is tried again at the next calls, ten in all, since the guest may be
+  // changing its maps just then; after that it is told. Throws nothing that concerns the writes.
+  void attempt(kj::AsyncIoContext& io, const Attachment& attachment, rpc::Observer::Client observer,
+               rpc::WriteGrants::Client grants);
 
  private:
-  std::optional<std::vector<PlannedMapWrite>> plan(const Attachment& attachment);
+  // Of all that was asked for. Throws what planMapWrites() throws, and keeps it as failure_.
+  std::vector<PlannedMapWrite> plan(const Attachment& attachment);
   void tell(const std::string& asked, const std::function<void(rpc::MapWriteOutcome::Builder)>& fill) const;
   void settle();
-  void tellWritten(const GuestKernel& kernel, const std::vector<PlannedMapWrite>& planned);
+  void tellWritten(const FrozenWrites& writes);
 
   std::optional<WriteAsk::Operation> of_;
   std::vector<std::string> asked_;

@@ -38,6 +38,7 @@ void describe(std::ostream& out, rpc::MapWriteOutcome::Reader write) {
     out << write.getAfter();
   else
     out << "nothing";
+  if (write.getFrozenNs() > 0) out << ", the guest stood still for " << write.getFrozenNs() / 1000 << " us";
 }
 
 void describe(std::ostream& out, rpc::Dump::Reader dump) {

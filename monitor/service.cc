@@ -126,6 +126,7 @@ bool MonitorService::open() {
                                          kj::heap<NothingServer>());
   }
   if (options_.grantsFd >= 0) {
+    if (!vm_) throw Error(ExitCode::usage, "vm-missing", "--grants-fd is for a VM", "give --vm or --vm-fd");
     grants_ = std::make_unique<Connection>(
         *io_.lowLevelProvider, Fd(options_.grantsFd),
         kj::heap<MonitorServer>(asks_, [this](const auto& what) { watch(what); }));
@@ -191,7 +192,14 @@ std::optional<Analysis> MonitorService::lookup(const std::string& buildId) {
 }
 
 void MonitorService::store(const Attachment& attachment) {
-  if (!cache_ || attachment.cached || attachment.analysis->facts().buildId.empty() || !storeFile_) return;
+  // What a guest says of itself is not believed: its analysis is kept of the kernel that it was told to be.
+  const auto& buildId = attachment.analysis->facts().buildId;
+  if (!cache_ || attachment.cached || buildId.empty() || !storeFile_) return;
+  if (buildId != options_.buildId) {
+    log::warn(text("analysis not stored: the guest says that its build id is ", buildId, ", expected was ",
+                   options_.buildId.empty() ? "none" : options_.buildId));
+    return;
+  }
   try {
     attachment.analysis->write(storeFile_.get());
     if (fcntl(storeFile_.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {

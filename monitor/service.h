@@ -47,7 +47,7 @@ struct MonitorOptions {
   int grantsFd = -1;                   // connection to WriteGrants, on which we serve Monitor; -1 = none
   uint64_t watchdogMs = 0;     // that every scheduler gets from run(); 0 = its own; with grantsFd and a VMM
   bool freeze = false;         // inspect() looks at a guest that stands still; not of a file
-  uint32_t attachMs = 10'000;  // inspect() gives up after that
+  uint32_t attachMs = 10'000;  // inspect(), writeMap(), writeCore() and watchAll() give up after that
 };
 
 // What the process may do once everything is open: at most 18 syscalls, among them no open, socket, ioctl or
@@ -80,9 +80,9 @@ class MonitorService {
   // first). `progress`: standard error is a terminal.
   ExitCode writeCore(CoreOutput& output, bool progress);
 
-  // Writes through the gate, reads back, writes one record: map, address, and the bytes before, wrote and
-  // after. Inconclusive if the guest has something else there already. Throws what planMapWrites() and
-  // writeMaps() throw.
+  // Writes through the gate while the guest stands still, reads back, writes one record: map, address, and
+  // the bytes before, wrote and after. Inconclusive if something else is read back. Throws Error "vm-missing"
+  // and what planMapWrites() and writeMapsFrozen() throw.
   ExitCode writeMap(const MapWrite& write);
 
   // Instead of run(): attaches, and looks at values each period until the end; each change is a record.

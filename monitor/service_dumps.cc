@@ -55,7 +55,8 @@ void MonitorService::answer(Ask ask, const Attachment* attachment, const std::st
 void MonitorService::attemptWrites(const Attachment& attachment, bool enabled) {
   for (auto& write : writes_) {
     if (!end_ && (enabled || write.ofOperation()))
-      write.attempt(io_.waitScope, attachment, grants_->bootstrap().castAs<rpc::WriteGrants>());
+      write.attempt(io_, attachment, vm_->bootstrap().castAs<rpc::Observer>(),
+                    grants_->bootstrap().castAs<rpc::WriteGrants>());
   }
   writes_.remove_if([](const PendingWrites& write) { return !write.pending(); });
 }

@@ -325,7 +325,7 @@ TEST(Monitor, StoresItsAnalysisAndUsesItNextTime) {
   Stored stored;
   TestKernel first;
   {
-    MonitorRun run(first, {"--count", "1"}, &stored);
+    MonitorRun run(first, {"--count", "1", "--build-id", test::KernelOptions().buildId}, &stored);
     ASSERT_EQ(run.lines().size(), 3u);
     EXPECT_EQ(run.outcome(), "exit code 0\n");
   }
@@ -346,7 +346,21 @@ TEST(Monitor, StoresItsAnalysisAndUsesItNextTime) {
     EXPECT_EQ(attached.get().getAttached().getVirtualSlideBytes(), options.slide);
     EXPECT_EQ(run.outcome(), "exit code 0\n");
   }
-  EXPECT_EQ(stored.lookups, 3u);
+  EXPECT_EQ(stored.lookups, 4u);
+}
+
+TEST(Monitor, StoresNothingUnderABuildIdThatTheGuestAloneStates) {
+  Stored stored;
+  TestKernel kernel;
+  for (const std::vector<std::string>& told :
+       {std::vector<std::string>{}, {"--build-id", "0123456789abcdef"}}) {
+    std::vector<std::string> arguments{"--count", "1"};
+    arguments.insert(arguments.end(), told.begin(), told.end());
+    MonitorRun run(kernel, arguments, &stored);
+    EXPECT_EQ(run.lines().size(), 3u);
+    EXPECT_THAT(run.outcome(), ::testing::HasSubstr("analysis not stored"));
+  }
+  EXPECT_TRUE(stored.files.empty());
 }
 
 TEST(Monitor, DamagedStoredAnalysisIsNotUsed) {

@@ -21,11 +21,18 @@ Attachment MonitorService::attachNow() {
 }
 
 ExitCode MonitorService::writeMap(const MapWrite& write) {
+  if (!vm_)
+    throw Error(ExitCode::usage, "vm-missing", "nobody can make the guest stand still for the write",
+                "give its VMM's observe socket with --vm");
   const Attachment attachment = attachNow();
-  const auto plan = planMapWrites(*attachment.kernel, attachment.analysis->layout(), std::span(&write, 1));
-  writeMaps(io_.waitScope, gate_->bootstrap().castAs<rpc::WriteGate>(), plan);
-  const auto& done = plan.front();
-  const auto after = readBack(*attachment.kernel, done);
+  const auto plan = [&] {
+    return planMapWrites(*attachment.kernel, attachment.analysis->layout(), std::span(&write, 1));
+  };
+  const auto writes = writeMapsFrozen(
+      {io_, vm_->bootstrap().castAs<rpc::Observer>(), gate_->bootstrap().castAs<rpc::WriteGate>()},
+      *attachment.kernel, plan(), plan);
+  const auto& done = writes.made.front();
+  const auto& after = writes.after.front();
   Value record = Value::object();
   record.add("map", Value::named(done.map))
       .add("address", Value::named(hex(done.address)))

@@ -52,14 +52,27 @@ void WatchdogGate::ask(kj::WaitScope& scope, const Watchdog::Plan& plan) {
 }
 
 void WatchdogGate::write(kj::WaitScope& scope, const Watchdog::Plan& plan) {
-  KJ_IF_MAYBE (gate, gate_) {
+  std::vector<Watchdog::Word> before;
+  try {
     for (const auto& word : plan.words) {
-      auto request = gate->writeRequest();
-      request.setGpa(kernel_.translate(word.address).value_or(0));
-      request.setBytes(kj::arrayPtr(reinterpret_cast<const kj::byte*>(&word.value), sizeof word.value));
-      request.send().ignoreResult().wait(scope);
+      const auto now = kernel_.read<uint64_t>(word.address);
+      if (!now) KJ_FAIL_REQUIRE("the watchdog's words are not in memory");
+      writeWord(scope, word);
+      before.push_back({word.address, *now});
     }
-    watchdog_.written(plan);
+  } catch (const kj::Exception&) {
+    for (auto word = before.rbegin(); word != before.rend(); ++word) writeWord(scope, *word);
+    throw;
+  }
+  watchdog_.written(plan);
+}
+
+void WatchdogGate::writeWord(kj::WaitScope& scope, const Watchdog::Word& word) {
+  KJ_IF_MAYBE (gate, gate_) {
+    auto request = gate->writeRequest();
+    request.setGpa(kernel_.translate(word.address).value_or(0));
+    request.setBytes(kj::arrayPtr(reinterpret_cast<const kj::byte*>(&word.value), sizeof word.value));
+    request.send().ignoreResult().wait(scope);
   }
 }
 

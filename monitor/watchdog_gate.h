@@ -30,7 +30,9 @@ class WatchdogGate {
   // False: the guest has another scheduler by now.
   bool setTimeout(kj::WaitScope& scope, const Watchdog::Plan& plan);
   void ask(kj::WaitScope& scope, const Watchdog::Plan& plan);
+  // All words or none. Throws kj::Exception with the gate's words.
   void write(kj::WaitScope& scope, const Watchdog::Plan& plan);
+  void writeWord(kj::WaitScope& scope, const Watchdog::Word& word);
   void tell(const Watchdog::Plan& plan);
   void fail(const char* name, const std::string& problem);
 
