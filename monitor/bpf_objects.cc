@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "monitor/guest_xarray.h"
+#include "monitor/kernel_fields.h"
 #include "protocol/error.h"
 #include "protocol/text.h"
 
@@ -24,11 +25,18 @@ std::string listOf(const std::vector<BpfMap>& maps) {
   return list.empty() ? "none" : list;
 }
 
-template <typename Keep>
-std::vector<BpfMap> filter(const std::vector<BpfMap>& maps, Keep keep) {
-  std::vector<BpfMap> result;
-  std::copy_if(maps.begin(), maps.end(), std::back_inserter(result), keep);
-  return result;
+// "#12", a name, or the end of one.
+template <typename T>
+std::vector<T> match(const std::vector<T>& all, std::string_view wanted) {
+  const auto filter = [&](auto keep) {
+    std::vector<T> result;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(result), keep);
+    return result;
+  };
+  if (wanted.starts_with('#')) return filter([&](const T& one) { return text("#", one.id) == wanted; });
+  auto exact = filter([&](const T& one) { return one.name == wanted; });
+  if (!exact.empty() || wanted.empty()) return exact;
+  return filter([&](const T& one) { return one.name.ends_with(wanted); });
 }
 
 }  // namespace
@@ -71,7 +79,7 @@ Walk<uint64_t> BpfObjects::walk(const char* idr) const {
   return result;
 }
 
-std::optional<BpfMap> BpfObjects::readMap(uint64_t address) const {
+std::optional<BpfMap> BpfObjects::map(uint64_t address) const {
   BpfMap map;
   map.address = address;
   const auto id = field<uint32_t>(address, "bpf_map.id"), type = field<uint32_t>(address, "bpf_map.map_type"),
@@ -96,6 +104,16 @@ std::optional<BpfMap> BpfObjects::readMap(uint64_t address) const {
   return map;
 }
 
+// The kernel keeps 15 characters of a program's name, but all in the symbol it gives its code
+// (bpf_get_prog_name()): bpf_prog_, the program's tag as 16 hex digits, _, the name.
+std::string BpfObjects::programName(uint64_t aux) const {
+  constexpr size_t before = sizeof "bpf_prog_0123456789abcdef_" - 1;
+  const std::string name = nameAt(aux, "bpf_prog_aux.name");
+  const auto symbol = KernelFields(kernel_, layout_).chars(aux, "bpf_prog_aux.ksym.name");
+  const bool isIt = symbol.size() > before && symbol.compare(before, name.size(), name) == 0;
+  return isIt ? symbol.substr(before) : name;
+}
+
 std::optional<BpfProgram> BpfObjects::program(uint64_t address) const {
   const auto type = field<uint32_t>(address, "bpf_prog.type");
   const auto aux = field<uint64_t>(address, "bpf_prog.aux");
@@ -105,17 +123,18 @@ std::optional<BpfProgram> BpfObjects::program(uint64_t address) const {
   program.address = address;
   program.id = *id;
   program.type = *type;
-  program.name = nameAt(*aux, "bpf_prog_aux.name");
+  program.name = programName(*aux);
   program.verifiedInstructions = field<uint32_t>(*aux, "bpf_prog_aux.verified_insns");
-  if (const auto stats = field<uint64_t>(address, "bpf_prog.stats").value_or(0)) addRunStats(stats, program);
   return program;
 }
 
-void BpfObjects::addRunStats(uint64_t stats, BpfProgram& program) const {
+void BpfObjects::addRunStats(const std::vector<uint32_t>& cpus, BpfProgram& program) const {
+  const auto stats = field<uint64_t>(program.address, "bpf_prog.stats").value_or(0);
+  if (stats == 0) return;
   const auto add = [&](std::optional<uint64_t>& sum, uint64_t address, const char* name) {
     if (const auto value = field<uint64_t>(address, name)) sum = sum.value_or(0) + *value;
   };
-  for (const uint32_t cpu : kernel_.possibleCpus()) {
+  for (const uint32_t cpu : cpus) {
     const auto address = kernel_.perCpu(stats, cpu);
     if (!address) continue;
     add(program.runs, *address, "bpf_prog_stats.cnt");
@@ -129,7 +148,7 @@ Walk<BpfMap> BpfObjects::maps() const {
   Walk<BpfMap> maps{{}, std::move(addresses.problem)};
   if (!layout_.member("bpf_map.id")) maps.problem = layout_.whyAbsent("bpf_map.id");
   for (const uint64_t address : addresses.found) {
-    if (auto map = readMap(address)) maps.found.push_back(std::move(*map));
+    if (auto one = map(address)) maps.found.push_back(std::move(*one));
   }
   return maps;
 }
@@ -160,18 +179,28 @@ Walk<BpfProgram> BpfObjects::programs() const {
   auto addresses = walk("prog_idr");
   Walk<BpfProgram> programs{{}, std::move(addresses.problem)};
   if (!layout_.member("bpf_prog.aux")) programs.problem = layout_.whyAbsent("bpf_prog.aux");
+  const auto cpus = kernel_.possibleCpus();
+  size_t left = maxRunStats;
   for (const uint64_t address : addresses.found) {
-    if (auto one = program(address)) programs.found.push_back(std::move(*one));
+    auto one = program(address);
+    if (!one) continue;
+    if (cpus.size() <= left)
+      addRunStats(cpus, *one);
+    else if (programs.problem.empty())
+      programs.problem = text("no runs of program #", one->id, " and those after it: they are counted on ",
+                              cpus.size(), " CPUs");
+    left -= std::min(left, cpus.size());
+    programs.found.push_back(std::move(*one));
   }
   return programs;
 }
 
 std::vector<BpfMap> matchMaps(const std::vector<BpfMap>& maps, std::string_view wanted) {
-  if (wanted.starts_with('#'))
-    return filter(maps, [&](const BpfMap& map) { return text("#", map.id) == wanted; });
-  auto exact = filter(maps, [&](const BpfMap& map) { return map.name == wanted; });
-  if (!exact.empty() || wanted.empty()) return exact;
-  return filter(maps, [&](const BpfMap& map) { return map.name.ends_with(wanted); });
+  return match(maps, wanted);
+}
+
+std::vector<BpfProgram> matchPrograms(const std::vector<BpfProgram>& programs, std::string_view wanted) {
+  return match(programs, wanted);
 }
 
 BpfMap findMap(const std::vector<BpfMap>& maps, std::string_view wanted) {

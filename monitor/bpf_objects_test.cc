@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
+#include <array>
+
 #include "monitor/bpf_values.h"
 #include "monitor/crafted_bpf.h"
 #include "monitor/test_btf.h"
@@ -153,6 +155,65 @@ TEST_F(BpfObjectsTest, HostileMapsEnd) {
   EXPECT_THAT(entries("many").problem, HasSubstr("more than 100 entries"));
   map(4, 0x3a00, "queue", BPF_MAP_TYPE_QUEUE, 0, 0, 4096);
   EXPECT_EQ(entries("queue").problem, "the values of queue maps cannot be read");
+}
+
+TEST_F(BpfObjectsTest, ProgramsByNameOrTheEndOfOne) {
+  std::vector<BpfProgram> all(3);
+  for (uint32_t i = 0; i < 3; ++i) {
+    all[i].id = i + 1;
+    all[i].name = std::array{"simple_init", "simple_enqueue", "enqueue"}[i];
+  }
+  const auto ids = [&](std::string_view wanted) {
+    std::vector<uint32_t> found;
+    for (const auto& program : matchPrograms(all, wanted)) found.push_back(program.id);
+    return found;
+  };
+  EXPECT_THAT(ids("enqueue"), ::testing::ElementsAre(3));
+  EXPECT_THAT(ids("queue"), ::testing::ElementsAre(2, 3));
+  EXPECT_THAT(ids("#1"), ::testing::ElementsAre(1));
+  EXPECT_THAT(ids("nope"), ::testing::IsEmpty());
+}
+
+// As many CPUs as there can be, all with the same memory.
+class ManyCpus : public ::testing::Test, protected test::CraftedBpf {
+ protected:
+  ManyCpus()
+      : CraftedBpf(
+            {{"__per_cpu_offset", 0x2'0000}, {"__cpu_possible_mask", 0x3'0000}, {"nr_cpu_ids", 0x3'1000}}) {
+    for (uint32_t cpu = 0; cpu < maxGuestCpus; ++cpu)
+      guest_.put<uint64_t>(0x2'0000 + 8 * cpu, CraftedKernel::va(0x8000));
+    for (uint32_t word = 0; word < maxGuestCpus / 64; ++word)
+      guest_.put<uint64_t>(0x3'0000 + 8 * word, ~uint64_t{0});
+    guest_.put<uint32_t>(0x3'1000, 0xffff'ffff);
+  }
+};
+
+TEST_F(ManyCpus, ValuesWithoutBytesCostMemoryToo) {
+  map(1, 0x3000, "stats", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 0, 1 << 20);
+  for (uint64_t at = 0x3040; at < 0x1'0000; at += 8) guest_.put<uint64_t>(at, 0x40);
+  const auto all = entries("stats", 1 << 20);
+  EXPECT_THAT(all.problem, HasSubstr("more than 32 MiB"));
+  size_t values = 0;
+  for (const auto& entry : all.found) values += entry.values.size();
+  EXPECT_LE(values * sizeof(MapEntry::Value), maxMapBytes);
+}
+
+TEST_F(ManyCpus, RunsAreCountedUpToALimit) {
+  const uint64_t program = 0x4000, aux = 0x4100;
+  guest_.point(program + 8, aux);
+  guest_.put<uint64_t>(program + 16, 0x40);
+  guest_.put<uint32_t>(aux, 12);
+  guest_.put<uint8_t>(node(progIdr), 6);  // a node of nodes, all of them one
+  guest_.put<uint8_t>(0x5000, 0);
+  for (uint64_t slot = 0; slot < 64; ++slot) {
+    guest_.put<uint64_t>(node(progIdr) + 40 + 8 * slot, CraftedKernel::va(0x5000) + 2);
+    guest_.point(0x5000 + 40 + 8 * slot, program);
+  }
+  const auto all = objects().programs();
+  ASSERT_EQ(all.found.size(), 4096u);
+  EXPECT_THAT(all.problem, HasSubstr("no runs of program #12 and those after it"));
+  EXPECT_TRUE(all.found.front().runs);
+  EXPECT_FALSE(all.found.back().runs);
 }
 
 TEST_F(BpfObjectsTest, TypesOfTheProgram) {

@@ -25,6 +25,9 @@ constexpr uint32_t maxArenaPages = 1 << 20;
 constexpr uint32_t ringBusy = uint32_t{1} << 31, ringDiscarded = uint32_t{1} << 30;
 constexpr uint64_t ringHeaderBytes = 8;
 
+// Beside its bytes, with what a heap and a growing vector add.
+constexpr size_t entryCost = 2 * sizeof(MapEntry) + 64, valueCost = 2 * sizeof(MapEntry::Value) + 32;
+
 uint64_t roundUp8(uint64_t bytes) {
   return (bytes + 7) / 8 * 8;
 }
@@ -32,10 +35,24 @@ uint64_t roundUp8(uint64_t bytes) {
 // Reads entries until one of the limits is reached.
 class Entries {
  public:
-  Entries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map, size_t limit)
-      : kernel_(kernel), layout_(layout), map_(map), limit_(limit), cpus_(kernel.possibleCpus()) {}
+  Entries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map, size_t limit,
+          size_t bytes)
+      : kernel_(kernel),
+        layout_(layout),
+        map_(map),
+        limit_(limit),
+        bytes_(bytes),
+        cpus_(kernel.possibleCpus()) {}
 
   Walk<MapEntry> read() {
+    readAll();
+    if (walk_.problem.empty() && unreadable_ > 0)
+      walk_.problem = text(unreadable_, " of its keys and values are not in memory");
+    return std::move(walk_);
+  }
+
+ private:
+  void readAll() {
     switch (map_.type) {
       case BPF_MAP_TYPE_ARRAY:
         array("bpf_array.value", false);
@@ -62,13 +79,11 @@ class Entries {
         ringBuffer();
         break;
       default:
-        if (isLocalStorage(map_.type)) return localStorage(), std::move(walk_);
+        if (isLocalStorage(map_.type)) return localStorage();
         walk_.problem = text("the values of ", mapTypeName(map_.type), " maps cannot be read");
     }
-    return std::move(walk_);
   }
 
- private:
   std::optional<uint32_t> offset(const char* member) {
     const auto field = layout_.member(member);
     if (!field) walk_.problem = layout_.whyAbsent(member);
@@ -78,22 +93,30 @@ class Entries {
   // False if there is no room for another entry.
   bool room() {
     if (walk_.found.size() == limit_) walk_.problem = text("there are more than ", limit_, " entries");
-    return walk_.problem.empty();
+    return walk_.problem.empty() && charge(entryCost);
+  }
+
+  // False if it is too much.
+  bool charge(uint64_t bytes) {
+    if (bytes > left_)
+      walk_.problem = bytes_ >> 20 ? text("there are more than ", bytes_ >> 20, " MiB of it")
+                                   : text("there are more than ", bytes_ >> 10, " KiB of it");
+    if (bytes > left_) return false;
+    left_ -= bytes;
+    return true;
   }
 
   bool copy(uint64_t address, uint64_t size, std::vector<std::byte>& out) {
-    if (size > maxMapBytes - bytes_) {
-      walk_.problem = text("there are more than ", maxMapBytes >> 20, " MiB of it");
-      return false;
-    }
-    bytes_ += size;
+    if (!charge(size)) return false;
     out.resize(size);
-    return kernel_.copy(address, out);
+    if (kernel_.copy(address, out)) return true;
+    ++unreadable_;
+    return false;
   }
 
   void value(MapEntry& entry, uint64_t address, uint64_t size, std::optional<uint32_t> cpu = {}) {
     MapEntry::Value value{cpu, address, {}};
-    if (copy(address, size, value.bytes)) entry.values.push_back(std::move(value));
+    if (charge(valueCost) && copy(address, size, value.bytes)) entry.values.push_back(std::move(value));
   }
   template <typename T>
   void add(T key, uint64_t address, uint64_t size) {
@@ -108,8 +131,10 @@ class Entries {
   void values(MapEntry& entry, uint64_t address, bool perCpu) {
     if (!perCpu) return value(entry, address, map_.valueSize);
     const auto pointer = kernel_.read<uint64_t>(address);
-    if (!pointer || *pointer == 0) return;
+    if (!pointer) ++unreadable_;
+    if (pointer.value_or(0) == 0) return;
     for (const uint32_t cpu : cpus_) {
+      if (!walk_.problem.empty()) return;
       if (const auto own = kernel_.perCpu(*pointer, cpu)) value(entry, *own, map_.valueSize, cpu);
     }
   }
@@ -227,12 +252,19 @@ class Entries {
   const GuestKernel& kernel_;
   const KernelLayout& layout_;
   const BpfMap& map_;
-  size_t limit_, bytes_ = 0;
+  const size_t limit_, bytes_;
+  size_t left_ = bytes_, unreadable_ = 0;
   std::vector<uint32_t> cpus_;
   Walk<MapEntry> walk_;
 };
 
 }  // namespace
+
+size_t MapEntry::cost() const {
+  size_t sum = entryCost + key.size();
+  for (const auto& value : values) sum += valueCost + value.bytes.size();
+  return sum;
+}
 
 std::optional<uint64_t> arenaStart(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map) {
   return KernelFields(kernel, layout).get<uint64_t>(map.address, "bpf_arena.user_vm_start");
@@ -257,8 +289,8 @@ std::optional<RingBuffer> readRingBuffer(const GuestKernel& kernel, const Kernel
 }
 
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
-                              size_t limit) {
-  return Entries(kernel, layout, map, limit).read();
+                              size_t limit, size_t bytes) {
+  return Entries(kernel, layout, map, limit, bytes).read();
 }
 
 std::optional<uint64_t> arrayElement(const KernelLayout& layout, const BpfMap& map, uint32_t index) {

@@ -12,7 +12,7 @@
 
 namespace ktstr {
 
-inline constexpr size_t maxMapBytes = size_t{32} << 20;  // of all keys and values that one call reads
+inline constexpr size_t maxMapBytes = size_t{32} << 20;  // that all that one call reads may cost
 
 struct MapEntry {
   struct Value {
@@ -24,6 +24,8 @@ struct MapEntry {
   std::optional<ktstr::Value> owner;          // of local storage, instead of a key: local_storage.h
   std::vector<Value> values;                  // one, or one for each CPU whose value can be read
   std::map<uint64_t, std::string> functions;  // of struct_ops: programs by the addresses in the value
+  // Bytes of memory that it takes, about: of a per-CPU map with small values they are few of it.
+  size_t cost() const;
 };
 
 // The entries of an array, per-CPU array, (LRU) hash or (LRU) per-CPU hash; at most `limit`. Of an arena the
@@ -31,8 +33,9 @@ struct MapEntry {
 // records that wait to be consumed: the key is the position (eight bytes); one that is still written ends
 // them. Of struct_ops the one value, as the kernel uses it. Of local storage the elements, by their owners.
 // For other types the problem says that they cannot be read.
+// `bytes`: that they may cost; what would cost more is left out, and the problem says so.
 Walk<MapEntry> readMapEntries(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map,
-                              size_t limit);
+                              size_t limit, size_t bytes = maxMapBytes);
 
 // The address that the program's own pointers have of the first page of an arena.
 std::optional<uint64_t> arenaStart(const GuestKernel& kernel, const KernelLayout& layout, const BpfMap& map);

@@ -17,8 +17,8 @@ namespace {
 
 constexpr unsigned maxDepth = 16;         // of anonymous members in each other
 constexpr unsigned maxModifiers = 20;     // const, volatile, typedef, type tag in a row
-constexpr unsigned maxMembers = 100'000;  // looked at for one name
-constexpr unsigned maxListed = 1024;
+constexpr unsigned maxMembers = 100'000;  // looked at in one call
+constexpr unsigned maxListed = 1024, maxEnumerators = 256;
 constexpr size_t maxNameBytes = 128;
 
 bool isModifier(const btf_type* type) {
@@ -98,7 +98,8 @@ std::optional<BtfTypes::Found> BtfTypes::find(uint32_t aggregateId, Search& sear
   if (depth > maxDepth || !aggregate || !btf_is_composite(aggregate)) return std::nullopt;
   const btf_member* const members = btf_members(aggregate);
   for (uint32_t i = 0; i < btf_vlen(aggregate); ++i) {
-    if (search.budget-- == 0) return std::nullopt;
+    if (search.budget == 0) return std::nullopt;
+    --search.budget;
     const char* const name = btf__name_by_offset(btf_, members[i].name_off);
     const Found here{members[i].type, btf_member_bit_offset(aggregate, i),
                      btf_member_bitfield_size(aggregate, i)};
@@ -120,14 +121,16 @@ std::optional<BtfTypes::Found> BtfTypes::memberOf(uint32_t aggregateId, std::str
   return find(aggregateId, search, 0);
 }
 
-MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path) const {
+MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path, Search& search) const {
   uint32_t id = structId;
   uint64_t bits = 0;
   while (!path.empty()) {
     const auto name = path.substr(0, path.find('.'));
     path.remove_prefix(std::min(path.size(), name.size() + 1));
-    const auto found = memberOf(id, name);
-    if (!found) return {std::nullopt, text("no member ", name)};
+    search.name = name;
+    const auto found = find(id, search, 0);
+    if (!found)
+      return {std::nullopt, text("no member ", name, search.budget == 0 ? ", as far as was looked" : "")};
     if (found->bits != 0 || found->bitOffset % 8 != 0) return {std::nullopt, text(name, " is a bit field")};
     bits += found->bitOffset;
     id = found->typeId;
@@ -140,33 +143,37 @@ MemberResult BtfTypes::resolve(uint32_t structId, std::string_view path) const {
 
 MemberResult BtfTypes::member(const std::string& structName, std::string_view path) const {
   MemberResult result{std::nullopt, text("no struct ", structName)};
+  Search search{{}, maxMembers};
   for (const uint32_t id : named(structName)) {
     if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
-    result = resolve(id, path);
-    if (result.field) break;
+    result = resolve(id, path, search);
+    if (result.field || search.budget == 0) break;
   }
   return result;
 }
 
 MemberResult BtfTypes::sizeWith(const std::string& structName, std::string_view member) const {
   MemberResult result{std::nullopt, text("no struct ", structName)};
+  Search search{{}, maxMembers};
   for (const uint32_t id : named(structName)) {
     if (!btf_is_composite(btf__type_by_id(btf_, id))) continue;
-    result = resolve(id, member);
-    if (result.field) return resolve(id, {});
+    result = resolve(id, member, search);
+    if (result.field) return resolve(id, {}, search);
+    if (search.budget == 0) break;
   }
   return result;
 }
 
 std::vector<NamedField> BtfTypes::members(const std::string& structName) const {
   std::vector<NamedField> result;
+  Search search{{}, maxMembers};
   for (const uint32_t id : named(structName)) {
     const btf_type* const type = btf__type_by_id(btf_, id);
     if (!btf_is_composite(type)) continue;
     for (uint32_t i = 0; i < std::min<uint32_t>(btf_vlen(type), maxListed); ++i) {
       const char* const name = btf__name_by_offset(btf_, btf_members(type)[i].name_off);
       if (!name || !isIdentifier(name)) continue;
-      if (const auto found = resolve(id, name).field) result.push_back({name, *found});
+      if (const auto found = resolve(id, name, search).field) result.push_back({name, *found});
     }
     break;
   }
@@ -179,7 +186,7 @@ std::vector<Enumerator> BtfTypes::enumerators(const std::string& enumName) const
     const btf_type* const type = btf__type_by_id(btf_, id);
     if (!btf_is_enum(type)) continue;
     const auto* const values = btf_enum(type);
-    for (uint32_t i = 0; i < btf_vlen(type); ++i) {
+    for (uint32_t i = 0; i < std::min<uint32_t>(btf_vlen(type), maxEnumerators); ++i) {
       const char* const name = btf__name_by_offset(btf_, values[i].name_off);
       if (name) result.push_back({name, values[i].val});
     }

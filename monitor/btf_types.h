@@ -57,7 +57,7 @@ class BtfTypes {
   // and none whose name is not a C identifier of at most 128 characters. Empty if there is no such struct.
   std::vector<NamedField> members(const std::string& structName) const;
 
-  // The enumerators of an enum; empty if there is none of this name.
+  // The first 256 enumerators of an enum; empty if there is none of this name.
   std::vector<Enumerator> enumerators(const std::string& enumName) const;
 
   // For whoever goes through the types itself. Everything in them is foreign: ids may lead nowhere or in a
@@ -79,6 +79,7 @@ class BtfTypes {
   std::optional<Found> memberOf(uint32_t aggregateId, std::string_view name) const;
 
  private:
+  // One for all that one call looks at, however many structs have the name.
   struct Search {
     std::string_view name;
     unsigned budget;  // members still to be looked at
@@ -86,7 +87,7 @@ class BtfTypes {
   template <typename Visit>
   void forEachNamed(Visit visit) const;
   std::optional<Found> find(uint32_t aggregateId, Search& search, unsigned depth) const;
-  MemberResult resolve(uint32_t structId, std::string_view path) const;
+  MemberResult resolve(uint32_t structId, std::string_view path, Search& search) const;
 
   btf* btf_ = nullptr;
   mutable std::map<std::string, std::vector<uint32_t>> named_;  // ids by name, filled as asked for

@@ -8,6 +8,7 @@
 #include "monitor/test_kernel.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/text.h"
 
 namespace ktstr {
 namespace {
@@ -92,6 +93,29 @@ TEST(BtfTypes, AllMembersSizesAndFlexibleArrays) {
   ASSERT_EQ(first.size(), 1u) << "the first of the name";
   EXPECT_EQ(first[0].name, "other");
   EXPECT_TRUE(types.members("nothing").empty());
+}
+
+// A struct of 60,000 members, and 100,000 structs of one name, each with nothing but that one inside.
+TEST(BtfTypes, ManyStructsOfANameAreOneLookup) {
+  test::MadeTypes made;
+  const int u8 = btf__add_int(made, "u8", 1, 0);
+  const int big = btf__add_struct(made, "big", 60'000);
+  for (uint32_t i = 0; i < 60'000; ++i) made.must(btf__add_field(made, "a", u8, 8 * i, 0));
+  for (unsigned i = 0; i < 100'000; ++i) {
+    made.must(btf__add_struct(made, "rq", 60'000));
+    made.must(btf__add_field(made, "", big, 0, 0));
+  }
+  const BtfTypes types = made.types();
+  EXPECT_EQ(types.member("rq", "clock").problem, "no member clock, as far as was looked");
+  EXPECT_EQ(types.sizeWith("rq", "clock").problem, "no member clock, as far as was looked");
+  EXPECT_EQ(types.member("rq", "a").field, (Field{0, 1}));
+}
+
+TEST(BtfTypes, EnumsAreListedUpToALimit) {
+  test::MadeTypes made;
+  btf__add_enum(made, "many", 4);
+  for (int i = 0; i < 1000; ++i) made.must(btf__add_enum_value(made, text("VALUE_", i).c_str(), i));
+  EXPECT_EQ(made.types().enumerators("many").size(), 256u);
 }
 
 }  // namespace

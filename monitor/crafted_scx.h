@@ -15,13 +15,19 @@ class CraftedScx {
   static constexpr uint64_t hierarchyHead = 0x168, allNode = 0x98, schedLevel = 0xa8;
   static constexpr uint64_t dsqList = 0, dsqHashNode = 32, rqScxFlags = 84;
 
-  CraftedScx() {
+  // `more`: symbols, and members of the layout.
+  explicit CraftedScx(const std::map<std::string, uint64_t>& more = {}, const std::string& members = {})
+      : guest_(0x8000, with(more)), layout_(KernelLayout::fromText(layout + members).value()) {
     prepare();
+    useLayout(layout_);
+  }
+
+  void useLayout(const KernelLayout& other) {
     SymbolStorage none;
     none.nameOffsets = {0};
     none.index();
     Analysis::Facts facts;
-    facts.layout = layout_;
+    facts.layout = other;
     attachment_.analysis = std::make_unique<Analysis>(std::move(none), std::move(facts));
     attachment_.kernel = std::make_unique<GuestKernel>(guest_.kernel());
   }
@@ -82,6 +88,7 @@ class CraftedScx {
     guest_.put<uint32_t>(exitInfo + 32, static_cast<uint32_t>(trace.size()));
     guest_.put<uint64_t>(exitInfo + 40, 0);  // dump
     guest_.put<int64_t>(exitInfo + 48, 0);   // exit_code
+    guest_.put<int32_t>(exitInfo + 56, 1);   // exit_cpu
     guest_.putBytes(exitInfo + 0x100, std::string(reason) + '\0');
     guest_.putBytes(exitInfo + 0x200, std::string(message) + '\0');
     for (size_t i = 0; i < trace.size(); ++i) guest_.put<uint64_t>(exitInfo + 0x300 + 8 * i, trace[i]);
@@ -146,11 +153,24 @@ class CraftedScx {
     return all;
   }
 
-  CraftedKernel guest_{0x8000, symbols()};
-  KernelLayout layout_ = KernelLayout::fromText(layout).value();
+  static std::map<std::string, uint64_t> with(std::map<std::string, uint64_t> more) {
+    more.insert(symbols().begin(), symbols().end());
+    return more;
+  }
 
- private:
+  CraftedKernel guest_;
+  KernelLayout layout_;
+
   static constexpr const char* layout =
+      "member rq.scx.cpu_released 120 1\nmember rq.scx.cpus_to_kick 128 8\n"
+      "member task_struct.scx.sticky_cpu 160 4\nmember task_struct.scx.holding_cpu 164 4\n"
+      "member task_struct.scx.disallow 168 1\nmember task_struct.policy 172 4\n"
+      "member task_struct.se.sum_exec_runtime 176 8\nmember task_struct.thread_info.cpu 184 4\n"
+      "member task_struct.scx.weight 188 4\nmember task_struct.sched_class 192 8\n"
+      "member task_struct.scx.slice 200 8\nmember task_struct.scx.dsq_vtime 208 8\n"
+      "member task_struct.scx.runnable_at 216 8\nmember scx_sched.ops.flags 80 8\n"
+      "member scx_sched.aborting 100 1\nmember scx_exit_info.exit_cpu 56 4\n"
+      "member task_group.scx_weight 24 4\nmember task_group.scx_flags 28 4\nmember kernfs_node.id 16 8\n"
       "member rq.nr_running 0 4\nmember rq.curr 8 8\nmember rq.scx.local_dsq 24 40\nmember rq.scx.flags 84 "
       "4\n"
       "member rq.scx.nr_running 88 4\nmember rq.scx.runnable_list 96 16\nmember rq.clock 112 8\n"
@@ -181,6 +201,7 @@ class CraftedScx {
       "constant scx_exit_kind.SCX_EXIT_ERROR_STALL 1026\n"
       "constant scx_rq_flags.SCX_RQ_ONLINE 1\nconstant scx_rq_flags.SCX_RQ_CLK_VALID 32\n";
 
+ private:
   void emptyList(uint64_t head) { guest_.point(head, head); }
   void emptyDsq(uint64_t at, uint64_t id) {
     emptyList(at + dsqList);

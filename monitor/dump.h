@@ -20,10 +20,13 @@ inline constexpr size_t cgroups = 4096;
 inline constexpr size_t schedulers = 256;   // the attached one and its sub-schedulers
 inline constexpr size_t mapEntries = 1024;  // of each map
 inline constexpr size_t maps = 1024;
-inline constexpr size_t mapBytes = 8 << 20;    // of all maps, each entry as its bytes and 64
+inline constexpr size_t mapBytes = 16 << 20;   // of all maps, with what it costs to keep them
 inline constexpr size_t typeBytes = 16 << 20;  // of the programs' types
 inline constexpr size_t mapText = 16 << 20;    // rendered
+inline constexpr size_t kicked = 65'536;       // CPUs to be kicked, of all CPUs
+inline constexpr size_t pathBytes = 4 << 20;   // of cgroups, each time that one is shown
 inline constexpr size_t absences = 256;
+inline constexpr unsigned seconds = 3;  // of the copy and of the rendering, each
 }  // namespace dump_limits
 
 // What is not there, and why. At most dump_limits::absences; nothing twice.

@@ -19,12 +19,13 @@ struct DsqPlace {
   rpc::DsqKind kind;
   uint64_t address;
   int32_t cpu = -1, node = -1;
-  uint64_t id = 0;
+  std::optional<uint64_t> id = {};  // of those of the scheduler, which are in its order
 };
 
 class DsqSection {
  public:
-  explicit DsqSection(const DumpSource& source) : source_(source), fields_(source.fields) {}
+  explicit DsqSection(const DumpSource& source)
+      : source_(source), fields_(source.fields), members_(source, "dsqs") {}
 
   void copy(rpc::Dump::Builder out) {
     locals();
@@ -36,7 +37,18 @@ class DsqSection {
       source_.absent.add("dsqs", "no scheduler is attached: only the CPUs' own are there");
     }
     auto list = out.initDsqs(static_cast<unsigned>(places_.size()));
-    for (unsigned i = 0; i < list.size(); ++i) fill(places_[i], list[i]);
+    for (unsigned i = 0; i < list.size(); ++i) {
+      const DsqPlace& place = places_[i];
+      list[i].setKind(place.kind);
+      list[i].setCpu(place.cpu);
+      list[i].setNode(place.node);
+      list[i].setAddress(place.address);
+      if (source_.hasTime("dsqs"))
+        fill(place.address, list[i]);
+      else
+        members_.gap("there was no time for it");
+      list[i].setIncomplete(members_.takeIncomplete());
+    }
   }
 
  private:
@@ -49,6 +61,8 @@ class DsqSection {
     for (const uint32_t cpu : source_.cpus) {
       if (const auto rq = source_.kernel().perCpu(*runqueues, cpu))
         places_.push_back({rpc::DsqKind::LOCAL, *rq + local->offset, static_cast<int32_t>(cpu)});
+      else
+        source_.absent.add("dsqs local", text("CPU ", cpu, " has no runqueue"));
     }
   }
 
@@ -71,8 +85,11 @@ class DsqSection {
     if (!array)
       return source_.absent.add("dsqs global", text("neither scx_sched.pnode nor ",
                                                     source_.layout().whyAbsent("scx_sched.global_dsqs")));
-    const uint32_t nodes =
-        std::min(source_.kernel().readSymbol<uint32_t>("nr_node_ids").value_or(1), maxNodes);
+    const auto known = source_.kernel().readSymbol<uint32_t>("nr_node_ids");
+    const uint32_t nodes = std::min(known.value_or(1), maxNodes);  // a constant where there can be one alone
+    if (nodes < known.value_or(1))
+      source_.absent.add("dsqs global",
+                         text("nr_node_ids is ", *known, ", of which ", nodes, " were looked for"));
     for (uint32_t node = 0; node < nodes; ++node) {
       const auto pointer = source_.kernel().read<uint64_t>(*array + uint64_t{8} * node);
       if (!pointer) source_.absent.add("dsqs global", text("that of node ", node, " is not in memory"));
@@ -93,26 +110,20 @@ class DsqSection {
     const size_t first = places_.size();
     for (const uint64_t head : walk.found) {
       const uint64_t address = head - node->offset;
-      const uint64_t id = fields_.get<uint64_t>(address, "scx_dispatch_q.id").value_or(0);
+      const auto id = fields_.get<uint64_t>(address, "scx_dispatch_q.id");
       places_.push_back({rpc::DsqKind::USER, address, -1, -1, id});
     }
     std::sort(places_.begin() + static_cast<ptrdiff_t>(first), places_.end(),
               [](auto& a, auto& b) { return a.id < b.id; });
   }
 
-  void fill(const DsqPlace& place, rpc::DsqState::Builder out) {
-    out.setKind(place.kind);
-    out.setCpu(place.cpu);
-    out.setNode(place.node);
-    out.setAddress(place.address);
-    const auto nr = fields_.get<uint32_t>(place.address, "scx_dispatch_q.nr");
-    if (!nr)
-      return out.setIncomplete(
-          text("it is not in memory, or ", source_.layout().whyAbsent("scx_dispatch_q.nr")));
+  void fill(uint64_t dsq, rpc::DsqState::Builder out) {
+    const auto nr = members_.get<uint32_t>(dsq, "scx_dispatch_q.nr");
+    if (!nr) return members_.gap("it cannot be read");
     out.setNr(*nr);
-    out.setSeq(fields_.get<uint32_t>(place.address, "scx_dispatch_q.seq").value_or(0));
-    out.setId(fields_.get<uint64_t>(place.address, "scx_dispatch_q.id").value_or(0));
-    fillTasks(place.address, out);
+    out.setSeq(members_.get<uint32_t>(dsq, "scx_dispatch_q.seq").value_or(0));
+    out.setId(members_.get<uint64_t>(dsq, "scx_dispatch_q.id").value_or(0));
+    fillTasks(dsq, out);
   }
 
   void fillTasks(uint64_t dsq, rpc::DsqState::Builder out) {
@@ -120,31 +131,30 @@ class DsqSection {
     const auto inTask = source_.layout().member("task_struct.scx.dsq_list.node"),
                node = source_.layout().member("scx_dsq_list_node.node");
     if (!head || !inTask || !node)
-      return out.setIncomplete(
-          source_.layout().whyAbsent(head ? "task_struct.scx.dsq_list.node" : "scx_dispatch_q.list"));
+      return members_.gap(source_.layout().whyAbsent(!head     ? "scx_dispatch_q.list"
+                                                     : !inTask ? "task_struct.scx.dsq_list.node"
+                                                               : "scx_dsq_list_node.node"));
     const auto walk = walkList(source_.kernel(), *head, tasksLeft_);
-    std::string problem = walk.problem;
+    tasksLeft_ -= walk.found.size();
+    if (!walk.problem.empty()) members_.gap(walk.problem);
     std::vector<uint64_t> tasks;
     for (const uint64_t link : walk.found) {
-      const auto flags = fields_.get<uint32_t>(link - node->offset, "scx_dsq_list_node.flags");
+      const auto flags = members_.get<uint32_t>(link - node->offset, "scx_dsq_list_node.flags");
       if (flags.value_or(0) & 1) continue;  // SCX_DSQ_LNODE_ITER_CURSOR: where an iteration stands
       tasks.push_back(link - inTask->offset);
     }
-    tasksLeft_ -= tasks.size();
     auto list = out.initTasks(static_cast<unsigned>(tasks.size()));
     for (unsigned i = 0; i < list.size(); ++i) {
-      const auto pid = fields_.get<int32_t>(tasks[i], "task_struct.pid");
-      if (!pid && problem.empty()) problem = text("the task at ", hex(tasks[i]), " is not in memory");
-      list[i].setPid(pid.value_or(0));
-      list[i].setComm(fields_.chars(tasks[i], "task_struct.comm"));
-      list[i].setVtime(fields_.get<uint64_t>(tasks[i], "task_struct.scx.dsq_vtime").value_or(0));
-      list[i].setSliceNs(fields_.get<uint64_t>(tasks[i], "task_struct.scx.slice").value_or(0));
+      list[i].setPid(members_.get<int32_t>(tasks[i], "task_struct.pid").value_or(0));
+      list[i].setComm(members_.chars(tasks[i], "task_struct.comm"));
+      list[i].setVtime(members_.get<uint64_t>(tasks[i], "task_struct.scx.dsq_vtime").value_or(0));
+      list[i].setSliceNs(members_.get<uint64_t>(tasks[i], "task_struct.scx.slice").value_or(0));
     }
-    out.setIncomplete(problem);
   }
 
   const DumpSource& source_;
   const KernelFields& fields_;
+  MemberReader members_;
   std::vector<DsqPlace> places_;
   size_t tasksLeft_ = dump_limits::tasks;
 };

@@ -1,6 +1,7 @@
 // A dump of a kernel whose memory is any bytes, but for where its symbols lead.
 #include <capnp/message.h>
 
+#include "monitor/crafted_bpf.h"
 #include "monitor/crafted_scx.h"
 #include "monitor/dump.h"
 
@@ -9,6 +10,13 @@ namespace {
 
 class Guest : CraftedScx {
  public:
+  Guest()
+      : CraftedScx({{"map_idr", 0x200}, {"prog_idr", 0x240}, {"ext_sched_class", 0x280}},
+                   text(walkLayout, bpfLayout, structOpsLayout, localStorageLayout,
+                        "member scx_sched.pcpu 64 8\nmember scx_sched_pcpu.event_stats 16 16\n"
+                        "member scx_event_stats.SCX_EV_A 0 8\nmember scx_event_stats.SCX_EV_B 8 8\n"
+                        "member sched_ext_ops.priv 0 8\n")) {}
+
   void dump(std::span<const uint8_t> input) {
     guest_.fill(input);
     prepare();

@@ -12,24 +12,30 @@ constexpr const char* section = "scheduler.hierarchy";
 constexpr int32_t maxLevel = 64;  // the kernel's own is SCX_SUB_MAX_DEPTH
 
 // scx_sched.ancestors is an array of pointers, of the root first and of the scheduler itself last.
-uint64_t parentOf(const DumpSource& source, uint64_t scheduler, int32_t level) {
-  const auto ancestors = source.fields.at(scheduler, "scx_sched.ancestors");
-  if (!ancestors || level <= 0 || level > maxLevel) return 0;
-  return source.kernel()
-      .read<uint64_t>(*ancestors + uint64_t{8} * static_cast<uint32_t>(level - 1))
+uint64_t parentOf(MemberReader& members, uint64_t scheduler, int32_t level) {
+  const auto ancestors = members.place(scheduler, "scx_sched.ancestors");
+  if (!ancestors || level == 0) return 0;
+  if (level < 0 || level > maxLevel) {
+    members.gap(text("its level is ", level));
+    return 0;
+  }
+  return members.at<uint64_t>(*ancestors + uint64_t{8} * static_cast<uint32_t>(level - 1), "its parent")
       .value_or(0);
 }
 
-void copyOne(const DumpSource& source, uint64_t scheduler, rpc::HierarchyScheduler::Builder out) {
-  const KernelFields& fields = source.fields;
-  const int32_t level = fields.get<int32_t>(scheduler, "scx_sched.level").value_or(0);
+void copyOne(const DumpSource& source, MemberReader& members, uint64_t scheduler,
+             rpc::HierarchyScheduler::Builder out) {
+  const int32_t level = members.get<int32_t>(scheduler, "scx_sched.level").value_or(0);
   out.setAddress(scheduler);
   out.setLevel(level);
-  out.setParent(parentOf(source, scheduler, level));
-  out.setOpsName(fields.chars(scheduler, "scx_sched.ops.name"));
-  out.setExitKind(fields.get<int32_t>(scheduler, "scx_sched.exit_kind").value_or(0));
-  const auto path = fields.get<uint64_t>(scheduler, "scx_sched.cgrp_path").value_or(0);
-  if (path) out.setCgroup(printable(source.kernel().string(path, maxCgroupPath).value_or("")));
+  out.setParent(parentOf(members, scheduler, level));
+  out.setOpsName(members.chars(scheduler, "scx_sched.ops.name"));
+  out.setExitKind(members.get<int32_t>(scheduler, "scx_sched.exit_kind").value_or(0));
+  const auto path = members.get<uint64_t>(scheduler, "scx_sched.cgrp_path").value_or(0);
+  const auto words = path ? source.kernel().string(path, maxCgroupPath) : std::nullopt;
+  if (path && !words) members.gap(text("the path of its cgroup at ", hex(path), " is no text in memory"));
+  out.setCgroup(printable(words.value_or("")));
+  out.setIncomplete(members.takeIncomplete());
 }
 
 }  // namespace
@@ -44,8 +50,9 @@ void copyHierarchy(const DumpSource& source, rpc::SchedulerState::Builder out) {
   const auto walk = walkList(source.kernel(), *head, dump_limits::schedulers);
   if (!walk.problem.empty()) source.absent.add(section, walk.problem);
   auto list = out.initHierarchy(static_cast<unsigned>(walk.found.size()));
+  MemberReader members(source, section);
   for (unsigned i = 0; i < list.size(); ++i)
-    copyOne(source, walk.found[i] - source.layout().member("scx_sched.all")->offset, list[i]);
+    copyOne(source, members, walk.found[i] - source.layout().member("scx_sched.all")->offset, list[i]);
 }
 
 }  // namespace ktstr

@@ -15,8 +15,6 @@
 namespace ktstr {
 namespace {
 
-constexpr size_t entryBytes = 64;  // what an entry costs besides its bytes
-
 class MapSection {
  public:
   explicit MapSection(const DumpSource& source) : source_(source), fields_(source.fields) {}
@@ -29,6 +27,7 @@ class MapSection {
     size_t left = dump_limits::mapBytes;
     for (auto& map : walk.found) {
       if (!own.contains(map.address)) continue;
+      if (!source_.hasTime("maps")) break;
       if (copies.maps.size() == dump_limits::maps) {
         source_.absent.add("maps", text("the scheduler has more than ", dump_limits::maps));
         break;
@@ -44,14 +43,14 @@ class MapSection {
 
  private:
   std::set<uint64_t> choose(const std::vector<BpfMap>& maps) {
-    std::set<uint64_t> own;
+    std::set<uint64_t> all, own, types;
+    for (const auto& map : maps) all.insert(map.address);
     for (const auto& map : maps) {
-      if (map.type == BPF_MAP_TYPE_STRUCT_OPS && isOfScheduler(map.address)) {
-        own.insert(map.address);
-        addUsed(map.address, own);
-      }
+      if (map.type != BPF_MAP_TYPE_STRUCT_OPS || !isOfScheduler(map.address)) continue;
+      if (!source_.hasTime("maps")) break;
+      own.insert(map.address);
+      addUsed(map.address, all, own);
     }
-    std::set<uint64_t> types;
     for (const auto& map : maps) {
       if (own.contains(map.address) && map.btf != 0) types.insert(map.btf);
     }
@@ -71,13 +70,15 @@ class MapSection {
            fields_.get<uint64_t>(*ops, "sched_ext_ops.priv") == source_.scheduler;
   }
 
-  void addUsed(uint64_t structOps, std::set<uint64_t>& own) {
+  // `all`: the kernel's, by address.
+  void addUsed(uint64_t structOps, const std::set<uint64_t>& all, std::set<uint64_t>& own) {
     for (const char* name : {"bpf_struct_ops_map.links", "bpf_struct_ops_map.funcs_cnt"}) {
       if (!source_.layout().member(name)) return source_.absent.add("maps", source_.layout().whyAbsent(name));
     }
     for (const uint64_t program : structOpsPrograms(fields_, structOps)) {
-      const auto used = BpfObjects(source_.kernel(), source_.layout()).usedMaps(program);
-      own.insert(used.begin(), used.end());
+      for (const uint64_t used : BpfObjects(source_.kernel(), source_.layout()).usedMaps(program)) {
+        if (all.contains(used)) own.insert(used);
+      }
     }
   }
 
@@ -89,17 +90,10 @@ class MapSection {
     return copy;
   }
 
+  // `left`: what the maps may still cost together.
   Walk<MapEntry> read(const BpfMap& map, size_t& left) {
-    const uint64_t each =
-        uint64_t{map.keySize} + uint64_t{map.valueSize} * std::max<size_t>(1, source_.cpus.size());
-    const size_t limit = std::min<uint64_t>(dump_limits::mapEntries, left / (entryBytes + each));
-    if (limit == 0)
-      return {{}, text("the maps together have more than ", dump_limits::mapBytes >> 20, " MiB")};
-    auto entries = readMapEntries(source_.kernel(), source_.layout(), map, limit);
-    for (const auto& entry : entries.found) {
-      for (const auto& value : entry.values)
-        left -= std::min(left, entryBytes + entry.key.size() + value.bytes.size());
-    }
+    auto entries = readMapEntries(source_.kernel(), source_.layout(), map, dump_limits::mapEntries, left);
+    for (const auto& entry : entries.found) left -= std::min(left, entry.cost());
     return entries;
   }
 
@@ -120,51 +114,74 @@ struct MapMeaning {
   const ArenaView* arena;
 };
 
-// `left`: bytes of text that all maps may still have.
-void renderMap(const DumpSource& source, const MapCopy& copy, const MapMeaning& meaning, size_t& left,
-               rpc::MapState::Builder out) {
-  const ProgramTypes& types = meaning.types;
-  const BpfMap& map = copy.map;
-  out.setId(map.id);
-  out.setName(map.name);
-  out.setType(typeConstant(map.type));
-  out.setMaxEntries(map.maxEntries);
-  out.setValueBytes(map.valueSize);
+class MapRendering {
+ public:
+  explicit MapRendering(const DumpSource& source) : source_(source) {}
+
+  void render(const MapCopy& copy, const MapMeaning& meaning, rpc::MapState::Builder out) {
+    const BpfMap& map = copy.map;
+    out.setId(map.id);
+    out.setName(map.name);
+    out.setType(typeConstant(map.type));
+    out.setMaxEntries(map.maxEntries);
+    out.setValueBytes(map.valueSize);
+    std::vector<Shown> shown;
+    std::string problem = show(copy, meaning, shown);
+    auto list = out.initEntries(static_cast<unsigned>(shown.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setKey(shown[i].key);
+      list[i].setCpu(shown[i].cpu);
+      list[i].setValue(shown[i].value);
+    }
+    const auto& types = meaning.types.problem;
+    if (!types.empty() && !shown.empty()) problem += (problem.empty() ? "" : "; ") + types;
+    out.setIncomplete(problem);
+  }
+
+ private:
   struct Shown {
     std::string key, value;
     int32_t cpu;
   };
-  std::vector<Shown> entries;
-  std::string problem = copy.entries.problem;
-  for (const auto& entry : copy.entries.found) {
-    const auto shown = [&](uint32_t type, const std::vector<std::byte>& bytes) {
-      if (!types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
-      Renderer renderer(*types.types, source.kernel(), {.arenaHops = 1}, &entry.functions, meaning.arena);
-      return valueAsJson(renderer.render({type, 0, 0, 0}, bytes));
-    };
-    const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
-    const std::string key = entry.owner ? valueAsJson(*entry.owner)
-                            : isIndex   ? text(loadGuest<uint32_t>(entry.key.data()))
-                                        : shown(map.keyType, entry.key);
-    for (const auto& value : entry.values) {
-      Shown one{key, shown(map.valueType, value.bytes), value.cpu ? static_cast<int32_t>(*value.cpu) : -1};
-      const size_t size = one.key.size() + one.value.size();
-      if (size > left)
-        problem = text("the maps together are more than ", dump_limits::mapText >> 20, " MiB of text");
-      if (size > left) break;
-      left -= size;
-      entries.push_back(std::move(one));
+
+  // Why there are fewer than there should be.
+  std::string show(const MapCopy& copy, const MapMeaning& meaning, std::vector<Shown>& shown) {
+    for (const auto& entry : copy.entries.found) {
+      std::string key;
+      for (const auto& value : entry.values) {
+        if (!source_.hasTime("maps")) return "there was no time to render all of it";
+        if (key.empty()) key = keyOf(copy.map, entry, meaning);
+        Shown one{key, asJson(entry, copy.map.valueType, value.bytes, meaning),
+                  value.cpu ? static_cast<int32_t>(*value.cpu) : -1};
+        const size_t size = one.key.size() + one.value.size() + sizeof one;
+        if (size > left_)
+          return left_ = 0,
+                 text("the maps together are more than ", dump_limits::mapText >> 20, " MiB of text");
+        left_ -= size;
+        shown.push_back(std::move(one));
+      }
     }
+    return copy.entries.problem;
   }
-  auto list = out.initEntries(static_cast<unsigned>(entries.size()));
-  for (unsigned i = 0; i < list.size(); ++i) {
-    list[i].setKey(entries[i].key);
-    list[i].setCpu(entries[i].cpu);
-    list[i].setValue(entries[i].value);
+
+  std::string keyOf(const BpfMap& map, const MapEntry& entry, const MapMeaning& meaning) {
+    if (entry.owner) return valueAsJson(*entry.owner);
+    const bool isIndex = map.keyType == 0 && map.keySize == 4 && entry.key.size() == 4;
+    return isIndex ? text(loadGuest<uint32_t>(entry.key.data()))
+                   : asJson(entry, map.keyType, entry.key, meaning);
   }
-  if (!types.problem.empty() && !entries.empty()) problem += (problem.empty() ? "" : "; ") + types.problem;
-  out.setIncomplete(problem);
-}
+
+  std::string asJson(const MapEntry& entry, uint32_t type, const std::vector<std::byte>& bytes,
+                     const MapMeaning& meaning) {
+    if (!meaning.types.types || type == 0) return valueAsJson(Value::ofBytes(bytes));
+    Renderer renderer(*meaning.types.types, source_.kernel(), {.arenaHops = 1}, &entry.functions,
+                      meaning.arena);
+    return valueAsJson(renderer.render({type, 0, 0, 0}, bytes));
+  }
+
+  const DumpSource& source_;
+  size_t left_ = dump_limits::mapText;  // that all maps may still have
+};
 
 }  // namespace
 
@@ -179,14 +196,17 @@ void renderMaps(const DumpSource& source, const MapCopies& copies, rpc::Dump::Bu
   for (const auto& copy : copies.maps) {
     if (copy.arenaStart && !arena) arena.emplace(*copy.arenaStart, copy.entries.found);
   }
+  std::optional<ProgramTypes> kernelTypes;
+  MapRendering rendering(source);
   auto list = out.initMaps(static_cast<unsigned>(copies.maps.size()));
-  size_t left = dump_limits::mapText;
   for (unsigned i = 0; i < list.size(); ++i) {
     const MapCopy& copy = copies.maps[i];
-    if (copy.map.type == BPF_MAP_TYPE_STRUCT_OPS)
-      renderMap(source, copy, {readStructOpsTypes(source.fields, copy.map), nullptr}, left, list[i]);
-    else
-      renderMap(source, copy, {types.at(copy.map.btf), arena ? &*arena : nullptr}, left, list[i]);
+    const bool isStructOps = copy.map.type == BPF_MAP_TYPE_STRUCT_OPS;
+    if (isStructOps && !kernelTypes) kernelTypes = readStructOpsTypes(source.fields, copy.map);
+    rendering.render(
+        copy,
+        {isStructOps ? *kernelTypes : types.at(copy.map.btf), arena && !isStructOps ? &*arena : nullptr},
+        list[i]);
   }
 }
 

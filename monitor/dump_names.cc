@@ -1,9 +1,13 @@
 // What the sections of a dump have in common: CPUs and flags in words.
+#include <algorithm>
+
 #include "monitor/dump_parts.h"
 #include "protocol/text.h"
 
 namespace ktstr {
 namespace {
+
+constexpr size_t maxCharacters = 256;
 
 bool isPowerOfTwo(uint32_t value) {
   return value != 0 && (value & (value - 1)) == 0;
@@ -16,22 +20,42 @@ bool describesField(std::string_view name) {
 
 }  // namespace
 
-std::vector<uint32_t> readCpus(const DumpSource& source, uint64_t mask) {
+std::string MemberReader::chars(uint64_t address, const char* member) {
+  const auto field = find(member, 0);
+  if (!field) return {};
+  const auto words =
+      source_.kernel().string(address + field->offset, std::min<size_t>(field->size, maxCharacters));
+  if (!words) gap(text(member, " at ", hex(address + field->offset), " is no text in memory"));
+  return printable(words.value_or(""));
+}
+
+std::optional<Field> MemberReader::find(const char* member, size_t size) {
+  const auto field = source_.layout().member(member);
+  if (field && (size == 0 || field->size == size)) return field;
+  if (named_.try_emplace(member, true).second)
+    source_.absent.add(text(section_, ".", member), field ? text(member, " has ", field->size, " bytes")
+                                                          : source_.layout().whyAbsent(member));
+  return std::nullopt;
+}
+
+std::optional<std::vector<uint32_t>> readCpus(const DumpSource& source, uint64_t mask) {
   std::vector<uint32_t> cpus;
-  uint64_t word = 0;
+  std::optional<uint64_t> word;
   for (size_t i = 0; i < source.cpus.size(); ++i) {
     const uint32_t cpu = source.cpus[i];
     if (i == 0 || cpu / 64 != source.cpus[i - 1] / 64)
-      word = source.kernel().read<uint64_t>(mask + cpu / 64 * 8).value_or(0);
-    if (word >> cpu % 64 & 1) cpus.push_back(cpu);
+      word = source.kernel().read<uint64_t>(mask + cpu / 64 * 8);
+    if (!word) return std::nullopt;
+    if (*word >> cpu % 64 & 1) cpus.push_back(cpu);
   }
   return cpus;
 }
 
-std::vector<uint32_t> readCpusOf(const DumpSource& source, uint64_t variable) {
+std::optional<std::vector<uint32_t>> readCpusOf(const DumpSource& source, uint64_t variable) {
   constexpr uint64_t kernelHalf = 0xff00'0000'0000'0000;
-  const auto word = source.kernel().read<uint64_t>(variable).value_or(0);
-  return readCpus(source, (word & kernelHalf) == kernelHalf ? word : variable);
+  const auto word = source.kernel().read<uint64_t>(variable);
+  if (!word) return std::nullopt;
+  return readCpus(source, (*word & kernelHalf) == kernelHalf ? *word : variable);
 }
 
 std::string cpuRanges(const std::vector<uint32_t>& cpus) {

@@ -4,12 +4,16 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "monitor/bpf_values.h"
 #include "monitor/dump.h"
 #include "monitor/kernel_fields.h"
+#include "protocol/fd.h"
+#include "protocol/text.h"
 
 namespace ktstr {
 
@@ -21,17 +25,75 @@ struct DumpSource {
   std::vector<uint32_t> cpus;  // possible ones
   uint64_t scheduler = 0;      // *scx_root; 0: none, or not readable
   uint64_t jiffies = 0;
-  double jiffyMs = 0;  // 0: not known
+  double jiffyMs = 0;     // 0: not known
+  uint64_t deadline = 0;  // CLOCK_MONOTONIC, ns
 
   const GuestKernel& kernel() const { return fields.kernel(); }
   const KernelLayout& layout() const { return fields.layout(); }
+  // False after the deadline, which is then why the rest of `section` is absent.
+  bool hasTime(const char* section) const {
+    const bool has = monotonicNs() < deadline;
+    if (!has)
+      absent.add(section, text("the rest: there was no more time after ", dump_limits::seconds, " s"));
+    return has;
+  }
 };
 
-// "0-3,8" of a struct cpumask's bits; at most the possible CPUs.
-std::vector<uint32_t> readCpus(const DumpSource& source, uint64_t mask);
-std::string cpuRanges(const std::vector<uint32_t>& cpus);
+// Reads members of one object after another. What this kernel does not have is named once among the absences,
+// as "cpus.rq.clock" of section "cpus"; what is not in memory is told of each object by takeIncomplete().
+class MemberReader {
+ public:
+  // Both must outlive this object.
+  MemberReader(const DumpSource& source, const char* section) : source_(source), section_(section) {}
+
+  // "rq.clock", which has the size of T.
+  template <typename T>
+  std::optional<T> get(uint64_t address, const char* member) {
+    const auto field = find(member, sizeof(T));
+    return field ? at<T>(address + field->offset, member) : std::nullopt;
+  }
+  // `member`, or what older kernels have instead.
+  template <typename T>
+  std::optional<T> getEither(uint64_t address, const char* member, const char* older) {
+    if (source_.layout().member(member)) return get<T>(address, member);
+    if (!source_.layout().member(older)) find(member, sizeof(T));
+    return get<T>(address, older);
+  }
+  // Where it is.
+  std::optional<uint64_t> place(uint64_t address, const char* member) {
+    const auto field = find(member, 0);
+    return field ? std::optional(address + field->offset) : std::nullopt;
+  }
+  // Characters that it holds, printable; empty if there are none to read.
+  std::string chars(uint64_t address, const char* member);
+  // A word elsewhere; `what` it is.
+  template <typename T>
+  std::optional<T> at(uint64_t address, const char* what) {
+    const auto value = source_.kernel().read<T>(address);
+    if (!value) gap(text(what, " at ", hex(address), " is not in memory"));
+    return value;
+  }
+  // The first counts.
+  void gap(std::string why) {
+    if (incomplete_.empty()) incomplete_ = std::move(why);
+  }
+  std::string takeIncomplete() { return std::exchange(incomplete_, {}); }
+
+ private:
+  // `size` 0: any.
+  std::optional<Field> find(const char* member, size_t size);
+
+  const DumpSource& source_;
+  const char* section_;
+  std::string incomplete_;
+  std::unordered_map<std::string_view, bool> named_;  // members that are absent
+};
+
+// The possible CPUs whose bit is set in a struct cpumask; nothing if it is not in memory.
+std::optional<std::vector<uint32_t>> readCpus(const DumpSource& source, uint64_t mask);
+std::string cpuRanges(const std::vector<uint32_t>& cpus);  // "0-3,8"
 // Of a cpumask_var_t: the mask itself, or a pointer to it (CONFIG_CPUMASK_OFFSTACK), which looks like one.
-std::vector<uint32_t> readCpusOf(const DumpSource& source, uint64_t variable);
+std::optional<std::vector<uint32_t>> readCpusOf(const DumpSource& source, uint64_t variable);
 
 // The enumerators of `enumName` that are one bit each and set in `flags`, without `prefix`. Those that are
 // part of a field, as the enum's *_MASK say, are none.
@@ -61,13 +123,17 @@ void nameCpus(const DumpSource& source, rpc::Dump::Builder out);
 // Paths of the default hierarchy ("/a/b"), each looked up once.
 class CgroupPaths {
  public:
-  explicit CgroupPaths(const KernelFields& fields) : fields_(fields) {}
-  // Of a struct cgroup; empty if it cannot be read.
+  explicit CgroupPaths(const DumpSource& source) : source_(source) {}
+  // Of a struct cgroup; empty if it cannot be read, or all that was asked for is more than
+  // dump_limits::pathBytes.
   const std::string& of(uint64_t cgroup);
 
  private:
-  const KernelFields& fields_;
+  void nameAbsent() const;
+
+  const DumpSource& source_;
   std::unordered_map<uint64_t, std::string> known_;
+  size_t left_ = dump_limits::pathBytes;
 };
 // After copyCpus().
 void copyTasks(const DumpSource& source, CgroupPaths& paths, rpc::Dump::Builder out);

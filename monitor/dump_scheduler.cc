@@ -20,17 +20,19 @@ std::string printableLines(std::string words) {
 class SchedulerSection {
  public:
   SchedulerSection(const DumpSource& source, rpc::SchedulerState::Builder out)
-      : source_(source), fields_(source.fields), out_(out) {}
+      : source_(source), fields_(source.fields), out_(out), members_(source, "scheduler") {}
 
   ExitTrace copy() {
     copyState();
     if (source_.scheduler == 0) return {};
     const uint64_t scheduler = source_.scheduler;
     out_.setAddress(scheduler);
-    out_.setOpsName(fields_.chars(scheduler, "scx_sched.ops.name"));
-    out_.setOpsFlags(fields_.get<uint64_t>(scheduler, "scx_sched.ops.flags").value_or(0));
-    out_.setAborting(fields_.get<uint8_t>(scheduler, "scx_sched.aborting").value_or(0) != 0);
-    return copyExit(scheduler);
+    out_.setOpsName(members_.chars(scheduler, "scx_sched.ops.name"));
+    out_.setOpsFlags(members_.get<uint64_t>(scheduler, "scx_sched.ops.flags").value_or(0));
+    out_.setAborting(members_.get<uint8_t>(scheduler, "scx_sched.aborting").value_or(0) != 0);
+    auto trace = copyExit(scheduler);
+    if (const auto gap = members_.takeIncomplete(); !gap.empty()) source_.absent.add("scheduler", gap);
+    return trace;
   }
 
  private:
@@ -77,18 +79,15 @@ class SchedulerSection {
   // The kind is claimed in the scheduler first, then told in the exit info (scx_claim_exit()).
   ExitTrace copyExit(uint64_t scheduler) {
     auto exit = out_.initExit();
-    const auto claimed = fields_.get<int32_t>(scheduler, "scx_sched.exit_kind");
-    const auto info = fields_.get<uint64_t>(scheduler, "scx_sched.exit_info");
-    const auto told = info ? fields_.get<int32_t>(*info, "scx_exit_info.kind") : std::nullopt;
-    if (!claimed && !told)
-      source_.absent.add("scheduler.exit", source_.layout().whyAbsent("scx_sched.exit_kind"));
+    const auto claimed = members_.get<int32_t>(scheduler, "scx_sched.exit_kind");
+    const auto info = members_.get<uint64_t>(scheduler, "scx_sched.exit_info");
+    const auto told =
+        info.value_or(0) != 0 ? members_.get<int32_t>(*info, "scx_exit_info.kind") : std::nullopt;
     exit.setKind(told.value_or(0) != 0 ? *told : claimed.value_or(0));
-    if (!info || *info == 0) {
-      source_.absent.add("scheduler.exit", info ? "scx_sched.exit_info is null"
-                                                : source_.layout().whyAbsent("scx_sched.exit_info"));
-      return {};
-    }
-    exit.setExitCode(fields_.get<int64_t>(*info, "scx_exit_info.exit_code").value_or(0));
+    if (info && *info == 0) source_.absent.add("scheduler.exit", "scx_sched.exit_info is null");
+    if (info.value_or(0) == 0) return {};
+    exit.setExitCode(members_.get<int64_t>(*info, "scx_exit_info.exit_code").value_or(0));
+    exit.setExitCpu(members_.get<int32_t>(*info, "scx_exit_info.exit_cpu").value_or(-1));
     exit.setReason(words(*info, "scx_exit_info.reason", maxReason));
     exit.setMessage(words(*info, "scx_exit_info.msg", maxMessage));
     exit.setDump(words(*info, "scx_exit_info.dump", maxKernelDump));
@@ -109,8 +108,8 @@ class SchedulerSection {
 
   ExitTrace copyTrace(uint64_t info) {
     ExitTrace trace;
-    const auto list = fields_.get<uint64_t>(info, "scx_exit_info.bt");
-    const auto length = fields_.get<uint32_t>(info, "scx_exit_info.bt_len").value_or(0);
+    const auto list = members_.get<uint64_t>(info, "scx_exit_info.bt");
+    const auto length = members_.get<uint32_t>(info, "scx_exit_info.bt_len").value_or(0);
     for (uint32_t i = 0; list && i < std::min(length, maxTrace); ++i) {
       const auto address = source_.kernel().read<uint64_t>(*list + uint64_t{8} * i);
       if (!address) break;
@@ -125,6 +124,7 @@ class SchedulerSection {
   const DumpSource& source_;
   const KernelFields& fields_;
   rpc::SchedulerState::Builder out_;
+  MemberReader members_;
 };
 
 std::string kindName(const DumpSource& source, int64_t kind) {
@@ -141,11 +141,14 @@ void copyEvents(const DumpSource& source, rpc::Dump::Builder out) {
     return source.absent.add("events",
                              events.absent().empty() ? "no scheduler is attached" : events.absent());
   std::vector<uint64_t> sums(events.names().size());
+  std::vector<uint32_t> unreadable;
   for (const uint32_t cpu : source.cpus) {
     const auto own = events.read(*place, cpu);
-    if (own.empty()) source.absent.add("events", text("those of CPU ", cpu, " cannot be read"));
+    if (own.empty()) unreadable.push_back(cpu);
     for (size_t i = 0; i < own.size(); ++i) sums[i] += own[i];
   }
+  if (!unreadable.empty())
+    source.absent.add("events", text("those of CPU ", cpuRanges(unreadable), " cannot be read"));
   auto list = out.initEvents(static_cast<unsigned>(sums.size()));
   for (unsigned i = 0; i < list.size(); ++i) {
     list[i].setName(events.names()[i]);

@@ -21,7 +21,7 @@ std::string stateLetter(const std::string& state) {
 class TaskSection {
  public:
   TaskSection(const DumpSource& source, CgroupPaths& paths)
-      : source_(source), fields_(source.fields), paths_(paths) {}
+      : source_(source), paths_(paths), members_(source, "tasks") {}
 
   void copy(rpc::Dump::Builder out) {
     for (const auto cpu : out.asReader().getCpus()) {
@@ -32,55 +32,80 @@ class TaskSection {
     std::sort(walk.found.begin(), walk.found.end(), [](auto& a, auto& b) { return a.pid < b.pid; });
     auto list = out.initTasks(static_cast<unsigned>(walk.found.size()));
     for (unsigned i = 0; i < list.size(); ++i) {
-      fill(walk.found[i], list[i]);
-      if (walk.found[i].scxFlags) fillScx(walk.found[i], list[i]);
+      list[i].setPid(walk.found[i].pid);
+      list[i].setTgid(walk.found[i].tgid);
+      if (source_.hasTime("tasks")) {
+        fill(walk.found[i], list[i]);
+        fillScx(walk.found[i].address, list[i]);
+      } else {
+        members_.gap("there was no time for it");
+      }
+      list[i].setIncomplete(members_.takeIncomplete());
     }
-    for (const char* member :
-         {"task_struct.scx.dsq", "task_struct.scx.sticky_cpu", "task_struct.scx.holding_cpu",
-          "task_struct.cgroups", "task_struct.cpus_ptr", "task_struct.se.sum_exec_runtime"}) {
-      if (!source_.layout().member(member)) source_.absent.add("tasks", source_.layout().whyAbsent(member));
-    }
+    if (source_.jiffyMs == 0)
+      source_.absent.add("tasks.runnableMs", "clocksource_jiffies does not tell how long a tick is");
   }
 
  private:
   void fill(const TaskInfo& task, rpc::TaskState::Builder out) {
-    out.setPid(task.pid);
-    out.setTgid(task.tgid);
-    out.setComm(task.comm);
+    const uint64_t address = task.address;
+    out.setComm(members_.chars(address, "task_struct.comm"));
     out.setState(stateLetter(task.state));
-    if (task.cpu) out.setCpu(static_cast<int32_t>(*task.cpu));
-    out.setSchedClass(task.schedClass);
-    out.setPolicy(fields_.get<uint32_t>(task.address, "task_struct.policy").value_or(0));
-    out.setSumExecNs(fields_.get<uint64_t>(task.address, "task_struct.se.sum_exec_runtime").value_or(0));
-    if (const auto mask = fields_.get<uint64_t>(task.address, "task_struct.cpus_ptr"))
-      out.setAllowed(cpuRanges(readCpus(source_, *mask)));
-    const auto set = fields_.get<uint64_t>(task.address, "task_struct.cgroups");
-    if (const auto cgroup = set ? fields_.get<uint64_t>(*set, "css_set.dfl_cgrp") : std::nullopt)
-      out.setCgroup(paths_.of(*cgroup));
+    if (const auto cpu = members_.get<uint32_t>(address, "task_struct.thread_info.cpu"))
+      out.setCpu(static_cast<int32_t>(*cpu));
+    fillClass(task, out);
+    out.setPolicy(members_.get<uint32_t>(address, "task_struct.policy").value_or(0));
+    out.setSumExecNs(members_.get<uint64_t>(address, "task_struct.se.sum_exec_runtime").value_or(0));
+    fillAllowed(address, out);
+    const auto set = members_.get<uint64_t>(address, "task_struct.cgroups");
+    const auto cgroup = set ? members_.get<uint64_t>(*set, "css_set.dfl_cgrp") : std::nullopt;
+    if (!cgroup) return;
+    const auto& path = paths_.of(*cgroup);
+    if (path.empty()) members_.gap(text("the path of its cgroup at ", hex(*cgroup), " cannot be read"));
+    out.setCgroup(path);
   }
 
-  void fillScx(const TaskInfo& task, rpc::TaskState::Builder out) {
-    const uint64_t address = task.address;
-    out.setWeight(task.scxWeight.value_or(0));
-    out.setSliceNs(task.scxSlice.value_or(0));
-    out.setVtime(task.scxVtime.value_or(0));
-    out.setScxFlags(*task.scxFlags);
-    out.setStickyCpu(fields_.get<int32_t>(address, "task_struct.scx.sticky_cpu").value_or(-1));
-    out.setHoldingCpu(fields_.get<int32_t>(address, "task_struct.scx.holding_cpu").value_or(-1));
-    out.setDisallowed(fields_.get<uint8_t>(address, "task_struct.scx.disallow").value_or(0) != 0);
-    const auto dsq = fields_.get<uint64_t>(address, "task_struct.scx.dsq").value_or(0);
-    const auto id = dsq ? fields_.get<uint64_t>(dsq, "scx_dispatch_q.id") : std::nullopt;
+  void fillClass(const TaskInfo& task, rpc::TaskState::Builder out) {
+    out.setSchedClass(task.schedClass);
+    if (!task.schedClass.empty()) return;
+    if (const auto address = members_.get<uint64_t>(task.address, "task_struct.sched_class"))
+      members_.gap(text("its sched_class at ", hex(*address), " is none of the known ones"));
+  }
+
+  void fillAllowed(uint64_t task, rpc::TaskState::Builder out) {
+    const auto mask = members_.get<uint64_t>(task, "task_struct.cpus_ptr");
+    if (!mask) return;
+    const auto cpus = readCpus(source_, *mask);
+    if (cpus)
+      out.setAllowed(cpuRanges(*cpus));
+    else
+      members_.gap(text("its allowed CPUs at ", hex(*mask), " are not in memory"));
+  }
+
+  // Nothing of a kernel without sched_ext.
+  void fillScx(uint64_t task, rpc::TaskState::Builder out) {
+    const auto flags = members_.get<uint32_t>(task, "task_struct.scx.flags");
+    if (!flags) return;
+    out.setScxFlags(*flags);
+    out.setWeight(members_.get<uint32_t>(task, "task_struct.scx.weight").value_or(0));
+    out.setSliceNs(members_.get<uint64_t>(task, "task_struct.scx.slice").value_or(0));
+    out.setVtime(members_.get<uint64_t>(task, "task_struct.scx.dsq_vtime").value_or(0));
+    out.setStickyCpu(members_.get<int32_t>(task, "task_struct.scx.sticky_cpu").value_or(-1));
+    out.setHoldingCpu(members_.get<int32_t>(task, "task_struct.scx.holding_cpu").value_or(-1));
+    out.setDisallowed(members_.get<uint8_t>(task, "task_struct.scx.disallow").value_or(0) != 0);
+    const auto dsq = members_.get<uint64_t>(task, "task_struct.scx.dsq").value_or(0);
+    const auto id = dsq ? members_.get<uint64_t>(dsq, "scx_dispatch_q.id") : std::nullopt;
     out.setOnDsq(id.has_value());
     out.setDsq(id.value_or(0));
-    const auto since = fields_.get<uint64_t>(address, "task_struct.scx.runnable_at");
-    if (since && source_.jiffyMs > 0 && waiting_.contains(task.pid))
+    if (source_.jiffyMs == 0 || !waiting_.contains(out.getPid())) return;
+    if (const auto since = members_.get<uint64_t>(task, "task_struct.scx.runnable_at"))
       out.setRunnableMs(static_cast<double>(static_cast<int64_t>(source_.jiffies - *since)) *
                         source_.jiffyMs);
   }
 
   const DumpSource& source_;
-  const KernelFields& fields_;
   CgroupPaths& paths_;
+  MemberReader members_;
   std::unordered_set<int32_t> waiting_;
 };
 

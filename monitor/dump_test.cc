@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "monitor/crafted_scx.h"
 #include "monitor/error_watch.h"
 #include "protocol/text.h"
@@ -39,6 +41,37 @@ class Dumps : public ::testing::Test, protected CraftedScx {
       out += text(one.getSection().cStr(), ": ", one.getReason().cStr(), "\n");
     return out;
   }
+  // All of a dump that says what is not there.
+  static std::string gaps(rpc::Dump::Reader dump) {
+    std::string out = absent(dump);
+    const auto add = [&](auto list) {
+      for (const auto one : list) out += one.getIncomplete().cStr() + std::string("\n");
+    };
+    add(dump.getDsqs()), add(dump.getCpus()), add(dump.getTasks()), add(dump.getCgroups());
+    add(dump.getScheduler().getHierarchy());
+    return out;
+  }
+  // A scheduler that has ended; a task that is all tasks, waits on its DSQ and its CPU, and has a cgroup.
+  void makeOfEverything() {
+    constexpr uint64_t signal = 0x7100, group = 0x7200, cgroup = 0x7310, node = 0x7320;
+    const uint64_t user = dsq(0, 1000), own = taskGpa(0);
+    attach("qmap");
+    exitWith(1026, "stall", "it waits", {symbolVa("__per_cpu_offset")});
+    task(0, 11, "first");
+    run(0, 0), run(1, 0);
+    hash({user});
+    queue(user, {taskNode(0)}, 1);
+    guest_.point(0x180 + 64, own + 64);
+    guest_.put<uint64_t>(own + 64, symbolVa("init_task") + 64);
+    guest_.point(own + 96, signal), guest_.point(signal, own + 80), guest_.point(own + 80, signal);
+    guest_.point(rq(0) + 96, own + 112), guest_.point(own + 112, rq(0) + 96);
+    guest_.point(own + 136, user);
+    guest_.point(own + 144, group + 0x40), guest_.point(group + 0x40, cgroup);
+    guest_.point(own + 152, 0x7350);
+    guest_.point(0x158, group), guest_.put<uint64_t>(group, symbolVa("task_groups"));
+    guest_.point(group + 16, cgroup), guest_.point(cgroup, node), guest_.point(node, 0x7340);
+    guest_.put<uint64_t>(node + 8, 0);
+  }
   static rpc::DsqState::Reader find(rpc::Dump::Reader dump, rpc::DsqKind kind, uint64_t id = 0) {
     for (const auto dsq : dump.getDsqs()) {
       if (dsq.getKind() == kind && (kind != rpc::DsqKind::USER || dsq.getId() == id)) return dsq;
@@ -61,6 +94,7 @@ TEST_F(Dumps, ShowTheSchedulerAndItsExit) {
   const auto exit = scheduler.getExit();
   EXPECT_EQ(exit.getKind(), 1026);
   EXPECT_EQ(exit.getKindName(), "SCX_EXIT_ERROR_STALL");
+  EXPECT_EQ(exit.getExitCpu(), 1);
   EXPECT_EQ(exit.getReason(), "runnable task stall");
   EXPECT_EQ(exit.getMessage(), "yes[7] failed to run for 5.2s");
   ASSERT_EQ(exit.getBacktrace().size(), 1u);
@@ -169,6 +203,57 @@ TEST_F(Dumps, ShowCpusAndTheirFlags) {
   for (const auto name : cpu.getFlagNames()) names.emplace_back(name);
   EXPECT_THAT(names, ElementsAre("ONLINE", "CLK_VALID"));  // 8 is no flag of this kernel
   EXPECT_EQ(cpu.getCurrPid(), 11);
+}
+
+TEST_F(Dumps, NameEachMemberThatTheKernelLacks) {
+  makeOfEverything();
+  const std::string all = gaps(dump());
+  std::istringstream lines(layout);
+  size_t members = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string name = line.substr(0, line.find(' ', 7)).substr(7);
+    if (!line.starts_with("member ")) continue;
+    ++members;
+    EXPECT_THAT(all, ::testing::Not(HasSubstr(name + ": "))) << all;
+    std::string rest = layout;
+    rest.erase(rest.find(line), line.size() + 1);
+    const auto without = KernelLayout::fromText(rest).value();
+    useLayout(without);
+    EXPECT_THAT(gaps(dump()), HasSubstr(name + ": "));
+  }
+  EXPECT_GT(members, 70u);
+}
+
+TEST_F(Dumps, NameWhatIsNotInMemory) {
+  makeOfEverything();
+  EXPECT_EQ(dump().getTasks()[0].getCgroup(), "/");
+  EXPECT_EQ(dump().getCpus()[0].getRunnable().size(), 1u);
+  guest_.point(taskGpa(0) + 112, 64);  // the task of that node would begin before RAM
+  guest_.point(64, rq(0) + 96);
+  auto shown = dump();
+  EXPECT_EQ(shown.getCpus()[0].getRunnable().size(), 1u) << "no task 0";
+  EXPECT_THAT(shown.getCpus()[0].getIncomplete().cStr(), HasSubstr("task_struct.pid at 0xffff"));
+  guest_.put<uint64_t>(taskGpa(0) + 152, 0x10);
+  guest_.put<uint64_t>(taskGpa(0) + 144, 0x10);
+  shown = dump();
+  EXPECT_THAT(shown.getTasks()[0].getIncomplete().cStr(), HasSubstr("its sched_class at 0x"));
+  guest_.put<uint64_t>(rq(0) + 128, ~uint64_t{0} << 56);
+  EXPECT_THAT(dump().getCpus()[0].getIncomplete().cStr(), HasSubstr("task_struct.pid at"));
+  guest_.point(taskGpa(0) + 112, rq(0) + 96);
+  EXPECT_THAT(dump().getCpus()[0].getIncomplete().cStr(),
+              HasSubstr("the CPUs that it kicks are not in memory"));
+  guest_.put<uint64_t>(0x7200 + 16, 0x10);
+  EXPECT_THAT(dump().getCgroups()[0].getIncomplete().cStr(), HasSubstr("the path of the cgroup at 0x10"));
+}
+
+TEST_F(Dumps, KeepNoMoreAbsencesThanTheirLimit) {
+  Absences absent;
+  for (unsigned i = 0; i < 1000; ++i) absent.add("section", text("reason ", i));
+  capnp::MallocMessageBuilder message;
+  auto out = message.initRoot<rpc::Dump>();
+  absent.fill(out);
+  ASSERT_EQ(out.getAbsent().size(), dump_limits::absences);
+  EXPECT_EQ(out.getAbsent()[dump_limits::absences - 1].getReason(), "there is more that is not there");
 }
 
 TEST_F(Dumps, OfRandomBytesEnd) {

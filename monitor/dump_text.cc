@@ -76,6 +76,7 @@ std::string schedulerText(rpc::Dump::Reader dump) {
               exit.getKindName().size() > 0 ? "" : text(exit.getKind()), ": ", exit.getReason().cStr());
   if (exit.getMessage().size() > 0) out += text(" (", exit.getMessage().cStr(), ")");
   if (exit.getExitCode() != 0) out += text(", code ", exit.getExitCode());
+  if (exit.getExitCpu() >= 0) out += text(", on CPU ", exit.getExitCpu());
   out += '\n';
   for (const auto line : exit.getBacktrace()) out += text("  ", line.cStr(), '\n');
   return out;

@@ -17,6 +17,10 @@ class RhashtableWalk {
       : kernel_(kernel), fields_(kernel, layout), limit_(limit) {}
 
   Walk<uint64_t> walk(uint64_t rhashtable) {
+    for (const char* const name : {"rhashtable.tbl", "bucket_table.size", "bucket_table.nest",
+                                   "bucket_table.buckets", "bucket_table.future_tbl"}) {
+      if (!fields_.layout().member(name)) return {{}, fields_.layout().whyAbsent(name)};
+    }
     auto table = fields_.get<uint64_t>(rhashtable, "rhashtable.tbl");
     if (!table) walk_.problem = "its table is not in memory";
     for (unsigned i = 0; table && *table != 0 && walk_.problem.empty(); ++i) {
@@ -26,6 +30,7 @@ class RhashtableWalk {
       }
       buckets(*table);
       table = fields_.get<uint64_t>(*table, "bucket_table.future_tbl");
+      if (!table && walk_.problem.empty()) walk_.problem = "the table that it is moved to is not in memory";
     }
     return std::move(walk_);
   }
@@ -36,8 +41,7 @@ class RhashtableWalk {
                nest = fields_.get<uint32_t>(table, "bucket_table.nest");
     const auto first = fields_.at(table, "bucket_table.buckets");
     if (!size || !nest || !first) {
-      walk_.problem = first ? text("its table at ", hex(table), " is not in memory")
-                            : fields_.layout().whyAbsent("bucket_table.buckets");
+      walk_.problem = text("its table at ", hex(table), " is not in memory");
     } else if (*nest != 0) {
       walk_.problem = "its table is nested";
     } else if (*size > maxBuckets) {

@@ -18,7 +18,7 @@
 namespace ktstr {
 namespace {
 
-constexpr size_t maxReadBytes = 1 << 20;
+constexpr size_t maxReadBytes = 1 << 20, maxShown = 200'000, maxTasks = 32'768;
 
 template <typename T>
 Value maybe(const std::optional<T>& value) {
@@ -26,6 +26,13 @@ Value maybe(const std::optional<T>& value) {
   return Value{std::is_signed_v<T> ? Value::Kind::signedNumber : Value::Kind::unsignedNumber,
                {},
                static_cast<uint64_t>(*value)};
+}
+
+// How many values there are in one.
+size_t countOf(const Value& value) {
+  size_t count = 1;
+  for (const auto& member : value.members) count += countOf(member.second);
+  return count;
 }
 
 // Of up to eight bytes, little-endian.
@@ -81,7 +88,12 @@ class Inspector {
   void programs() {
     const auto walk = BpfObjects(kernel_, layout_).programs();
     note(walk.problem);
-    for (const auto& program : walk.found) {
+    const bool all = argument(0).empty();
+    const auto chosen = all ? walk.found : matchPrograms(walk.found, argument(0));
+    if (chosen.empty() && !all)
+      throw Error(ExitCode::usage, "program-unknown", text("no BPF program is called ", argument(0)),
+                  text("progs without a name lists the ", walk.found.size(), " that there are"));
+    for (const auto& program : chosen) {
       record()
           .add("id", Value::of(uint64_t{program.id}))
           .add("name", Value::named(program.name))
@@ -124,6 +136,7 @@ class Inspector {
     const ArenaView arena(start, pages);
     TypePlace place{map.valueType, 0, 0, 0};
     if (types.types && map.valueType) place = resolvePath(*types.types, map.valueType, argument(1));
+    size_t left = maxShown;
     for (const auto& entry : entries.found) {
       const auto shown = [&](const TypePlace& at, std::span<const std::byte> bytes) {
         if (!types.types || at.typeId == 0) return Value::ofBytes(bytes);
@@ -135,15 +148,17 @@ class Inspector {
                         : number    ? Value::of(numberOf(entry.key))
                                     : shown({map.keyType, 0, 0, 0}, entry.key);
       for (const auto& value : entry.values) {
+        if (left == 0) return note(text("more than ", maxShown, " values to show: give a path to fewer"));
         auto& out = record().add("key", key);
         if (value.cpu) out.add("cpu", Value::of(uint64_t{*value.cpu}));
         out.add("value", shown(place, value.bytes));
+        left -= std::min(left, countOf(out));
       }
     }
   }
 
   void tasks() {
-    const auto walk = listTasks(kernel_, layout_, what_.limit);
+    const auto walk = listTasks(kernel_, layout_, std::min(what_.limit, maxTasks));
     note(walk.problem);
     for (const auto& task : walk.found) {
       record()
@@ -234,7 +249,7 @@ class Inspector {
     if (!kernel_.copy(address, bytes))
       throw Error(ExitCode::inconclusive, "not-in-memory",
                   text(hex(address), " is not mapped to guest memory"),
-                  "per-CPU variables need a CPU's offset added");
+                  "write SYMBOL@CPU for a CPU's copy of a per-CPU variable");
     record()
         .add("address", Value::named(hex(address)))
         .add("value", Renderer(types, kernel_, {.hops = what_.hops}).render(place, bytes));

@@ -22,8 +22,8 @@ struct Findings {
   std::vector<std::string> problems;  // what could not be seen, and why
 };
 
-// Throws Error "map-unknown", "map-ambiguous", "type-unknown", "path-invalid", "symbol-unknown",
-// "address-invalid" (usage), "btf-missing", "not-in-memory" (inconclusive).
+// Throws Error "map-unknown", "map-ambiguous", "program-unknown", "type-unknown", "path-invalid",
+// "symbol-unknown", "address-invalid" (usage), "btf-missing", "not-in-memory" (inconclusive).
 Findings inspect(const Attachment& attachment, const Inspection& what);
 
 // JSON Lines; or a table for records that are flat, else one indented block for each. Ends with a newline if

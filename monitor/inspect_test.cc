@@ -61,6 +61,17 @@ TEST_F(InspectTest, ValuesOfKernelTypes) {
   EXPECT_EQ(refusal("read", {"scx_root", "task_struct", "nope"}), "path-invalid");
 }
 
+TEST_F(InspectTest, ACpusCopyOfAPerCpuVariable) {
+  guest_.run(2, 10, 118, "yes", 3, 5);
+  EXPECT_THAT(json("read", {"runqueues@2", "rq", "nr_running"}), HasSubstr(R"("value":3)"));
+  EXPECT_THAT(json("read", {"runqueues@1", "rq", "nr_running"}), HasSubstr(R"("value":0)"));
+  EXPECT_EQ(refusal("read", {"runqueues@x", "rq"}), "address-invalid");
+  EXPECT_EQ(refusal("read", {"runqueues@", "rq"}), "address-invalid");
+  EXPECT_EQ(refusal("read", {"nothing@0", "rq"}), "symbol-unknown");
+  EXPECT_EQ(refusal("read", {"runqueues@4", "rq"}), "not-in-memory");
+  EXPECT_EQ(refusal("read", {"runqueues@99999", "rq"}), "not-in-memory");
+}
+
 TEST_F(InspectTest, TypesWithTheirMembers) {
   EXPECT_THAT(json("type", {"with_bits"}),
               HasSubstr(R"({"offset":0,"size":4,"bits":5,"type":"unsigned int","name":"narrow"})"));
@@ -84,6 +95,7 @@ TEST_F(InspectTest, WhatIsNotThereIsNamed) {
   EXPECT_THAT(look("progs").problems, ElementsAre("bpf_prog.aux: no struct bpf_prog"));
   EXPECT_THAT(look("tasks").problems, ElementsAre("no symbol init_task"));
   EXPECT_EQ(refusal("map", {".bss"}), "map-unknown");
+  EXPECT_EQ(refusal("progs", {"nope"}), "program-unknown");
   EXPECT_EQ(asTable({}), "");
 }
 

@@ -17,7 +17,11 @@ uint64_t defaultPageOffset(unsigned levels) {
 }  // namespace
 
 GuestKernel::GuestKernel(const GuestMem& memory, const SymbolTable& symbols, const KernelPlace& place)
-    : memory_(memory), symbols_(symbols), place_(place), pageOffset_(defaultPageOffset(place.tables.levels)) {
+    : memory_(memory),
+      symbols_(symbols),
+      place_(place),
+      pageOffset_(defaultPageOffset(place.tables.levels)),
+      perCpuOffsets_(symbol("__per_cpu_offset")) {
   const auto base = readSymbol<uint64_t>("page_offset_base");
   if (base && *base >> 63 && *base % pageBytes == 0) pageOffset_ = *base;
 }
@@ -84,9 +88,9 @@ std::optional<std::string> GuestKernel::string(uint64_t va, size_t limit) const 
 }
 
 std::optional<uint64_t> GuestKernel::perCpu(uint64_t variable, uint32_t cpu) const {
-  const auto offsets = symbol("__per_cpu_offset");
-  const auto offset =
-      offsets && cpu < maxGuestCpus ? read<uint64_t>(*offsets + uint64_t{8} * cpu) : std::nullopt;
+  const auto offset = perCpuOffsets_ && cpu < maxGuestCpus
+                          ? read<uint64_t>(*perCpuOffsets_ + uint64_t{8} * cpu)
+                          : std::nullopt;
   if (!offset || *offset == 0) return std::nullopt;
   return variable + *offset;
 }

@@ -67,6 +67,7 @@ class GuestKernel {
   const SymbolTable& symbols_;
   KernelPlace place_;
   uint64_t pageOffset_;
+  std::optional<uint64_t> perCpuOffsets_;  // __per_cpu_offset
 };
 
 }  // namespace ktstr

@@ -58,6 +58,7 @@ constexpr Wanted wantedMembers[] = {
     {"sched_domain", "lb_count", Need::asked},
     {"sched_domain", "lb_failed", Need::asked},
     {"sched_domain", "ttwu_move_affine", Need::asked},
+    {"sched_domain", "*", Need::asked},
     // The attached scheduler's programs: scx_programs.h.
     {"scx_sched", "ops.select_cpu", Need::asked},
     {"scx_sched", "ops.dispatch_max_batch", Need::asked},
@@ -75,6 +76,7 @@ constexpr Wanted wantedMembers[] = {
     {"scx_sched", "exit_info", Need::asked},
     {"scx_exit_info", "kind", Need::asked},
     {"scx_exit_info", "exit_code", Need::asked},
+    {"scx_exit_info", "exit_cpu", Need::asked},
     {"scx_exit_info", "reason", Need::asked},
     {"scx_exit_info", "msg", Need::asked},
     {"scx_exit_info", "bt", Need::asked},

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <iostream>
+#include <new>
 #include <optional>
 
 #include "monitor/service.h"
@@ -38,7 +39,7 @@ constexpr size_t maxArguments = 3;
 const Tool tools[] = {
     {"maps", "List the BPF maps", {}, {}},
     {"map", "Show what is in a BPF map", {"NAME"}, {"PATH"}},
-    {"progs", "List the BPF programs, with their runs", {}, {}},
+    {"progs", "List the BPF programs, with their runs", {}, {"NAME"}},
     {"tasks", "List the tasks, with what sched_ext keeps of them", {}, {}},
     {"events", "Show the event counters of the attached scheduler", {}, {}},
     {"dsqs", "Show the dispatch queues of sched_ext, with the tasks on them", {}, {}},
@@ -51,9 +52,9 @@ const Tool tools[] = {
 
 constexpr const char* footer = R"(
 A look at a guest (maps ... support) prints one JSON line for each record, or a table with --format text. NAME of a
-map is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol, or one of
-these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
-VMM's gate and reads it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found
+map or program is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol,
+SYMBOL@CPU (that CPU's copy of a per-CPU variable), or one of these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
+VMM's gate, while the guest stands still, and reads it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found
 changed, or found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see
 what changes and changes back in between. core writes an ELF vmcore of the guest, which stands still meanwhile, to
 standard output: for --core, drgn and crash.
@@ -69,6 +70,7 @@ Examples:
   ktstr-monitor write .data slice_ns 5000000 --vm observe.sock --gate gate.sock
   ktstr-monitor watch '*scx_root scx_sched ops.name' '.bss:nr_queued > 5' --vm observe.sock --period-ms 1
   ktstr-monitor read init_task task_struct scx --ram ram.bin --format text
+  ktstr-monitor read runqueues@2 rq scx --vm observe.sock --format text
   ktstr-monitor core --vm observe.sock > vmcore && ktstr-monitor tasks --core vmcore --format text
 
 Exit codes: 0 done, 2 wrong usage, 3 something could not be seen, 4 the VM or the host failed.)";
@@ -193,6 +195,9 @@ CommandLine parse(int argc, char** argv) {
   app.add_option("--period-ms", options.periodMs, "Time between samples")
       ->capture_default_str()
       ->check(CLI::Range(1, 3'600'000));
+  app.add_option("--attach-ms", options.attachMs, "A look gives up when it has found no kernel for so long")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 3'600'000));
   app.add_option("--count", options.count, "Samples to take; 0 = until the end")->capture_default_str();
   app.add_option("--format", format, "jsonl, capnp or text")->capture_default_str();
   try {
@@ -253,6 +258,11 @@ int main(int argc, char** argv) {
     return static_cast<int>(error.code());
   } catch (const kj::Exception& exception) {
     std::cerr << "ktstr-monitor: internal: " << exception.getDescription().cStr() << '\n';
+  } catch (const std::bad_alloc&) {
+    std::cerr
+        << "ktstr-monitor: out-of-memory: what was looked for in the guest takes more memory than a monitor "
+           "may have\n";
+    return static_cast<int>(ktstr::ExitCode::inconclusive);
   } catch (const std::exception& exception) {
     std::cerr << "ktstr-monitor: internal: " << exception.what() << '\n';
   }

@@ -21,13 +21,13 @@ monitor.tests := monitor/analysis_test.cc monitor/attach_test.cc monitor/bpf_mem
   monitor/renderer_test.cc monitor/sampler_test.cc monitor/sampler_groups_test.cc monitor/scx_events_test.cc monitor/scx_programs_test.cc \
   monitor/task_list_test.cc monitor/vmcoreinfo_test.cc monitor/watchdog_test.cc monitor/watch_test.cc monitor/test_kernel.cc monitor/test_kernel_types.cc
 monitor.fuzz := monitor/analysis_fuzz.cc monitor/bpf_objects_fuzz.cc monitor/btf_types_fuzz.cc monitor/dump_fuzz.cc monitor/guest_walks_fuzz.cc \
-  monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/sample_groups_fuzz.cc monitor/vmcoreinfo_fuzz.cc
+  monitor/kallsyms_fuzz.cc monitor/renderer_fuzz.cc monitor/sample_groups_fuzz.cc monitor/vmcoreinfo_fuzz.cc monitor/watch_fuzz.cc
 
 monitor_service.sources := monitor/core_output.cc monitor/freeze.cc monitor/freeze_hold.cc monitor/map_write_gate.cc \
   monitor/pending_writes.cc monitor/record_writer.cc monitor/sample_text.cc monitor/service.cc monitor/service_core.cc monitor/service_dumps.cc monitor/asks.cc \
   monitor/service_tools.cc monitor/vcpu_times.cc monitor/watchdog_gate.cc
 monitor_service.needs := monitor dumptext json log sandbox rpc protocol
-monitor_service.tests := monitor/gates_test.cc monitor/sample_text_test.cc monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
+monitor_service.tests := monitor/gates_test.cc monitor/hostile_test.cc monitor/sample_text_test.cc monitor/service_core_test.cc monitor/service_dump_test.cc monitor/service_test.cc monitor/test_kernel.cc \
   monitor/test_kernel_types.cc
 
 # ELF vmcores, what of a kernel can be seen, arm64's page tables

@@ -104,6 +104,79 @@ TEST_F(RendererTest, EveryKindOfMember) {
       R"("late":{"absent":"beyond the end of the value"}})");
 }
 
+TEST(Renderer, NumbersOfEverySize) {
+  test::MadeTypes made;
+  const int wide = btf__add_int(made, "__int128", 16, 0), single = btf__add_float(made, "float", 4),
+            real = btf__add_float(made, "double", 8), extended = btf__add_float(made, "long double", 16);
+  const int big = btf__add_enum64(made, "big", 8, false);
+  made.must(btf__add_enum64_value(made, "HUGE", 0x1234'5678'9abc'def0));
+  const int below = btf__add_enum64(made, "below", 8, true);
+  made.must(btf__add_enum64_value(made, "LOWEST", static_cast<uint64_t>(-5)));
+  const int some = btf__add_enum(made, "some", 4);
+  made.must(btf__add_enum_value(made, "MINUS", -1));
+  const int rest = btf__add_array(made, static_cast<int>(btf__type_cnt(made)) - 1, real, 0);
+  btf__add_struct(made, "all", 80);
+  for (const auto& [name, type, at] : {std::tuple{"wide", wide, 0u},
+                                       {"single", single, 16u},
+                                       {"some", some, 20u},
+                                       {"real", real, 24u},
+                                       {"big", big, 32u},
+                                       {"below", below, 40u},
+                                       {"extended", extended, 48u},
+                                       {"rest", rest, 80u}})
+    made.must(btf__add_field(made, name, type, 8 * at, 0));
+  const BtfTypes types = made.types();
+  const CraftedKernel guest(4096);
+  std::vector<std::byte> bytes(80);
+  const auto set = [&](size_t at, auto value) { std::memcpy(bytes.data() + at, &value, sizeof value); };
+  const auto json = [&](const char* path) {
+    const auto place = resolvePath(types, findType(types, "all"), path);
+    return valueAsJson(Renderer(types, guest.kernel()).render(place, bytes));
+  };
+  set(0, uint64_t{0x1122'3344'5566'7788}), set(8, uint64_t{1});
+  set(16, 1.5f), set(20, int32_t{-1}), set(24, -0.25);
+  set(32, uint64_t{0x1234'5678'9abc'def0}), set(40, int64_t{-5});
+  EXPECT_EQ(json("wide"), R"("0x00000000000000011122334455667788")");
+  EXPECT_EQ(json("single"), "1.5");
+  EXPECT_EQ(json("real"), "-0.25");
+  EXPECT_EQ(json("some"), R"("MINUS")");
+  EXPECT_EQ(json("big"), R"("HUGE")");
+  EXPECT_EQ(json("below"), R"("LOWEST")");
+  set(20, int32_t{-2}), set(32, ~uint64_t{0}), set(40, int64_t{-6});
+  EXPECT_EQ(json("some"), "-2");
+  EXPECT_EQ(json("big"), "18446744073709551615");
+  EXPECT_EQ(json("below"), "-6");
+  EXPECT_THAT(json("extended"), HasSubstr("values of its type cannot be shown"));
+  EXPECT_EQ(json("rest"), "[]");
+  EXPECT_THAT(json(""), HasSubstr(R"("rest":[])"));
+}
+
+// A struct that has itself inside, not a pointer to it; a typedef and an array of themselves.
+TEST(Renderer, TypesThatHaveThemselvesInsideEnd) {
+  test::MadeTypes made;
+  const int u32 = btf__add_int(made, "u32", 4, 0);
+  const int node = btf__add_struct(made, "node", 16);
+  made.must(btf__add_field(made, "number", u32, 0, 0));
+  made.must(btf__add_field(made, "inner", node, 0, 0));
+  made.must(btf__add_field(made, "", node, 0, 0));
+  const int circle = static_cast<int>(btf__type_cnt(made));
+  made.must(btf__add_typedef(made, "circle", circle));
+  const int endless = static_cast<int>(btf__type_cnt(made));
+  made.must(btf__add_array(made, u32, endless, 2));
+  btf__add_struct(made, "holder", 16);
+  made.must(btf__add_field(made, "typedef_", circle, 0, 0));
+  made.must(btf__add_field(made, "array_", endless, 0, 0));
+  const BtfTypes types = made.types();
+  const CraftedKernel guest(4096);
+  const std::vector<std::byte> bytes(16);
+  const auto shown = [&](const char* type) {
+    return valueAsJson(
+        Renderer(types, guest.kernel(), {.values = 1000}).render({findType(types, type), 0, 0, 0}, bytes));
+  };
+  EXPECT_THAT(shown("node"), ::testing::AnyOf(HasSubstr("too deep"), HasSubstr("too many values")));
+  EXPECT_THAT(shown("holder"), HasSubstr("its type has no size"));
+}
+
 TEST_F(RendererTest, PathsLeadToParts) {
   set<uint8_t>(16, 9 | 6 << 5);
   set<uint32_t>(44, 7);

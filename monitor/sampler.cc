@@ -1,6 +1,7 @@
 #include "monitor/sampler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "protocol/text.h"
@@ -81,24 +82,26 @@ void Sampler::locate(Runqueue& rq) const {
 void Sampler::sample(rpc::Sample::Builder out) {
   if (jiffies_) out.setJiffies(loadGuest<uint64_t>(jiffies_));
   auto list = out.initCpus(static_cast<unsigned>(cpus_.size()));
-  for (unsigned i = 0; i < cpus_.size(); ++i) sampleCpu(i, list[i]);
+  bool whole = true;
+  for (unsigned i = 0; i < cpus_.size(); ++i) whole &= sampleCpu(i, list[i]);
+  if (!whole) out.setIncomplete(text("domains: there are more than ", SchedDomains::maxDomains));
   sampleScx(out.initScx());
   if (out.getScx().getState() == rpc::ScxState::DISABLED) return;
   sampleEvents(out);
   programs_.sample(out);
 }
 
-void Sampler::sampleCpu(size_t which, rpc::CpuSample::Builder out) {
+bool Sampler::sampleCpu(size_t which, rpc::CpuSample::Builder out) {
   Runqueue& rq = cpus_[which];
   out.setCpu(rq.cpu);
   if (!rq.known) locate(rq);
-  if (!rq.known || loadGuest<uint32_t>(rq.cpuNumber) != rq.cpu) return;
+  if (!rq.known || loadGuest<uint32_t>(rq.cpuNumber) != rq.cpu) return true;
   bool whole = false;
   RunqueueGroups::Values groups;
   for (unsigned i = 0; i < tries && !whole; ++i) whole = sampleOnce(rq, groups, out);
   out.setTorn(!whole);
   RunqueueGroups::write(groups, maxTasks, out);
-  if (rq.domain) domains_.sample(which, loadGuest<uint64_t>(rq.domain), out);
+  return !rq.domain || domains_.sample(which, loadGuest<uint64_t>(rq.domain), out);
 }
 
 bool Sampler::sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups,
@@ -127,6 +130,7 @@ bool Sampler::sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups,
     out.setScxFlags(scxFlags);
     out.setLocalDsqDepth(depth);
   }
+  std::atomic_thread_fence(std::memory_order_acquire);
   return loadGuest<uint64_t>(rq.clock) == clock && loadGuest<uint64_t>(rq.curr) == curr;
 }
 

@@ -19,6 +19,8 @@ class Sampler {
 
   // Of the counters in CpuSample.scxEvents.
   const std::vector<std::string>& scxEventNames() const { return events_.names(); }
+  // Of DomainSample.stats.
+  const std::vector<std::string>& domainStatNames() const { return domains_.statNames(); }
 
   // Fills a sample but for its sequence, atNs and costNs. A CPU that is not up yet, or whose runqueue does
   // not look like one, is not valid. The fields of a CPU are read between two reads of its clock and current
@@ -50,7 +52,8 @@ class Sampler {
   };
 
   void locate(Runqueue& rq) const;
-  void sampleCpu(size_t which, rpc::CpuSample::Builder out);
+  // False: its domains are left out.
+  bool sampleCpu(size_t which, rpc::CpuSample::Builder out);
   bool sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups, rpc::CpuSample::Builder out) const;
   std::optional<Task> readTask(uint64_t va) const;
   void sampleScx(rpc::ScxSample::Builder out) const;

@@ -105,6 +105,16 @@ TEST_F(SamplerGroups, DomainsAreToldWhenTheyChange) {
   EXPECT_EQ(cpu(0).getDomains().size(), 0u) << "that CPU has none";
 }
 
+TEST_F(SamplerGroups, DomainsHaveAllCountersThatTheKernelHas) {
+  EXPECT_THAT(sampler_->domainStatNames(),
+              ElementsAre("lb_gained[0]", "lb_gained[1]", "lb_gained[2]", "alb_count", "newidle_ratio"));
+  makeDomains();
+  for (uint32_t i = 0; i < 5; ++i) guest_.put<uint32_t>(highGpa + domainStats + 4 * i, 100 + i);
+  EXPECT_THAT(numbers(cpu(1).getDomains()[1].getStats()), ElementsAre(100, 101, 102, 103, 104));
+  guest_.put<uint32_t>(highGpa + domainStats + 12, 7);
+  EXPECT_THAT(numbers(cpu(1).getDomains()[1].getStats()), ElementsAre(100, 101, 102, 7, 104));
+}
+
 TEST_F(SamplerGroups, WhatIsNoTreeOfDomainsIsLeftOut) {
   makeDomains();
   EXPECT_EQ(cpu(1).getDomains().size(), 2u);

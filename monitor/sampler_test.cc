@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "monitor/test_kernel.h"
 
 namespace ktstr {
@@ -128,6 +132,48 @@ TEST_F(SamplerTest, CpusThatComeUpLater) {
                      late.direct(late.rqGpa(3)) - late.symbolVa("runqueues"));
   sampler.sample(out);
   EXPECT_TRUE(out.getCpus()[3].getValid());
+}
+
+TEST_F(SamplerTest, ARunqueueThatChangesWithoutPauseIsTorn) {
+  std::atomic<bool> stop = false;
+  std::thread kernel([&] {
+    for (uint64_t clock = 1; !stop; ++clock) guest_.put<uint64_t>(guest_.rqGpa(0) + rqClock, clock);
+  });
+  bool torn = false;  // the thread may have no CPU for a while
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+       !torn && std::chrono::steady_clock::now() < end;)
+    torn = sample().getCpus()[0].getTorn();
+  stop = true;
+  kernel.join();
+  EXPECT_TRUE(torn);
+  EXPECT_FALSE(sample().getCpus()[0].getTorn());
+}
+
+// A clock is odd while the rest is being changed.
+TEST_F(SamplerTest, WhatIsWholeIsOfOneMoment) {
+  const auto word = [&](uint64_t offset) { return guest_.bytes().data() + guest_.rqGpa(0) + offset; };
+  auto* const clock = reinterpret_cast<uint64_t*>(word(rqClock));
+  auto* const running = reinterpret_cast<uint32_t*>(word(rqNrRunning));
+  std::atomic<bool> stop = false;
+  std::thread kernel([&] {
+    for (uint32_t n = 500; !stop; n = n % 1000 + 1) {
+      __atomic_store_n(clock, *clock | 1, __ATOMIC_SEQ_CST);
+      __atomic_store_n(running, n, __ATOMIC_SEQ_CST);
+      __atomic_store_n(clock, (*clock / 4096 + 1) * 4096 + 2 * n, __ATOMIC_SEQ_CST);
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  });
+  unsigned whole = 0, mixed = 0;
+  for (unsigned i = 0; i < 20'000 && whole < 2000; ++i) {
+    const auto cpu = sample().getCpus()[0];
+    if (cpu.getTorn() || cpu.getClock() % 2 == 1 || cpu.getClock() < 4096) continue;
+    ++whole;
+    if (cpu.getNrRunning() != cpu.getClock() % 4096 / 2) ++mixed;
+  }
+  stop = true;
+  kernel.join();
+  EXPECT_GT(whole, 0u);
+  EXPECT_EQ(mixed, 0u);
 }
 
 TEST_F(SamplerTest, AllPresentButPrograms) {

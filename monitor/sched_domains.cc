@@ -8,6 +8,17 @@ namespace ktstr {
 namespace {
 
 constexpr size_t maxNameBytes = 32, maxNames = 64;
+// How the members are called that count, or are told of, what balancing did (CONFIG_SCHEDSTATS; newidle_*).
+constexpr std::string_view statPrefixes[] = {"lb_", "alb_", "sbe_", "sbf_", "ttwu_", "newidle_"};
+// Those that a sample has members of its own for.
+constexpr std::string_view ownMembers[] = {"lb_count", "lb_failed", "ttwu_move_affine"};
+
+bool isStat(std::string_view member) {
+  return std::any_of(std::begin(statPrefixes), std::end(statPrefixes),
+                     [&](std::string_view prefix) { return member.starts_with(prefix); }) &&
+         std::find(std::begin(ownMembers), std::end(ownMembers), member) == std::end(ownMembers);
+}
+
 enum Member { parent, level, name, flags, spanWeight, balanceInterval, balanceFailed, newidleCost };
 
 }  // namespace
@@ -37,14 +48,38 @@ SchedDomains::SchedDomains(const GuestKernel& kernel, const KernelLayout& layout
     }
   }
   if (count_ && failed_) idleTypes_ = std::min<size_t>({count_->size / 4, failed_->size / 4, maxIdleTypes});
+  findStats(layout);
 }
 
-void SchedDomains::sample(size_t which, uint64_t lowest, rpc::CpuSample::Builder out) {
-  if (bytes_ == 0 || !walk(lowest)) return;
+void SchedDomains::findStats(const KernelLayout& layout) {
+  for (const auto& [name, field] : layout.members("sched_domain")) {
+    const uint32_t elements = field.size / 4;
+    if (!isStat(name) || field.size % 4 != 0 || elements == 0 || elements > maxIdleTypes) continue;
+    if (statNames_.size() + elements > maxStats) break;
+    for (uint32_t i = 0; i < elements; ++i) {
+      statNames_.push_back(elements == 1 ? name : text(name, "[", i, "]"));
+      statOffsets_.push_back(field.offset + 4 * i);
+    }
+    bytes_ = std::max(bytes_, field.offset + field.size);
+  }
+  for (const auto& [prefix, what] : {std::pair{"alb_", "statistics of scheduling domains"},
+                                     {"newidle_", "newidle ratio of scheduling domains"}}) {
+    if (std::none_of(statNames_.begin(), statNames_.end(),
+                     [&](const std::string& name) { return name.starts_with(prefix); }))
+      absent_.push_back(text(what, ": sched_domain has no members ", prefix, "*"));
+  }
+}
+
+bool SchedDomains::sample(size_t which, uint64_t lowest, rpc::CpuSample::Builder out) {
+  if (bytes_ == 0 || !walk(lowest)) return true;
   if (which >= last_.size()) last_.resize(which + 1);
-  if (last_[which] == found_) return;
-  last_[which] = found_;
+  auto& last = last_[which];
+  if (last == found_) return true;
+  if (remembered_ - last.size() + found_.size() > maxDomains) return false;
+  remembered_ = remembered_ - last.size() + found_.size();
+  last = found_;
   write(found_, out);
+  return true;
 }
 
 // False if what is there is no tree, or no longer.
@@ -72,6 +107,8 @@ std::optional<SchedDomains::Domain> SchedDomains::read(uint64_t address) const {
   }
   if (moveAffine_ && moveAffine_->size == 4)
     domain.moveAffine = loadGuest<uint32_t>(at + moveAffine_->offset);
+  for (size_t i = 0; i < statOffsets_.size(); ++i)
+    domain.stats[i] = loadGuest<uint32_t>(at + statOffsets_[i]);
   const uint64_t span = domain.values[spanWeight];
   if (span == 0 || span > maxGuestCpus || domain.values[level] >= 2 * maxLevels) return std::nullopt;
   return domain;
@@ -96,6 +133,8 @@ void SchedDomains::write(const std::vector<Domain>& domains, rpc::CpuSample::Bui
       failed.set(type, domains[i].failed[type]);
     }
     domain.setTtwuMoveAffine(domains[i].moveAffine);
+    auto stats = domain.initStats(static_cast<unsigned>(statNames_.size()));
+    for (unsigned which = 0; which < stats.size(); ++which) stats.set(which, domains[i].stats[which]);
   }
 }
 

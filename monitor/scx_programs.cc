@@ -42,6 +42,9 @@ void ScxPrograms::sample(rpc::Sample::Builder out) {
   const auto runs = layout_.member("bpf_prog_stats.cnt")->offset,
              nanos = layout_.member("bpf_prog_stats.nsecs")->offset,
              misses = layout_.member("bpf_prog_stats.misses")->offset;
+  if (programs_.empty() && attempts_ == maxAttempts)
+    out.setIncomplete(text("progs: no struct_ops map with the functions of the scheduler at ", hex(*now),
+                           " in ", maxAttempts, " samples"));
   auto list = out.initProgs(static_cast<unsigned>(programs_.size()));
   for (unsigned i = 0; i < list.size(); ++i) {
     uint64_t sums[3] = {};

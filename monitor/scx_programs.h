@@ -17,7 +17,8 @@ class ScxPrograms {
   // Why there are none in this kernel; empty if there can be.
   const std::string& absent() const { return absent_; }
 
-  // Fills the programs of the scheduler that is attached now; none if there is none or it goes just now.
+  // Fills the programs of the scheduler that is attached now; none if there is none or it goes just now. If
+  // they were not found in 16 samples, no more is looked for them, and Sample.incomplete says so.
   void sample(rpc::Sample::Builder out);
 
  private:

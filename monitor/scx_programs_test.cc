@@ -105,6 +105,22 @@ TEST_F(ScxProgramsTest, WildPointersAreNoPrograms) {
   EXPECT_EQ(sample().size(), 0u);
 }
 
+TEST_F(ScxProgramsTest, GivesUpAndSaysSo) {
+  const auto incomplete = [&] {
+    return std::string(message_->getRoot<rpc::Sample>().getIncomplete().cStr());
+  };
+  guest_.point(root, scheduler + 0x100);
+  for (unsigned i = 0; i < 15; ++i) {
+    EXPECT_EQ(sample().size(), 0u);
+    EXPECT_EQ(incomplete(), "") << i;
+  }
+  EXPECT_EQ(sample().size(), 0u);
+  EXPECT_THAT(incomplete(), HasSubstr("progs: no struct_ops map with the functions of the scheduler"));
+  guest_.point(root, scheduler);
+  EXPECT_EQ(sample().size(), 2u);
+  EXPECT_EQ(incomplete(), "");
+}
+
 TEST_F(ScxProgramsTest, AKernelWithoutThemSaysWhatItLacks) {
   const auto layout = KernelLayout::fromText(text(walkLayout, bpfLayout)).value();
   EXPECT_THAT(ScxPrograms(guest_.kernel(), layout).absent(), HasSubstr("programs: scx_sched.ops.select_cpu"));

@@ -276,6 +276,8 @@ void MonitorService::writeAttached(const Attachment& attachment, const Sampler& 
   };
   const auto& names = sampler.scxEventNames();
   fill(out.initScxEventNames(static_cast<unsigned>(names.size())), names);
+  const auto& stats = sampler.domainStatNames();
+  fill(out.initDomainStatNames(static_cast<unsigned>(stats.size())), stats);
   const auto absent = sampler.absent();
   fill(out.initAbsent(static_cast<unsigned>(absent.size())), absent);
   put(message.getRoot<rpc::MonitorRecord>());

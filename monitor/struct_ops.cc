@@ -18,20 +18,6 @@ std::vector<uint64_t> structOpsPrograms(const KernelFields& fields, uint64_t map
   return programs;
 }
 
-namespace {
-
-// The kernel keeps 15 characters of a program's name, but all in the symbol it gives its code
-// (bpf_get_prog_name()): bpf_prog_, the program's tag as 16 hex digits, _, the name.
-std::string fullName(const KernelFields& fields, const BpfProgram& program) {
-  constexpr size_t before = sizeof "bpf_prog_0123456789abcdef_" - 1;
-  const auto aux = fields.get<uint64_t>(program.address, "bpf_prog.aux").value_or(0);
-  const std::string symbol = aux ? fields.chars(aux, "bpf_prog_aux.ksym.name") : "";
-  const bool isIt = symbol.size() > before && symbol.compare(before, program.name.size(), program.name) == 0;
-  return isIt ? symbol.substr(before) : program.name;
-}
-
-}  // namespace
-
 std::map<uint64_t, std::string> structOpsFunctions(const KernelFields& fields, const BpfMap& map) {
   constexpr uint64_t maxBytes = 64 * 1024;
   const auto own = fields.at(map.address, "bpf_struct_ops_map.kvalue"),
@@ -41,7 +27,7 @@ std::map<uint64_t, std::string> structOpsFunctions(const KernelFields& fields, c
   if (!own || !data || !users) return functions;
   const BpfObjects objects(fields.kernel(), fields.layout());
   for (const uint64_t address : structOpsPrograms(fields, map.address)) {
-    if (const auto program = objects.program(address)) names[program->id] = fullName(fields, *program);
+    if (const auto program = objects.program(address)) names[program->id] = program->name;
   }
   for (uint64_t at = *data - *own; at + 8 <= std::min<uint64_t>(map.valueSize, maxBytes); at += 8) {
     const auto address = fields.kernel().read<uint64_t>(*own + at),

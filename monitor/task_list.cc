@@ -64,25 +64,33 @@ class Tasks {
   Walk<TaskInfo> list(size_t limit) {
     Walk<TaskInfo> result;
     const auto init = kernel_.symbol("init_task");
+    if (!init) result.problem = "no symbol init_task";
+    for (const char* const name :
+         {"task_struct.tasks", "task_struct.thread_node", "task_struct.signal", "signal_struct.thread_head",
+          "task_struct.pid", "task_struct.tgid", "task_struct.__state"}) {
+      if (result.problem.empty() && !layout_.member(name)) result.problem = layout_.whyAbsent(name);
+    }
+    if (!result.problem.empty()) return result;
     const auto tasks = layout_.member("task_struct.tasks"),
                thread = layout_.member("task_struct.thread_node"),
-               threads = layout_.member("signal_struct.thread_head"), pid = layout_.member("task_struct.pid");
-    if (!init || !tasks || !thread || !threads || !pid) {
-      result.problem = init ? layout_.whyAbsent("task_struct.tasks") : "no symbol init_task";
-      return result;
-    }
+               threads = layout_.member("signal_struct.thread_head");
     const auto leaders = walkList(kernel_, *init + tasks->offset, limit);
     result.problem = leaders.problem;
     result.found.reserve(leaders.found.size());
+    size_t left = limit;  // threads to be looked at
     for (const uint64_t node : leaders.found) {
       const auto signal = signal_.of(node - tasks->offset);
-      const auto own = walkList(kernel_, signal.value_or(0) + threads->offset, limit - result.found.size());
+      const auto own = walkList(kernel_, signal.value_or(0) + threads->offset, left);
+      left -= own.found.size();
       if (result.problem.empty() && !own.problem.empty())
         result.problem = text("threads of the process at ", hex(node - tasks->offset), ": ", own.problem);
       for (const uint64_t other : own.found) {
-        if (!read(other - thread->offset, result.found.emplace_back())) result.found.pop_back();
+        if (read(other - thread->offset, result.found.emplace_back())) continue;
+        result.found.pop_back();
+        if (result.problem.empty())
+          result.problem = text("the task at ", hex(other - thread->offset), " is not in memory");
       }
-      if (result.found.size() >= limit) break;
+      if (left == 0) break;
     }
     return result;
   }

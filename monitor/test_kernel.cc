@@ -110,10 +110,10 @@ void TestKernel::placeSymbols() {
                                                         {"scx_enable_state_var", 0x6818},
                                                         {"scx_root", 0x6820},
                                                         {"nr_cpu_ids", 0x6828},
-                                                        {"__cpu_possible_mask", 0x6830},
+                                                        {"__cpu_possible_mask", 0x9'0000},
                                                         {"vmcoreinfo_data", 0x6c00},
                                                         {"vmcoreinfo_size", 0x6c08},
-                                                        {"__per_cpu_offset", 0x7000},
+                                                        {"__per_cpu_offset", 0x8'0000},
                                                         {"runqueues", 0x8000},
                                                         {"kallsyms_num_syms", 0x1'0000},
                                                         {"kallsyms_relative_base", 0x1'0008},
@@ -123,6 +123,7 @@ void TestKernel::placeSymbols() {
                                                         {"kallsyms_offsets", 0x6'0000},
                                                         {"__start_BTF", 0x10'0000}};
   for (const auto& [name, offset] : variables) symbols_[name] = linkText_ + offset;
+  for (const auto& [name, offset] : options_.moreSymbols) symbols_[name] = linkText_ + offset;
   if (options_.encoding == KallsymsEncoding::absolutePerCpu) symbols_["runqueues"] = 0x2'8000;
   if (options_.events == EventPlace::variable) symbols_["event_stats_cpu"] = linkText_ + 0x9000;
   if (!options_.btf) symbols_.erase("__start_BTF");
@@ -191,7 +192,7 @@ void TestKernel::attachScheduler(std::string_view name) {
 
 void TestKernel::writeKallsyms() {
   if (options_.btf) {
-    const auto btf = makeBtf(true, options_.events);
+    const auto btf = makeBtf(true, options_.events, options_.firstTypes);
     symbols_["__stop_BTF"] = symbols_["__start_BTF"] + btf.size();
     std::copy(btf.begin(), btf.end(), bytes().begin() + static_cast<ptrdiff_t>(symbolGpa("__start_BTF")));
   }

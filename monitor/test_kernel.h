@@ -2,12 +2,15 @@
 // page tables, VMCOREINFO, kallsyms in any encoding, BTF, per-CPU runqueues, tasks.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "monitor/ram_file.h"
 #include "protocol/fd.h"
+
+struct btf;
 
 namespace ktstr::test {
 
@@ -28,13 +31,18 @@ EncodedKallsyms encodeKallsyms(const std::vector<std::pair<std::string, uint64_t
                                KallsymsEncoding encoding, uint64_t offsetsAddress, uint64_t relativeBase);
 
 // BTF of the types that KernelLayout looks for, at the offsets below. `withScx`: also those of sched_ext.
-std::vector<std::byte> makeBtf(bool withScx = true, EventPlace events = EventPlace::perCpuPart);
+// `first`: adds types before them.
+std::vector<std::byte> makeBtf(bool withScx = true, EventPlace events = EventPlace::perCpuPart,
+                               const std::function<void(btf*)>& first = {});
+
+// Adds structs with the members of a KernelLayout::toText().
+void addLayout(btf* types, const std::string& layout);
 
 namespace offsets {
 inline constexpr uint32_t rqNrRunning = 0, rqCurr = 16, rqScx = 64, rqClock = 128, rqCpu = 136, rqBytes = 256;
 inline constexpr uint32_t rqSchedstat = 144, rqSchedInfo = 168, rqCpuTime = 184, rqCfs = 192, rqDomain = 216;
 inline constexpr uint32_t domainParent = 0, domainLevel = 8, domainSpan = 16, domainName = 40,
-                          domainCount = 48, domainBytes = 80;
+                          domainCount = 48, domainStats = 80, domainBytes = 100;
 inline constexpr uint32_t scxLocalDsq = 0, scxNrRunning = 32, scxFlags = 40, dsqNr = 12;
 inline constexpr uint32_t taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
 inline constexpr uint32_t scxSchedPerCpu = 200, perCpuEvents = 24, eventA = 0, eventB = 8;
@@ -51,6 +59,8 @@ struct KernelOptions {
   bool vmcoreinfo = true;
   bool btf = true;
   EventPlace events = EventPlace::perCpuPart;
+  std::function<void(::btf*)> firstTypes = {};       // of BTF, as of makeBtf()
+  std::map<std::string, uint64_t> moreSymbols = {};  // offsets from _text
 };
 
 class TestKernel {

@@ -1,5 +1,7 @@
 #include <bpf/btf.h>
 
+#include <optional>
+#include <sstream>
 #include <stdexcept>
 
 #include "monitor/test_kernel.h"
@@ -60,7 +62,10 @@ void addStatistics(btf* types, int u32, int u64, std::vector<Member>& rq) {
                                 {"name", u64, domainName},
                                 {"lb_count", three, domainCount},
                                 {"lb_failed", three, domainCount + 12},
-                                {"ttwu_move_affine", u32, domainCount + 24}});
+                                {"ttwu_move_affine", u32, domainCount + 24},
+                                {"lb_gained", three, domainStats},
+                                {"alb_count", u32, domainStats + 12},
+                                {"newidle_ratio", u32, domainStats + 16}});
   for (const auto& [name, offset] : {std::pair{"yld_count", 0u},
                                      {"sched_count", 4u},
                                      {"sched_goidle", 8u},
@@ -75,9 +80,61 @@ void addStatistics(btf* types, int u32, int u64, std::vector<Member>& rq) {
 
 }  // namespace
 
-std::vector<std::byte> makeBtf(bool withScx, EventPlace events) {
+namespace {
+
+// A member, or a struct that has some: its place in the one around it.
+struct Node {
+  std::optional<std::pair<uint32_t, uint32_t>> place;  // offset from the outermost struct, bytes
+  std::map<std::string, Node> inner;
+};
+
+// Returns the type of `node`, which begins at `begin`.
+int addNode(btf* types, const std::string& name, const Node& node, uint32_t begin, int byte) {
+  const uint32_t size = node.place ? node.place->second : 1 << 16;
+  if (node.inner.empty()) {
+    const bool isNumber = size == 1 || size == 2 || size == 4 || size == 8;
+    return isNumber ? must(btf__add_int(types, text("u", 8 * size).c_str(), size, 0))
+                    : must(btf__add_array(types, byte, byte, size));
+  }
+  std::vector<std::pair<std::string, int>> members;
+  for (const auto& [own, member] : node.inner)
+    members.emplace_back(own, addNode(types, "", member, member.place ? member.place->first : begin, byte));
+  const int id = must(btf__add_struct(types, name.c_str(), size));
+  for (const auto& [own, type] : members) {
+    const auto& place = node.inner.at(own).place;
+    must(btf__add_field(types, own.c_str(), type, place ? (place->first - begin) * 8 : 0, 0));
+  }
+  return id;
+}
+
+}  // namespace
+
+void addLayout(btf* types, const std::string& layout) {
+  std::map<std::string, Node> structs;
+  std::istringstream lines(layout);
+  std::string kind, path;
+  for (uint32_t offset = 0, size = 0; lines >> kind >> path;) {
+    if (kind != "member") {
+      lines.ignore(1 << 16, '\n');
+      continue;
+    }
+    lines >> offset >> size;
+    if (path.find('#') != std::string::npos) continue;
+    std::istringstream parts(path);
+    std::string part;
+    std::getline(parts, part, '.');
+    Node* node = &structs[part];
+    while (std::getline(parts, part, '.')) node = &node->inner[part];
+    node->place = {offset, size};
+  }
+  const int byte = must(btf__add_int(types, "u8", 1, 0));
+  for (const auto& [name, node] : structs) addNode(types, name, node, 0, byte);
+}
+
+std::vector<std::byte> makeBtf(bool withScx, EventPlace events, const std::function<void(btf*)>& first) {
   using namespace offsets;
   btf* const types = btf__new_empty();
+  if (first) first(types);
   const int u32 = must(btf__add_int(types, "unsigned int", 4, 0));
   const int u64 = must(btf__add_int(types, "unsigned long long", 8, 0));
   const int character = must(btf__add_int(types, "char", 1, BTF_INT_CHAR));

@@ -101,16 +101,23 @@ class MapPlace final : public WatchedPlace {
   explicit MapPlace(const WatchExpression& parsed) : wanted_(parsed.map), path_(parsed.path) {}
 
   Value read(const WatchedGuest& guest) override {
-    const BpfMap map = findMap(BpfObjects(guest.kernel, guest.layout).maps().found, wanted_);
-    if (map.address != address_ || map.id != id_) resolve(guest, map);
-    const auto element = arrayElement(guest.layout, map, 0);
-    if (!element || part_.offset + part_.bytes > map.valueSize)
-      refuse("path-invalid", text(path_, " is not inside the value of ", map.name));
+    const BpfObjects objects(guest.kernel, guest.layout);
+    if (!isThere(objects)) resolve(guest, findMap(objects.maps().found, wanted_));
+    const auto element = arrayElement(guest.layout, map_, 0);
+    if (!element || part_.offset + part_.bytes > map_.valueSize)
+      refuse("path-invalid", text(path_, " is not inside the value of ", map_.name));
     return readPart(guest, *types_, part_, *element);
   }
 
  private:
+  // Still the map that was found? The kernel gives no id again, and takes it from a map that it frees.
+  bool isThere(const BpfObjects& objects) const {
+    const auto now = types_ ? objects.map(map_.address) : std::nullopt;
+    return now && now->id == map_.id && now->name == map_.name && now->type == map_.type;
+  }
+
   void resolve(const WatchedGuest& guest, const BpfMap& map) {
+    types_.reset();
     if (map.type != BPF_MAP_TYPE_ARRAY) {
       refuse("watch-invalid", text(map.name, " is of type ", mapTypeName(map.type)),
              "values of arrays can be watched, which .bss and .data are, too");
@@ -119,16 +126,14 @@ class MapPlace final : public WatchedPlace {
     if (!types.types || map.valueType == 0)
       throw Error(ExitCode::inconclusive, "types-missing",
                   types.types ? text(map.name, " has a value without a type") : types.problem);
+    part_ = partOf(*types.types, map.valueType, path_);
     types_ = std::move(types.types);
-    part_ = partOf(*types_, map.valueType, path_);
-    address_ = map.address;
-    id_ = map.id;
+    map_ = map;
   }
 
   std::string wanted_, path_;
-  uint64_t address_ = 0;
-  uint32_t id_ = 0;
-  std::unique_ptr<BtfTypes> types_;
+  BpfMap map_;                       // that was found; its values move with it
+  std::unique_ptr<BtfTypes> types_;  // of its program; nothing: none was found
   Part part_{};
 };
 

@@ -177,6 +177,7 @@ TEST_F(WatchMapTest, AnotherSchedulersMapOfTheSameName) {
   guest_.put<int32_t>(valueAt, 3);
   watches_.add(".bss:level", guest());
   guest_.put<uint64_t>(node(test::mapIdr) + 40 + 8, 0);  // the first scheduler leaves
+  guest_.put<uint32_t>(0x3000, 0);
   EXPECT_THAT(watches_.look(guest()), IsEmpty());
   map(3, 0x6000, "y.bss", BPF_MAP_TYPE_ARRAY, 4, 24, 1);
   guest_.point(0x6000 + 40, 0x5000);

@@ -191,7 +191,8 @@ void expectDumpOfTheGuest(Watched& watched) {
     EXPECT_THAT(absent.getSection().cStr(),
                 ::testing::AnyOf(::testing::StrEq("schedulerStats"), ::testing::StrEq("registers"),
                                  ::testing::StrEq("dsqs bypass"), ::testing::StrEq("scheduler.hierarchy"),
-                                 ::testing::StrEq("scheduler.scx_sched.aborting")))
+                                 ::testing::StrEq("scheduler.scx_sched.aborting"),
+                                 ::testing::StrEq("scheduler.scx_exit_info.exit_cpu")))
         << absent.getReason().cStr();
   }
 }
