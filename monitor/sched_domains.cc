@@ -62,12 +62,13 @@ void SchedDomains::findStats(const KernelLayout& layout) {
     }
     bytes_ = std::max(bytes_, field.offset + field.size);
   }
-  for (const auto& [prefix, what] : {std::pair{"alb_", "statistics of scheduling domains"},
-                                     {"newidle_", "newidle ratio of scheduling domains"}}) {
+  const auto missing = [&](std::string_view prefix, const char* what) {
     if (std::none_of(statNames_.begin(), statNames_.end(),
                      [&](const std::string& name) { return name.starts_with(prefix); }))
       absent_.push_back(text(what, ": sched_domain has no members ", prefix, "*"));
-  }
+  };
+  missing("alb_", "statistics of scheduling domains");
+  missing("newidle_", "newidle ratio of scheduling domains");
 }
 
 bool SchedDomains::sample(size_t which, uint64_t lowest, rpc::CpuSample::Builder out) {
