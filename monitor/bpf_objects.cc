@@ -131,15 +131,18 @@ std::optional<BpfProgram> BpfObjects::program(uint64_t address) const {
 void BpfObjects::addRunStats(const std::vector<uint32_t>& cpus, BpfProgram& program) const {
   const auto stats = field<uint64_t>(program.address, "bpf_prog.stats").value_or(0);
   if (stats == 0) return;
-  const auto add = [&](std::optional<uint64_t>& sum, uint64_t address, const char* name) {
-    if (const auto value = field<uint64_t>(address, name)) sum = sum.value_or(0) + *value;
-  };
+  const std::pair<std::optional<Field>, std::optional<uint64_t>*> sums[] = {
+      {layout_.member("bpf_prog_stats.cnt"), &program.runs},
+      {layout_.member("bpf_prog_stats.nsecs"), &program.runNanos},
+      {layout_.member("bpf_prog_stats.misses"), &program.misses}};
   for (const uint32_t cpu : cpus) {
     const auto address = kernel_.perCpu(stats, cpu);
-    if (!address) continue;
-    add(program.runs, *address, "bpf_prog_stats.cnt");
-    add(program.runNanos, *address, "bpf_prog_stats.nsecs");
-    add(program.misses, *address, "bpf_prog_stats.misses");
+    for (const auto& [member, sum] : sums) {
+      const auto value = address && member && member->size == 8
+                             ? kernel_.read<uint64_t>(*address + member->offset)
+                             : std::nullopt;
+      if (value) *sum = sum->value_or(0) + *value;
+    }
   }
 }
 

@@ -110,6 +110,7 @@ std::string SampleText::describe(rpc::Sample::Reader sample) {
                                 "here", "cpu ms", "wait ms"}};
   for (const auto cpu : sample.getCpus()) rows.push_back(cpuRow(cpu));
   out += textTable(rows, 2) + programs(sample) + domains(sample);
+  if (sample.getIncomplete().size() > 0) out += text("  left out: ", sample.getIncomplete().cStr(), '\n');
   before_ = sample.getSequence();
   out.pop_back();
   return out;

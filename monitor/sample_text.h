@@ -10,7 +10,8 @@
 // run: tasks on the runqueue, scx and cfs: those of a class, local: on the local DSQ, calls: of schedule(),
 // idle: those that left the CPU idle, here: wakeups by the CPU itself, wait: of tasks for it; every: jiffies.
 // Counters are told as what they grew by since the sample before, in the first one since boot. The columns of
-// what a kernel does not have are empty; domains are told when they have changed.
+// what a kernel does not have are empty; domains are told when they have changed. "left out: ..." says what
+// is not there, and why.
 #pragma once
 
 #include <cstdint>

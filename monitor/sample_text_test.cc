@@ -51,6 +51,12 @@ class SampleTextTest : public ::testing::Test {
   SampleText shown_;
 };
 
+TEST_F(SampleTextTest, WhatIsLeftOutIsSaid) {
+  EXPECT_THAT(text(), Not(HasSubstr("left out")));
+  sample_.setIncomplete("progs: none were found");
+  EXPECT_TRUE(text().ends_with("\n  left out: progs: none were found"));
+}
+
 TEST_F(SampleTextTest, FirstSinceBootThenSinceTheOneBefore) {
   EXPECT_EQ(text(),
             "#11 jiffies 4294942111, scx enabled simple, 35.3 us, counters since boot\n"

@@ -93,6 +93,16 @@ TEST_F(WatchTest, ASymbolsNumber) {
   EXPECT_THAT(look(), IsEmpty()) << "told once";
 }
 
+TEST_F(WatchTest, ACpusCopyOfAPerCpuVariable) {
+  add("runqueues@2 rq nr_running");
+  EXPECT_THAT(look(), IsEmpty());
+  kernel_.run(1, 10, 118, "yes", 7, 5);
+  EXPECT_THAT(look(), IsEmpty()) << "that is another CPU";
+  kernel_.run(2, 10, 118, "yes", 3, 5);
+  EXPECT_THAT(look(), ElementsAre(change("runqueues@2 rq nr_running", "0", "3")));
+  EXPECT_THAT(refusal("runqueues@77 rq nr_running"), StartsWith("not-in-memory: "));
+}
+
 TEST_F(WatchTest, AMemberBehindAPointerThatMoves) {
   EXPECT_THAT(refusal("*scx_root scx_sched ops.name"), StartsWith("not-in-memory: "));
   kernel_.attachScheduler("simple");
