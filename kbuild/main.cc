@@ -55,7 +55,7 @@ ERRORS (exit code 4 unless noted)
 
 ENVIRONMENT
   KTSTR_CACHE_DIR    where the cache is (default $XDG_CACHE_HOME/ktstr or ~/.cache/ktstr)
-  KTSTR_SANDBOX=log  name the system call if this program asks for a forbidden one)help";
+  KTSTR_SANDBOX=quiet  end without naming the system call if this program asks for a forbidden one)help";
 
 struct Options {
   InputRequest inputs{"debian:7.3", "", ""};

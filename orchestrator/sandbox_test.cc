@@ -35,7 +35,6 @@ std::pair<int, std::string> confined(const std::function<void()>& act) {
   const pid_t pid = fork();
   if (pid == 0) {
     dup2(write.get(), STDERR_FILENO);
-    setenv("KTSTR_SANDBOX", "log", 1);
     orchestratorSandbox(-1).lockDown();
     act();
     _exit(0);

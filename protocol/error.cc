@@ -14,7 +14,9 @@ Error::Error(ExitCode code, std::string name, std::string message, std::string h
 
 Error errnoError(std::string name, const std::string& doing, std::string hint, int errnum) {
   const int number = errnum != 0 ? errnum : errno;
-  return Error(ExitCode::infrastructure, std::move(name), doing + ": " + strerror(number), std::move(hint));
+  return Error(ExitCode::infrastructure, std::move(name),
+               doing + ": " + (number != 0 ? strerror(number) : "it is not so when it is read back"),
+               std::move(hint));
 }
 
 }  // namespace ktstr

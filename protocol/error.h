@@ -37,6 +37,7 @@ class Error : public std::exception {
 };
 
 // An infrastructure error from errno: message is "<doing>: <strerror(errnum)>". Reads errno when errnum is 0.
+// If that is 0 as well, no call failed: what was read back is not what was set.
 Error errnoError(std::string name, const std::string& doing, std::string hint = {}, int errnum = 0);
 
 }  // namespace ktstr

@@ -3,7 +3,7 @@
 #define SPDLOG_FMT_EXTERNAL
 #define FMT_HEADER_ONLY
 #define SPDLOG_LEVEL_NAMES \
-  { "trace", "debug", "info", "warn", "error", "critical", "off" }
+  { "trace", "debug", "info", "warn", "error", "audit", "off" }
 
 #include "protocol/log.h"
 
@@ -38,7 +38,7 @@ std::string_view variable(const char* name) {
   return value != nullptr ? value : "";
 }
 
-// Level and spdlog's agree: 1 is debug, 4 is error.
+// Level and spdlog's agree: 1 is debug, 4 is error, and 5, its critical, our audit.
 spdlog::level::level_enum toSpdlog(Level level) {
   return static_cast<spdlog::level::level_enum>(level);
 }

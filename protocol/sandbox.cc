@@ -47,7 +47,7 @@ scmp_arg_cmp toSeccomp(const ArgumentRule& rule) {
   return {rule.index, SCMP_CMP_MASKED_EQ, maskOf(rule), rule.value & maskOf(rule)};
 }
 
-// ---- KTSTR_SANDBOX=log
+// ---- the last word
 
 // What the SIGSYS handler needs, made before the filter is there: in a signal handler nothing can be looked
 // up.
@@ -90,7 +90,7 @@ void reportViolations(const std::string& name) {
     return;
   }
   wholeProcess = name;
-  for (int number = 0; number < 1024; ++number) {
+  for (int number = 0; number < 512; ++number) {
     const std::unique_ptr<char, decltype(&free)> known(
         seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number), free);
     syscallNames.push_back(known ? known.get() : hex(static_cast<uint64_t>(number)));
@@ -101,9 +101,9 @@ void reportViolations(const std::string& name) {
   if (sigaction(SIGSYS, &action, nullptr) != 0) throw failed("handle SIGSYS", errno);
 }
 
-bool logMode() {
+bool quiet() {
   const char* mode = getenv("KTSTR_SANDBOX");
-  return mode != nullptr && strcmp(mode, "log") == 0;
+  return mode != nullptr && strcmp(mode, "quiet") == 0;
 }
 
 // ---- privileges
@@ -143,7 +143,9 @@ void forbidPaths() {
 
 }  // namespace
 
-Sandbox::Sandbox(std::string process) : process_(std::move(process)) {}
+Sandbox::Sandbox(std::string process) : process_(std::move(process)) {
+  allow("write", {{0, 2}});  // the last word
+}
 
 Sandbox& Sandbox::allow(const std::string& syscall, std::vector<ArgumentRule> rules) {
   if (seccomp_syscall_resolve_name(syscall.c_str()) == __NR_SCMP_ERROR) {
@@ -215,16 +217,15 @@ Sandbox& Sandbox::dropPrivileges() {
 }
 
 void Sandbox::lockDown() {
-  const bool log = logMode();
+  const bool naming = !quiet();
   const std::unique_ptr<void, decltype(&seccomp_release)> filter(
-      seccomp_init(log ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS), seccomp_release);
+      seccomp_init(naming ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS), seccomp_release);
   if (filter == nullptr) throw failed("make a seccomp filter", ENOMEM);
   const auto check = [](int result, const std::string& doing) {
     if (result < 0) throw failed(doing, -result);
   };
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "set the action");
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, allThreads_ ? 1 : 0), "cover all threads");
-  if (log) allow("write", {{0, 2}});
   const bool makesThreads =
       std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) { return rule.syscall == "clone"; });
   makeRoomForSanitizer(*this, makesThreads || !allThreads_);
@@ -238,10 +239,12 @@ void Sandbox::lockDown() {
               arguments.data()),
           "add the rule for " + rule.syscall);
   }
-  if (log) reportViolations(process_);
+  if (naming) reportViolations(process_);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw failed("set no_new_privs", errno);
   for (const auto& [resource, value] : limits_) {
-    const rlimit both{value, value};
+    rlimit both{};
+    getrlimit(static_cast<__rlimit_resource>(resource), &both);
+    both.rlim_cur = both.rlim_max = std::min(value, both.rlim_max);
     if (setrlimit(static_cast<__rlimit_resource>(resource), &both) != 0) {
       throw failed(text("limit resource ", resource, " to ", value), errno);
     }

@@ -3,10 +3,11 @@
 // Pattern of use, at one visible line of main(), after everything is open:
 //   Sandbox("ktstr-monitor").allowBasics().allowHeap().allow("read", {{0, fd}}).lockDown();
 //
-// After lockDown() any other syscall kills the process (SECCOMP_RET_KILL_PROCESS). With KTSTR_SANDBOX=log in
-// the environment a handler first writes "<process>: seccomp: forbidden syscall <name>(<args>)" to stderr;
-// then the process dies by SIGSYS all the same. It is how tests and users find out which call it was. There
-// is no way to switch the sandbox off.
+// After lockDown() any other syscall is not made and ends the process by SIGSYS. Before that a handler, which
+// cannot be replaced any more, writes "<process>: seccomp: forbidden syscall <name>(<args>)" to stderr
+// (SECCOMP_RET_TRAP). With KTSTR_SANDBOX=quiet in the environment the kernel kills at once, without a word
+// (SECCOMP_RET_KILL_PROCESS): for who trusts nobody to read stderr. There is no way to switch the sandbox
+// off.
 #pragma once
 
 #include <sys/resource.h>
@@ -48,7 +49,7 @@ class Sandbox {
   Sandbox& allowEventLoop();
   // What serve() of protocol/transport.h needs for one listening socket, besides allowEventLoop().
   Sandbox& allowAccept(int listener);
-  Sandbox& limit(int resource, rlim_t value);  // setrlimit, soft and hard
+  Sandbox& limit(int resource, rlim_t value);  // setrlimit, soft and hard; a lower hard limit stays
 
   // The filter covers the calling thread alone, and threads it makes. Needed where threads have filters of
   // their own already.

@@ -41,7 +41,7 @@ struct Outcome {
   std::string stderrText;
 };
 
-enum class Mode { kill, log };
+enum class Mode { quiet, naming };
 
 // Runs `body` in a forked child; the child's exit code is 0 if it returns.
 Outcome inChild(Mode mode, const std::function<void()>& body) {
@@ -50,7 +50,7 @@ Outcome inChild(Mode mode, const std::function<void()>& body) {
   const pid_t pid = fork();
   if (pid == 0) {
     dup2(ends[1], 2);
-    mode == Mode::log ? setenv("KTSTR_SANDBOX", "log", 1) : unsetenv("KTSTR_SANDBOX");
+    mode == Mode::quiet ? setenv("KTSTR_SANDBOX", "quiet", 1) : unsetenv("KTSTR_SANDBOX");
     try {
       body();
     } catch (const Error& error) {
@@ -105,9 +105,9 @@ std::vector<Forbidden> forbidden() {
   };
 }
 
-TEST(SandboxKill, EndsTheProcessAtEachForbiddenCall) {
+TEST(SandboxQuiet, EndsTheProcessAtEachForbiddenCall) {
   for (const auto& [name, attempt] : forbidden()) {
-    const Outcome outcome = inChild(Mode::kill, [&call = attempt] {
+    const Outcome outcome = inChild(Mode::quiet, [&call = attempt] {
       basic().lockDown();
       call();
     });
@@ -116,9 +116,9 @@ TEST(SandboxKill, EndsTheProcessAtEachForbiddenCall) {
   }
 }
 
-TEST(SandboxLog, NamesEachForbiddenCall) {
+TEST(SandboxDefault, NamesEachForbiddenCall) {
   for (const auto& [name, attempt] : forbidden()) {
-    const Outcome outcome = inChild(Mode::log, [&call = attempt] {
+    const Outcome outcome = inChild(Mode::naming, [&call = attempt] {
       basic().lockDown();
       call();
     });
@@ -128,8 +128,8 @@ TEST(SandboxLog, NamesEachForbiddenCall) {
   }
 }
 
-TEST(SandboxLog, WritesNumbersOfUnknownCallsAndAllArguments) {
-  const Outcome outcome = inChild(Mode::log, [] {
+TEST(SandboxDefault, WritesNumbersOfUnknownCallsAndAllArguments) {
+  const Outcome outcome = inChild(Mode::naming, [] {
     basic().lockDown();
     syscall(1000, 1, 2, 3, 4, 5, ~0UL);
   });
@@ -137,9 +137,29 @@ TEST(SandboxLog, WritesNumbersOfUnknownCallsAndAllArguments) {
             "ktstr-test: seccomp: forbidden syscall 0x3e8(0x1, 0x2, 0x3, 0x4, 0x5, 0xffffffffffffffff)\n");
 }
 
-TEST(SandboxLog, CannotSwitchTheSandboxOff) {
-  for (const char* value : {"off", "0", "LOG", ""}) {
-    const Outcome outcome = inChild(Mode::kill, [&] {
+// Whatever it catches itself otherwise: the handler that is there stays.
+TEST(SandboxDefault, CannotBeTakenOver) {
+  const Outcome outcome = inChild(Mode::naming, [] {
+    basic().lockDown();
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGSYS, &action, nullptr);
+  });
+  EXPECT_EQ(outcome.status, "killed by SIGSYS");
+  EXPECT_THAT(outcome.stderrText, StartsWith("ktstr-test: seccomp: forbidden syscall rt_sigaction(0x1f"));
+  const Outcome blocked = inChild(Mode::naming, [] {
+    basic().lockDown();
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, nullptr);
+    socket(AF_UNIX, SOCK_STREAM, 0);
+  });
+  EXPECT_EQ(blocked.status, "killed by SIGSYS") << "where it is blocked there is no word";
+}
+
+TEST(SandboxDefault, CannotSwitchTheSandboxOff) {
+  for (const char* value : {"off", "0", "QUIET", "log", ""}) {
+    const Outcome outcome = inChild(Mode::quiet, [&] {
       setenv("KTSTR_SANDBOX", value, 1);
       basic().lockDown();
       socket(AF_UNIX, SOCK_STREAM, 0);
@@ -149,7 +169,7 @@ TEST(SandboxLog, CannotSwitchTheSandboxOff) {
 }
 
 TEST(SandboxBasics, LetAProcessWorkAndEnd) {
-  const Outcome outcome = inChild(Mode::log, [] {
+  const Outcome outcome = inChild(Mode::naming, [] {
     log::start("test");
     basic().lockDown();
     std::vector<std::string> strings;
@@ -168,7 +188,7 @@ TEST(SandboxBasics, LetAProcessWorkAndEnd) {
 }
 
 TEST(SandboxBasics, LetAProcessAbort) {
-  const Outcome outcome = inChild(Mode::kill, [] {
+  const Outcome outcome = inChild(Mode::quiet, [] {
     signal(SIGABRT, SIG_DFL);
     basic().lockDown();
     abort();
@@ -178,7 +198,7 @@ TEST(SandboxBasics, LetAProcessAbort) {
 
 TEST(SandboxArguments, ArePinned) {
   const auto readFrom = [](int allowed, int used) {
-    return inChild(Mode::kill, [=] {
+    return inChild(Mode::quiet, [=] {
       const int zero = open("/dev/zero", O_RDONLY);
       dup2(zero, 20);
       dup2(zero, 21);
@@ -194,7 +214,7 @@ TEST(SandboxArguments, ArePinned) {
 TEST(SandboxArguments, AreAlternativesInSeveralRules) {
   for (const auto& [command, status] :
        {std::pair{F_GETFL, "exit code 0"}, {F_GETFD, "exit code 0"}, {F_DUPFD, "killed by SIGSYS"}}) {
-    const Outcome outcome = inChild(Mode::kill, [which = command] {
+    const Outcome outcome = inChild(Mode::quiet, [which = command] {
       basic().allow("fcntl", {{1, F_GETFL}}).allow("fcntl", {{1, F_GETFD}}).lockDown();
       fcntl(0, which, 0);
     });
@@ -206,7 +226,7 @@ TEST(SandboxArguments, AreAlternativesInSeveralRules) {
 // allow.
 TEST(SandboxArguments, AreComparedOn32BitsUnlessWide) {
   const auto status = [](bool wide, uint64_t value) {
-    return inChild(Mode::kill,
+    return inChild(Mode::quiet,
                    [=] {
                      basic().allow("ioctl", {{.index = 1, .value = FIONREAD, .wide = wide}}).lockDown();
                      syscall(SYS_ioctl, -1, value, 0);
@@ -223,7 +243,7 @@ TEST(SandboxArguments, AreComparedOn32BitsUnlessWide) {
 
 TEST(SandboxArguments, AreMasked) {
   const auto status = [](int flags) {
-    return inChild(Mode::kill,
+    return inChild(Mode::quiet,
                    [=] {
                      basic().allow("openat", {{2, O_RDONLY, O_ACCMODE}}).lockDown();
                      (void)open("/dev/null", flags);
@@ -235,7 +255,7 @@ TEST(SandboxArguments, AreMasked) {
 }
 
 TEST(SandboxLockDown, CoversThreadsThatExistAlready) {
-  const Outcome outcome = inChild(Mode::kill, [] {
+  const Outcome outcome = inChild(Mode::quiet, [] {
     std::atomic<bool> locked = false;
     std::thread other([&] {
       locked.wait(false);
@@ -250,8 +270,22 @@ TEST(SandboxLockDown, CoversThreadsThatExistAlready) {
   EXPECT_EQ(outcome.status, "killed by SIGSYS");
 }
 
+TEST(SandboxLockDown, LeavesALimitThatIsLowerAlready) {
+  const Outcome outcome = inChild(Mode::naming, [] {
+    const rlimit lower{40, 40};
+    if (setrlimit(RLIMIT_NOFILE, &lower) != 0 || (geteuid() == 0 && setresuid(61001, 61001, 61001) != 0))
+      _exit(2);
+    basic().allow("prlimit64").limit(RLIMIT_NOFILE, 50).lockDown();
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    const std::string line = text("limit ", limit.rlim_cur, ' ', limit.rlim_max);
+    (void)!write(2, line.data(), line.size());
+  });
+  EXPECT_EQ(outcome.stderrText, "limit 40 40");
+}
+
 TEST(SandboxLockDown, LimitsAndGivesUpPrivileges) {
-  const Outcome outcome = inChild(Mode::log, [] {
+  const Outcome outcome = inChild(Mode::naming, [] {
     basic().allow("prlimit64").allow("prctl", {{0, PR_GET_NO_NEW_PRIVS}}).limit(RLIMIT_NOFILE, 50).lockDown();
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -276,7 +310,7 @@ std::string statusOf(int status, std::string_view prefix) {
 
 TEST(SandboxPrivileges, NoCapabilityIsLeft) {
   if (geteuid() != 0) GTEST_SKIP() << "has no capabilities to drop: not root";
-  const Outcome outcome = inChild(Mode::log, [] {
+  const Outcome outcome = inChild(Mode::naming, [] {
     const int status = open("/proc/self/status", O_RDONLY);
     if (statusOf(status, "CapBnd:").find_first_not_of("0 ") == std::string::npos) _exit(2);
     basic().allow("pread64").dropPrivileges().lockDown();
@@ -289,7 +323,7 @@ TEST(SandboxPrivileges, NoCapabilityIsLeft) {
 
 TEST(SandboxPrivileges, NoPathIsLeftEvenWhereTheFilterAllowsCalls) {
   setenv("KTSTR_LOG", "info", 1);
-  const Outcome outcome = inChild(Mode::log, [] {
+  const Outcome outcome = inChild(Mode::naming, [] {
     log::start("test");
     const int before = open("/etc/passwd", O_RDONLY);
     basic().allow("openat").allow("mkdir").allow("read").dropPrivileges().lockDown();
@@ -311,9 +345,9 @@ TEST(SandboxPrivileges, NoPathIsLeftEvenWhereTheFilterAllowsCalls) {
 TEST(SandboxRules, AreCheckedAndDescribed) {
   Sandbox sandbox("ktstr-test");
   sandbox.allow("read", {{0, 3}}).allow("exit_group").allow("read", {{0, 4}}).allow("mmap", {{2, 0, 4}});
-  EXPECT_EQ(sandbox.describe(),
-            (std::vector<std::string>{"exit_group", "mmap arg2&0x4==0", "read arg0==3", "read arg0==4"}));
-  EXPECT_EQ(sandbox.syscallCount(), 3u);
+  EXPECT_EQ(sandbox.describe(), (std::vector<std::string>{"exit_group", "mmap arg2&0x4==0", "read arg0==3",
+                                                          "read arg0==4", "write arg0==2"}));
+  EXPECT_EQ(sandbox.syscallCount(), 4u);
   EXPECT_NO_THROW(sandbox.allow("mseal"));
   try {
     sandbox.allow("raed");
@@ -351,7 +385,7 @@ TEST(SandboxEventLoop, RunsCapnProtoOverConnectedSockets) {
     _exit(0);
   }
   sockets.first.reset();
-  const Outcome outcome = inChild(Mode::log, [&] {
+  const Outcome outcome = inChild(Mode::naming, [&] {
     auto io = kj::setupAsyncIo();
     kj::UnixEventPort::captureSignal(SIGTERM);
     const Fd socket = sockets.second.duplicate();
@@ -393,7 +427,7 @@ TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
     auto machine = connection.bootstrap().castAs<rpc::Machine>();
     EXPECT_EQ(machine.freezeRequest().send().wait(io.waitScope).getMicros(), 42u);
   });
-  const Outcome outcome = inChild(Mode::log, [&] {
+  const Outcome outcome = inChild(Mode::naming, [&] {
     auto io = kj::setupAsyncIo();
     Fd listener = listenUnix(path, 0600);
     const int number = listener.get();
