@@ -1,12 +1,14 @@
 #include "orchestrator/serve_vmm.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -27,6 +29,16 @@ struct Socket {
   unsigned mode;
 };
 constexpr Socket sockets[] = {{"control", 0600}, {"observe", 0660}, {"gate", 0600}};
+
+// A number, or the name of a user, which the VMM looks up nowhere.
+std::string userNumber(const std::string& option, const std::string& user) {
+  uid_t number = 0;
+  const auto end = std::from_chars(user.data(), user.data() + user.size(), number);
+  if (end.ec == std::errc() && end.ptr == user.data() + user.size()) return user;
+  if (const passwd* entry = getpwnam(user.c_str())) return std::to_string(entry->pw_uid);
+  throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", user, "\""),
+              "make it (systemd-sysusers) or give a number");
+}
 
 // The lock is the VMM's, by a descriptor that it knows nothing of.
 void claim(const std::string& directory) {
@@ -63,30 +75,44 @@ void listenIn(const std::string& directory) {
 
 int serveVmm(int argc, char** argv) {
   std::string directory, accelerator = "kvm";
+  bool activated = false;
   CLI::App app("Starts a VMM that stands by on sockets, for others to boot, observe and change a machine.",
                "ktstr serve");
-  app.add_option("--dir", directory, "where control.sock, observe.sock and gate.sock shall be")->required();
+  CLI::App* where = app.add_option_group("where", "one of these");
+  where->require_option(1);
+  where->add_option("--dir", directory, "where control.sock, observe.sock and gate.sock shall be");
+  where->add_flag("--activated", activated, "on the sockets of a service manager, sd_listen_fds(3)");
   app.add_option("--accel", accelerator, "what runs the machine")
       ->check(CLI::IsMember({"kvm", "tcg"}))
       ->capture_default_str();
-  app.allow_extras();
-  app.footer(
-      "Other options are the VMM's: --control-uid, --observe-uid, --gate-uid USER say who may "
-      "connect\nbesides the user of the VMM (ktstr-vmm --help).\n"
-      "EXAMPLE: ktstr serve --dir /run/ktstr --observe-uid ktstr-monitor");
+  std::vector<std::string> words = {"--activated"};
+  const auto users = [&](const std::string& option, const char* help) {
+    const auto take = [&words, option](const std::vector<std::string>& names) {
+      for (const std::string& user : names) {
+        words.push_back(option);
+        words.push_back(userNumber(option, user));
+      }
+    };
+    app.add_option_function<std::vector<std::string>>(option, take, help)->allow_extra_args(false);
+  };
+  users("--control-uid", "a user (name or number) who may connect to control.sock besides the VMM's own");
+  users("--observe-uid", "... to observe.sock");
+  users("--gate-uid", "... to gate.sock");
+  app.footer("EXAMPLE: ktstr serve --dir /run/ktstr --observe-uid ktstr-monitor");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
   }
   const std::string program = accelerator == "kvm" ? "ktstr-vmm" : "ktstr-vmm-tcg", path = toolPath(program);
-  std::vector<std::string> words = app.remaining();
-  words.insert(words.begin(), {program, "--activated"});
+  words.insert(words.begin(), program);
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  claim(directory);
-  listenIn(directory);
+  if (!activated) {
+    claim(directory);
+    listenIn(directory);
+  }
   execv(path.c_str(), pointers.data());
   throw errnoError("spawn-failed", "execute " + path);
 }

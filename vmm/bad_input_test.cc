@@ -121,23 +121,21 @@ TEST_P(BadInput, WrongNumbersAreRefused) {
       {"vcpus' number", [](auto m) { m.initVcpus(2); }},
       {"vcpus' number", [](auto m) { m.initVcpus(100'000); }},
       {"topology.coresPerLlc", [](auto m) { m.getTopology().setCoresPerLlc(0xffffffff); }},
+      {"vcpus[0].apicId", [](auto m) { m.getVcpus()[0].setApicId(5); }},
       {"vcpus[0].rip", [](auto m) { m.getVcpus()[0].setRip(~uint64_t{0}); }},
       {"cpuid's number", [](auto m) { m.initCpuid(257); }},
       {"msrs[0].index", [](auto m) { m.initMsrs(1)[0].setIndex(0xc0000080); }},  // EFER
+      {"msrs[0].value",
+       [](auto m) {
+         m.initMsrs(1)[0].setIndex(0x2ff);
+         m.getMsrs()[0].setValue(uint64_t{1} << 63);
+       }},
   };
   for (const auto& wrong : cases) {
     EXPECT_THAT(bootError([&](Request& request) { wrong.second(request.getMachine()); }),
                 StartsWith(text("machine-invalid: ", wrong.first)));
   }
   expectUsable();
-}
-
-TEST_P(BadInput, ApicIdThatTheEngineCannotGiveIsRefused) {
-  const std::string error =
-      bootError([](Request& request) { request.getMachine().getVcpus()[0].setApicId(0x7fffffff); });
-  EXPECT_THAT(error,
-              StartsWith(onKvm() ? "apic-id-too-large: " : "machine-invalid: vcpus[0].apicId is 2147483647"));
-  EXPECT_GT(client_.wait(client_.vmm().infoRequest().send()).getInfo().getMaxVcpus(), 0u);
 }
 
 TEST_P(BadInput, OfManyObjectsOfAKindOneIsHeld) {
@@ -167,6 +165,14 @@ class BadInputSmp : public BadInput {
  protected:
   BadInputSmp() : BadInput(8) {}
 };
+
+TEST_P(BadInputSmp, ApicIdThatTheEngineCannotGiveIsRefused) {
+  const std::string error =
+      bootError([](Request& request) { request.getMachine().getVcpus()[7].setApicId(0x7fffffff); });
+  EXPECT_THAT(error,
+              StartsWith(onKvm() ? "apic-id-too-large: " : "machine-invalid: vcpus[7].apicId is 2147483647"));
+  EXPECT_GT(client_.wait(client_.vmm().infoRequest().send()).getInfo().getMaxVcpus(), 0u);
+}
 
 TEST_P(BadInputSmp, ThreadsForWhichThereIsNoAddressSpaceAreNamed) {
   if (!onKvm()) GTEST_SKIP() << "QEMU makes the threads";

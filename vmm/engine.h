@@ -45,7 +45,7 @@ class Engine {
 
   virtual kj::Promise<void> start() = 0;       // once, else "already-started"
   virtual kj::Promise<uint32_t> freeze() = 0;  // counted; resolves to the microseconds it took
-  virtual kj::Promise<void> thaw() = 0;        // one per freeze, else "not-frozen"
+  virtual kj::Promise<void> thaw() = 0;        // one per freeze that has resolved
   virtual void stop() = 0;                     // any number of times; ended() follows
 
   // Throws "not-frozen", "vcpu-invalid", or "not-supported-by-tcg".

@@ -80,15 +80,17 @@ TEST_P(FlatGuest, UnknownMemoryReadsAsOnesAndIsCounted) {
   const Mapping mailbox = mapMailbox();
   command("u");
   EXPECT_THAT(std::vector(mailbox.data(), mailbox.data() + 8), Each(std::byte{0xff}));
-  EXPECT_THAT(endOf("r", rpc::ExitKind::RESET), HasSubstr("2 to addresses without memory (last 0x80000000)"));
+  EXPECT_THAT(endOf("r", rpc::ExitKind::RESET),
+              HasSubstr("2 to memory that is not there or read-only (last 0x80000000)"));
 }
 
 TEST_P(FlatGuest, WriteToTheReadOnlySlotIsCounted) {
   if (!onKvm()) GTEST_SKIP() << "QEMU gives the guest a private copy";
   start();
   command("w");
-  EXPECT_THAT(endOf("r", rpc::ExitKind::RESET),
-              HasSubstr(text("1 to addresses without memory (last ", hex(machine_.baseGpa()), ")")));
+  EXPECT_THAT(
+      endOf("r", rpc::ExitKind::RESET),
+      HasSubstr(text("1 to memory that is not there or read-only (last ", hex(machine_.baseGpa()), ")")));
 }
 
 TEST_P(FlatGuest, PowerOffIsToldFromReset) {

@@ -33,7 +33,7 @@ class Flood : public testing::TestWithParam<const char*> {
     SpawnOptions options = serving(GetParam(), directory_);
     // AddressSanitizer, where it is built in, keeps what has been freed: little of it, as memory is measured
     // here.
-    options.environment = {"KTSTR_LOG=info", "KTSTR_SANDBOX=log", "ASAN_OPTIONS=quarantine_size_mb=1"};
+    options.environment = {"KTSTR_LOG=info", "ASAN_OPTIONS=quarantine_size_mb=1"};
     options.standardError = log_.get();
     for (char** variable = environ; *variable != nullptr; ++variable)
       options.environment.push_back(*variable);

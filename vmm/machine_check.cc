@@ -13,8 +13,9 @@
 namespace ktstr::vmm {
 namespace {
 
-// What a machine may need to have set before its first instruction: IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE.
-constexpr uint32_t kMsrs[] = {0x1a0, 0x2ff};
+// What a machine may need to have set before its first instruction, and which of its bits: IA32_MISC_ENABLE
+// (fast strings), IA32_MTRR_DEF_TYPE (type, both enables).
+constexpr MsrEntry kMsrs[] = {{0x1a0, 0x1}, {0x2ff, 0xcff}};
 
 [[noreturn]] void invalid(const std::string& field, const std::string& value, const std::string& must) {
   throw Error(ExitCode::infrastructure, "machine-invalid", text(field, " is ", value, ", must be ", must));
@@ -109,6 +110,7 @@ void checkVcpus(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
     const auto vcpu = vcpus[i];
     require(vcpu.getRunnable() == (i == 0), text("vcpus[", i, "].runnable"), vcpu.getRunnable(),
             "true for vCPU 0 alone");
+    require(i > 0 || vcpu.getApicId() == 0, "vcpus[0].apicId", vcpu.getApicId(), "0: it is the boot vCPU's");
     require(seen.insert(vcpu.getApicId()).second, text("vcpus[", i, "].apicId"), vcpu.getApicId(),
             "different from every other vCPU's");
     machine.apicIds.push_back(vcpu.getApicId());
@@ -139,13 +141,16 @@ void checkCpuid(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
 
 void checkMsrs(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
   const auto msrs = source.getMsrs();
-  require(msrs.size() <= kMaxMsrs, "msrs' number", msrs.size(), text("at most ", kMaxMsrs));
+  require(msrs.size() <= std::size(kMsrs), "msrs' number", msrs.size(), text("at most ", std::size(kMsrs)));
   for (unsigned i = 0; i < msrs.size(); ++i) {
-    const uint32_t index = msrs[i].getIndex();
-    const bool known = std::find(std::begin(kMsrs), std::end(kMsrs), index) != std::end(kMsrs);
-    require(known, text("msrs[", i, "].index"), index,
+    const MsrEntry msr{msrs[i].getIndex(), msrs[i].getValue()};
+    const auto* known = std::find_if(std::begin(kMsrs), std::end(kMsrs),
+                                     [&msr](const MsrEntry& entry) { return entry.index == msr.index; });
+    require(known != std::end(kMsrs), text("msrs[", i, "].index"), msr.index,
             "IA32_MISC_ENABLE (0x1a0) or IA32_MTRR_DEF_TYPE (0x2ff)");
-    machine.msrs.push_back({index, msrs[i].getValue()});
+    require((msr.value & ~known->value) == 0, text("msrs[", i, "].value"), msr.value,
+            "of these bits: " + hex(known->value));
+    machine.msrs.push_back(msr);
   }
 }
 

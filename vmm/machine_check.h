@@ -19,7 +19,6 @@ constexpr uint64_t kHighStart = uint64_t{4} << 30;  // and goes on
 constexpr uint64_t kMaxMemory = uint64_t{1} << 40;  // of all kinds together
 constexpr uint32_t kMaxVcpus = 512;
 constexpr unsigned kMaxCpuidEntries = 256;
-constexpr unsigned kMaxMsrs = 256;
 constexpr unsigned kMaxHostCpus = 1024;  // CPU_SETSIZE
 
 // What the VMM found out about a memory object it was given (vmm/guest_memory.h).
@@ -69,10 +68,10 @@ struct CheckedMachine {
   uint32_t llcs, coresPerLlc, threadsPerCore, vcpus;
   std::vector<Region> ram;              // one, or two with the split between them
   std::optional<Region> base, mailbox;  // offset 0
-  std::vector<uint32_t> apicIds;        // one per vCPU, distinct
+  std::vector<uint32_t> apicIds;        // one per vCPU, distinct, the first 0
   BootState boot;
   std::vector<CpuidEntry> cpuid;  // no two alike
-  std::vector<MsrEntry> msrs;     // of those that a preparer may set
+  std::vector<MsrEntry> msrs;     // of those, and those bits, that a preparer may set
   Placement placement;
 
   uint64_t ramBytes() const { return ram.back().offset + ram.back().size; }

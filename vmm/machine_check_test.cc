@@ -44,6 +44,11 @@ struct Sample {
   }
   CheckedMachine check() { return checkMachine(machine.asReader(), memory); }
   rpc::VcpuState::Builder vcpu(unsigned i) { return machine.getVcpus()[i]; }
+  void setMsr(uint32_t index, uint64_t value) {
+    auto msr = machine.initMsrs(1)[0];
+    msr.setIndex(index);
+    msr.setValue(value);
+  }
 };
 
 // The error for a sample that was spoilt.
@@ -152,6 +157,7 @@ TEST(MachineCheck, Vcpus) {
   EXPECT_INVALID("vcpus[0].runnable", s.vcpu(0).setRunnable(false));
   EXPECT_INVALID("vcpus[2].runnable", s.vcpu(2).setRunnable(true));
   EXPECT_INVALID("vcpus[3].apicId", s.vcpu(3).setApicId(1));
+  EXPECT_INVALID("vcpus[0].apicId is 5 (0x5), must be 0", s.vcpu(0).setApicId(5));
   EXPECT_INVALID("vcpus[0].rip", s.vcpu(0).setRip(2 * kGiB));
   EXPECT_INVALID("vcpus[0].rip", s.vcpu(0).setRip(~uint64_t{0}));
   EXPECT_INVALID("vcpus[0].rsi", s.vcpu(0).setRsi(2 * kGiB - 4095));
@@ -187,11 +193,15 @@ TEST(MachineCheck, Cpuid) {
 }
 
 TEST(MachineCheck, Msrs) {
-  EXPECT_INVALID("msrs' number is 257", s.machine.initMsrs(257));
+  EXPECT_INVALID("msrs' number is 3", s.machine.initMsrs(3));
   EXPECT_INVALID("msrs[0].index", s.machine.initMsrs(1)[0].setIndex(0));
   EXPECT_INVALID("msrs[0].index", s.machine.initMsrs(1)[0].setIndex(0xc0000080));  // EFER
   EXPECT_INVALID("msrs[1].index", auto msrs = s.machine.initMsrs(2); msrs[0].setIndex(0x1a0);
                  msrs[1].setIndex(0x1b));  // IA32_APIC_BASE
+  EXPECT_INVALID("msrs[0].value is 8 (0x8), must be of these bits: 0x1", s.setMsr(0x1a0, 8));
+  EXPECT_INVALID("msrs[0].value", s.setMsr(0x1a0, uint64_t{1} << 34));  // XD disable
+  EXPECT_INVALID("msrs[0].value", s.setMsr(0x2ff, 0x1006));
+  EXPECT_INVALID("msrs[0].value", s.setMsr(0x2ff, ~uint64_t{0}));
 }
 
 TEST(MachineCheck, CpuidAndMsrsAreTakenOver) {

@@ -1,13 +1,9 @@
 #include "vmm/options.h"
 
-#include <pwd.h>
 #include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
-#include <cstdio>
 #include <cstdlib>
-#include <memory>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
@@ -24,20 +20,6 @@ Fd inheritedSocket(int number) {
   }
   setCloseOnExec(number, true);
   return Fd(number);
-}
-
-// A number, or a name for unit files, which cannot know the numbers that sysusers.d(5) gave. By /etc/passwd
-// alone, where that puts its users: a VMM loads no name service modules.
-uid_t userOf(const std::string& option, const std::string& user) {
-  uid_t number = 0;
-  const auto end = std::from_chars(user.data(), user.data() + user.size(), number);
-  if (end.ec == std::errc() && end.ptr == user.data() + user.size()) return number;
-  const std::unique_ptr<FILE, decltype(&fclose)> users(fopen("/etc/passwd", "re"), fclose);
-  while (const passwd* entry = users ? fgetpwent(users.get()) : nullptr) {
-    if (user == entry->pw_name) return entry->pw_uid;
-  }
-  throw Error(ExitCode::usage, "user-unknown", text(option, ": there is no user \"", user, "\""),
-              "make it (systemd-sysusers) or give a number");
 }
 
 }  // namespace
@@ -60,13 +42,10 @@ ServeOptions parseServeOptions(const char* program, const char* about, int argc,
   way->add_flag("--print-seccomp", options.printSeccomp, "print the filters, by role, and end");
   socket(&app, "--observe-fd", options.observe, "with --control-fd: serves an observer, too");
   socket(&app, "--gate-fd", options.gate, "with --control-fd: serves a writer to published ranges, too");
-  const auto users = [&app](const std::string& name, std::vector<uid_t>& target, const char* help) {
-    const auto take = [name, &target](const std::vector<std::string>& names) {
-      for (const std::string& user : names) target.push_back(userOf(name, user));
-    };
-    app.add_option_function<std::vector<std::string>>(name, take, help)->allow_extra_args(false);
+  const auto users = [&app](const char* name, std::vector<uid_t>& target, const char* help) {
+    app.add_option(name, target, help)->allow_extra_args(false)->check(CLI::TypeValidator<uid_t>("UINT"));
   };
-  users("--control-uid", options.controlUids, "a user (name or number) who may connect to control.sock");
+  users("--control-uid", options.controlUids, "a user, by number, who may connect to control.sock");
   users("--observe-uid", options.observeUids, "... to observe.sock");
   users("--gate-uid", options.gateUids, "... to gate.sock");
   try {

@@ -19,7 +19,7 @@ struct ServeOptions {
 };
 
 // `about` is what --help says of `program` first. Ends the process for --help (0), and with what is wrong for
-// a command line that cannot be (ExitCode::usage). Throws Error "usage", "user-unknown".
+// a command line that cannot be (ExitCode::usage). Throws Error "usage".
 ServeOptions parseServeOptions(const char* program, const char* about, int argc, char** argv);
 
 }  // namespace ktstr::vmm

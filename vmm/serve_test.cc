@@ -105,13 +105,32 @@ TEST_P(Serve, RefusesDescriptorsThatDoNotListen) {
 
 TEST_P(Serve, ChecksUsersAndWays) {
   const std::string good = "LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=control:observe:gate";
-  EXPECT_THAT(refusal(good, "--activated --observe-uid no-such-user"),
-              HasSubstr("user-unknown: --observe-uid: there is no user \"no-such-user\""));
-  EXPECT_THAT(refusal(good, "--activated --gate-uid ''"), HasSubstr("user-unknown"));
+  EXPECT_THAT(refusal(good, "--activated --observe-uid root"), HasSubstr("exit code 2"))
+      << "no name is looked up";
+  EXPECT_THAT(refusal(good, "--activated --gate-uid ''"), HasSubstr("exit code 2"));
   EXPECT_THAT(refusal(good, "--activated --control-uid 4294967296"), HasSubstr("exit code 2"));
   EXPECT_THAT(refusal(good, "--activated --observer-uid 1"), HasSubstr("--observer-uid"));
   EXPECT_THAT(refusal(good, "--activated --control-fd 3"), HasSubstr("Exactly 1 option from [--control-fd,"));
   EXPECT_THAT(refusal("", "--observe-uid 0"), HasSubstr("Exactly 1 option from [--control-fd,"));
+}
+
+// `ktstr serve` finds out their numbers.
+TEST(ServeCommand, NamesUsersByNumber) {
+  const Fd log = makeMemfd("log", 0);
+  const auto said = [&](const std::string& options) {
+    SpawnOptions ktstr;
+    ktstr.executable = "/bin/sh";
+    ktstr.arguments = {"-c", text("exec ", toolPath("ktstr"), " serve ", options)};
+    ktstr.standardError = log.get();
+    return describeWaitStatus(spawn(ktstr).wait());
+  };
+  EXPECT_EQ(said("--activated --observe-uid no-such-user"), "exit code 2");
+  EXPECT_THAT(readAll(log.get()),
+              HasSubstr("user-unknown: --observe-uid: there is no user \"no-such-user\""));
+  EXPECT_EQ(said("--activated --observe-uid root --gate-uid 61001"), "exit code 2");
+  EXPECT_THAT(readAll(log.get()), HasSubstr("activation-invalid"))
+      << "the VMM took them; there are no sockets";
+  EXPECT_NE(said("--activated --dir /tmp"), "exit code 0");
 }
 
 INSTANTIATE_TEST_SUITE_P(On, Serve, testing::Values("ktstr-vmm-tcg", "ktstr-vmm"), [](const auto& engine) {

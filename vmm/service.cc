@@ -11,6 +11,9 @@
 namespace ktstr::vmm {
 namespace {
 
+// Bounds a holder that hangs or forgets. One that takes lease after lease, as for a core of a large machine,
+// stops the guest for longer; no sum bounds it, since how long a core takes is not known here. Who observes
+// is trusted with that much: control sees no progress then, and its limits of time end the run by name.
 constexpr auto kLeaseTime = 1 * kj::SECONDS;
 
 class FreezeLeaseServer final : public rpc::FreezeLease::Server {
@@ -105,10 +108,10 @@ class WriteGateServer final : public rpc::WriteGate::Server {
       try {
         vmm_.machine().memory.write(params.getGpa(), bytes, granted);
       } catch (const Error& e) {
-        log::info(text(describe(granted), ": refused: ", e.what()));
+        log::audit(text(describe(granted), ": refused: ", e.what()));
         throw;
       }
-      log::info(text(describe(granted), ": wrote ", vmm::describe({params.getGpa(), bytes.size()})));
+      log::audit(text(describe(granted), ": wrote ", vmm::describe({params.getGpa(), bytes.size()})));
     });
   }
 
@@ -140,12 +143,21 @@ class MachineServer final : public rpc::Machine::Server {
   }
   kj::Promise<void> freeze(FreezeContext context) override {
     return answering([this, context]() mutable {
-      return engine().freeze().then(
-          [context](uint32_t micros) mutable { context.getResults().setMicros(micros); });
+      return engine().freeze().then([this, context](uint32_t micros) mutable {
+        ++freezes_;
+        context.getResults().setMicros(micros);
+      });
     });
   }
   kj::Promise<void> thaw(ThawContext) override {
-    return answering([this] { return engine().thaw(); });
+    return answering([this] {
+      Engine& frozen = engine();
+      if (freezes_ == 0)
+        throw Error(ExitCode::infrastructure, "not-frozen",
+                    "a thaw without a freeze of this holder's before");
+      --freezes_;
+      return frozen.thaw();
+    });
   }
   kj::Promise<void> wait(WaitContext context) override {
     return vmm_.engine().ended().then([this, context]() mutable {
@@ -187,6 +199,7 @@ class MachineServer final : public rpc::Machine::Server {
   }
 
   VmmState& vmm_;
+  unsigned freezes_ = 0;  // its own: leases' are none of its business
 };
 
 class VmmServer final : public rpc::Vmm::Server {

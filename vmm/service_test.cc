@@ -1,6 +1,7 @@
 // The whole VMM as a child with a flat guest: ktstr-vmm-tcg on a real QEMU, and ktstr-vmm on the real
 // /dev/kvm.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -114,6 +115,8 @@ TEST_P(MachineTest, LeaseThawsWhenDroppedAndByItself) {
   {
     auto lease = client_.wait(client_.observer().freezeLeaseRequest().send()).getLease();
     EXPECT_FALSE(moves());
+    EXPECT_ERROR("not-frozen", client_.wait(vm_->thawRequest().send()));
+    EXPECT_FALSE(moves()) << "the lease is not control's to end";
   }
   client_.wait(vm_->observerRequest().send());  // sends the release along
   EXPECT_TRUE(eventually(5000, moves));
@@ -157,6 +160,13 @@ TEST_P(MachineTest, GateWritesInsideItsRangesOnly) {
   EXPECT_ERROR("gate-range-invalid", grant(machine_.ramBytes - 4, 8, false));
   EXPECT_ERROR("gate-range-invalid", grant(0, 0, false));
   EXPECT_ERROR("gate-range-invalid", grant(8, ~uint64_t{0}, false));
+  const auto grantMany = [&](unsigned count) {
+    auto request = vm_->writeGateRequest();
+    for (auto range : request.initRanges(count)) range.setSize(8);
+    client_.wait(request.send());
+  };
+  grantMany(1024);
+  EXPECT_ERROR("gate-range-invalid: 1025 ranges, must be at most 1024", grantMany(1025));
 }
 
 TEST_P(MachineTest, GuestResetEndsTheMachine) {
@@ -184,9 +194,16 @@ TEST_P(MachineTest, TripleFaultIsAReset) {
 
 TEST_P(MachineTest, StopEndsAndCanBeRepeated) {
   start();
+  command("p");
   client_.wait(vm_->stopRequest().send());
   client_.wait(vm_->stopRequest().send());
-  EXPECT_EQ(exitOf().getExit().getKind(), rpc::ExitKind::STOPPED);
+  const auto answer = exitOf();
+  EXPECT_EQ(answer.getExit().getKind(), rpc::ExitKind::STOPPED);
+  if (onKvm()) {
+    EXPECT_THAT(
+        answer.getExit().getDetail().cStr(),
+        testing::ContainsRegex("^stopped; RIP by vCPU: 0x100[0-9a-f]{3}; 12 accesses to ports without"));
+  }
   EXPECT_ERROR("no-machine", client_.wait(vm_->thawRequest().send()));
 }
 

@@ -66,7 +66,6 @@ TestClient::TestClient(const char* program, std::vector<std::string> environment
   options.executable = toolPath(program);
   options.arguments = {"--control-fd", "3", "--observe-fd", "4", "--gate-fd", "5"};
   for (char** variable = environ; *variable != nullptr; ++variable) options.environment.push_back(*variable);
-  environment.insert(environment.begin(), "KTSTR_SANDBOX=log");
   for (std::string& variable : environment) {
     const std::string name = variable.substr(0, variable.find('=') + 1);
     std::erase_if(options.environment, [&](const std::string& other) { return other.starts_with(name); });

@@ -18,8 +18,7 @@ namespace ktstr::vmm {
 
 class TestClient {
  public:
-  // Starts `program` on socket pairs, with `environment` added to ours and KTSTR_SANDBOX=log unless it says
-  // otherwise.
+  // Starts `program` on socket pairs, with `environment` added to ours.
   explicit TestClient(const char* program = "ktstr-vmm-tcg", std::vector<std::string> environment = {});
   // Of a VMM that runs already, on sockets connected to it; those that are none are left out.
   TestClient(Child child, Fd control, Fd observe, Fd gate);

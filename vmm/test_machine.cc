@@ -35,7 +35,8 @@ void putPageTables(std::byte* ram) {
 }
 
 Fd makeBase(std::string& path, uint64_t bytes) {
-  path = "/tmp/ktstr-vmm-test-XXXXXX";
+  const char* directory = getenv("TMPDIR");
+  path = std::string(directory != nullptr ? directory : "/tmp") + "/ktstr-vmm-test-XXXXXX";
   const Fd writable(mkostemp(path.data(), O_CLOEXEC));
   for (uint64_t i = 0; i < bytes; i += 4) writeAll(writable.get(), std::string_view("BASE"));
   return openFile(path, O_RDONLY);

@@ -22,7 +22,6 @@ Outcome inSandbox(const std::function<void()>& lockDown, const std::function<voi
   if (pid == 0) {
     dup2(writer.get(), 1);
     dup2(writer.get(), 2);
-    setenv("KTSTR_SANDBOX", "log", 1);
     lockDown();
     attempt();
     syscall(SYS_exit, 0);  // not exit_group: a thread's sandbox need not know it

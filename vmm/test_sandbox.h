@@ -14,8 +14,7 @@ struct Outcome {
   std::string log;     // what the process wrote to standard output and error
 };
 
-// Runs `lockDown` and then `attempt` in a child process with KTSTR_SANDBOX=log, which then ends with exit
-// code 0.
+// Runs `lockDown` and then `attempt` in a child process, which then ends with exit code 0.
 Outcome inSandbox(const std::function<void()>& lockDown, const std::function<void()>& attempt);
 
 }  // namespace ktstr::vmm

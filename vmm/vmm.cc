@@ -38,7 +38,8 @@ VmmState::Machine& VmmState::machine() {
 
 void VmmState::requireUnbooted() const {
   if (booting_)
-    throw Error(ExitCode::infrastructure, "already-booted", "this VMM has booted its one machine");
+    throw Error(ExitCode::infrastructure, "already-booted",
+                "this VMM has taken its one machine, whatever came of it");
 }
 
 void VmmState::give(rpc::MemoryKind kind, Fd object) {
@@ -59,12 +60,19 @@ kj::Promise<void> VmmState::boot(rpc::PreparedMachine::Reader source) {
   GuestRam mapped(given_.ram.get(), checked.ram);
   booting_ = true;
   auto machine = kj::heap<Machine>(Machine{std::move(checked), std::move(given_), std::move(mapped)});
-  auto launched = engine_.launch(machine->checked, machine->objects, machine->memory.data());
-  return launched.then([this, machine = kj::mv(machine)]() mutable {
+  auto launched =
+      kj::evalNow([&] { return engine_.launch(machine->checked, machine->objects, machine->memory.data()); });
+  auto sealed = [this, machine = kj::mv(machine)]() mutable {
     sealRam(machine->objects.ram.get());
+    if (memoryFacts(machine->objects.ram.get()).size != machine->checked.ramBytes())
+      throw Error(ExitCode::infrastructure, "memory-invalid", "ram has changed its size meanwhile");
     if (machine->objects.mailbox) sealMailbox(machine->objects.mailbox.get());
     machine_ = kj::mv(machine);
     bootedPair_.fulfiller->fulfill();
+  };
+  return launched.then(kj::mv(sealed)).catch_([this](kj::Exception&& failure) -> kj::Promise<void> {
+    bootedPair_.fulfiller->fulfill();  // who waits for it learns that there is none
+    return kj::mv(failure);
   });
 }
 

@@ -14,13 +14,17 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
-#include <iterator>
+#include <optional>
+#include <thread>
+#include <vector>
 
 #include "protocol/error.h"
 #include "protocol/file.h"
+#include "protocol/test_error.h"
 #include "vmm/test_client.h"
 #include "vmm/test_sandbox.h"
 #include "vmm/test_users.h"
@@ -29,23 +33,33 @@ namespace ktstr::vmm {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
-// From here on KVM answers 0 to this ioctl of /dev/kvm, with this argument.
-void hide(uint32_t request, uint32_t argument) {
-  sock_filter code[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, request, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, argument, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),  // with errno 0
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{static_cast<unsigned short>(std::size(code)), code};
+// From here on this system call is not made, if its second and third argument are these; it answers `errnum`,
+// 0 for success.
+void intercept(long number, int errnum, std::optional<uint32_t> second = {},
+               std::optional<uint32_t> third = {}) {
+  std::vector<std::pair<uint32_t, uint32_t>> conditions = {
+      {offsetof(seccomp_data, nr), static_cast<uint32_t>(number)}};
+  if (second) conditions.emplace_back(offsetof(seccomp_data, args[1]), *second);
+  if (third) conditions.emplace_back(offsetof(seccomp_data, args[2]), *third);
+  std::vector<sock_filter> code;
+  for (size_t i = 0; i < conditions.size(); ++i) {
+    const auto over = static_cast<uint8_t>(2 * (conditions.size() - i) - 1);
+    code.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, conditions[i].first));
+    code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, conditions[i].second, 0, over));
+  }
+  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(errnum)));
+  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   EXPECT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
   EXPECT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+// KVM answers 0 to this ioctl of /dev/kvm, with this argument.
+void hide(uint32_t request, uint32_t argument) {
+  intercept(SYS_ioctl, 0, request, argument);
 }
 
 // A /dev of this process's own, with null, a copy of ktstr-vmm, and kvm with this mode and number, if any.
@@ -75,6 +89,25 @@ void askForInfo() {
 }
 std::string infoOn(const std::function<void()>& host) {
   return inSandbox(host, askForInfo).log;
+}
+
+// What a client is told on that host that boots a machine, placed so, and asks the VMM for more.
+std::string bootOn(const std::function<void()>& host,
+                   const std::function<void(rpc::Placement::Builder)>& place = {}) {
+  const auto boot = [&place] {
+    const TestMachine machine(uint64_t{4} << 20, 2);
+    TestClient client("ktstr-vmm", {"KTSTR_LOG=error"});
+    auto waiting = client.observer().memoryRequest().send();
+    std::string said = errorOf([&] {
+      auto request = client.bootRequest(machine);
+      if (place) place(request.getMachine().initPlacement());
+      client.wait(request.send());
+    });
+    said += "\nobserver: " + errorOf([&] { client.wait(kj::mv(waiting)); });
+    said += "\ninfo: " + errorOf([&] { client.wait(client.vmm().infoRequest().send()); });
+    writeAll(1, said);
+  };
+  return inSandbox(host, boot).log;
 }
 
 class KvmDevice : public testing::Test {
@@ -115,7 +148,7 @@ TEST(KvmCapabilities, EachThatIsMissingIsNamed) {
       KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),    KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
       KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),        KTSTR_CAPABILITY(KVM_CAP_PIT2),
       KTSTR_CAPABILITY(KVM_CAP_IRQFD),          KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
-      KTSTR_CAPABILITY(KVM_CAP_MP_STATE),       KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),
+      KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),   KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
       KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT), KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
       KTSTR_CAPABILITY(KVM_CAP_HALT_POLL)};
   for (const auto& capability : needed) {
@@ -125,6 +158,38 @@ TEST(KvmCapabilities, EachThatIsMissingIsNamed) {
   }
   EXPECT_THAT(infoOn([] { hide(KVM_GET_API_VERSION, 0); }), HasSubstr("kvm-incapable: KVM API version 0"));
   EXPECT_THAT(infoOn([] {}), testing::EndsWith("told")) << "with all of them";
+}
+
+// The machine has failed, not the VMM.
+std::string after(const std::string& error) {
+  return error + "\nobserver: no-machine: no machine: none is booted\ninfo: " + errorOf([] {});
+}
+
+TEST(KvmMemory, WhatKvmHasNoneForIsNamedAndTheVmmLivesOn) {
+  if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
+  EXPECT_EQ(bootOn([] { intercept(SYS_ioctl, ENOMEM, KVM_CREATE_VCPU, 1); }),
+            after("kvm-failed: KVM_CREATE_VCPU: Cannot allocate memory"));
+  EXPECT_EQ(bootOn([] { intercept(SYS_ioctl, ENOMEM, KVM_SET_USER_MEMORY_REGION); }),
+            after("kvm-failed: KVM_SET_USER_MEMORY_REGION: Cannot allocate memory"));
+}
+
+TEST(KvmPlacementRefused, IdleThatCannotBeKeptIsNamed) {
+  if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
+  EXPECT_THAT(bootOn([] { hide(KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS); },
+                     [](rpc::Placement::Builder placement) { placement.setKeepIdle(true); }),
+              testing::StartsWith("exits-not-suppressible: this KVM cannot keep HLT and PAUSE in the guest"));
+}
+
+TEST(KvmPlacementRefused, WhatIsTakenAndNotDoneIsNamed) {
+  if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one CPU: every thread is pinned";
+  EXPECT_THAT(bootOn([] { intercept(SYS_sched_setaffinity, 0); },
+                     [](rpc::Placement::Builder placement) { placement.initCpus(2); }),
+              ContainsRegex("^pinning-refused: pin vCPU [01] to CPU 0: it is not so when it is read back"));
+  EXPECT_THAT(
+      bootOn([] { intercept(SYS_sched_setscheduler, 0); },
+             [](rpc::Placement::Builder placement) { placement.setPriority(1); }),
+      ContainsRegex("^realtime-refused: make vCPU [01] SCHED_FIFO 1: it is not so when it is read back"));
 }
 
 }  // namespace

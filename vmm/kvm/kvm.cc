@@ -24,17 +24,15 @@ struct Capability {
   int number;
   const char* name;
 };
-constexpr Capability kNeeded[] = {{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
-                                  {KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
-                                  {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
-                                  {KVM_CAP_PIT2, "KVM_CAP_PIT2"},
-                                  {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
-                                  {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
-                                  {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
-                                  {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
-                                  {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
-                                  {KVM_CAP_X2APIC_API, "KVM_CAP_X2APIC_API"},
-                                  {KVM_CAP_HALT_POLL, "KVM_CAP_HALT_POLL"}};
+#define KTSTR_CAPABILITY(name) \
+  { name, #name }
+constexpr Capability kNeeded[] = {
+    KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),    KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
+    KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),        KTSTR_CAPABILITY(KVM_CAP_PIT2),
+    KTSTR_CAPABILITY(KVM_CAP_IRQFD),          KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
+    KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),   KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
+    KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT), KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
+    KTSTR_CAPABILITY(KVM_CAP_HALT_POLL)};
 
 int extension(int kvm, int capability) {
   return KTSTR_KVM(kvm, KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability));
@@ -126,7 +124,8 @@ Fd makeVm(int kvm) {
   pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
   KTSTR_KVM(vm.get(), KVM_CREATE_PIT2, &pit);
   // APIC ids beyond 254 are reached by x2APIC messages with 32-bit destinations. KVM's I/O APIC has 8 bits,
-  // so such a machine keeps its two lines on the first vCPUs (guest/boot).
+  // so such a machine keeps its two lines on the first vCPU (guest/boot). A split irqchip would reach
+  // further, but with it there is no PIT of KVM's, and the I/O APIC's registers would be emulated here.
   enable(vm.get(), KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
   return vm;
 }
@@ -178,7 +177,7 @@ Vcpu::Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpu
   }
 }
 
-void Vcpu::enter(const BootState& boot) {
+void Vcpu::enter(const BootState& boot, bool x2apic) {
   kvm_sregs sregs{};
   KTSTR_KVM(fd(), KVM_GET_SREGS, &sregs);
   sregs.cs = segment(0x10, true);
@@ -188,8 +187,9 @@ void Vcpu::enter(const BootState& boot) {
   sregs.gdt = {boot.gdtGpa, boot.gdtLimit, {}};
   sregs.cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
   sregs.cr3 = boot.cr3;
-  sregs.cr4 = 0x20;    // PAE
-  sregs.efer = 0x500;  // LMA, LME
+  sregs.cr4 = 0x20;                      // PAE
+  sregs.efer = 0x500;                    // LMA, LME
+  if (x2apic) sregs.apic_base |= 0x400;  // IA32_APIC_BASE.EXTD
   KTSTR_KVM(fd(), KVM_SET_SREGS, &sregs);
   kvm_regs regs{};
   regs.rip = boot.rip;
@@ -250,7 +250,8 @@ Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std
   for (const uint32_t apicId : machine.apicIds) {
     vcpus_.emplace_back(vm, apicId, kvm.runBytes, cpuidOf(machine.cpuid, apicId), machine.msrs);
   }
-  vcpus_.front().enter(machine.boot);
+  const uint32_t largest = *std::max_element(machine.apicIds.begin(), machine.apicIds.end());
+  vcpus_.front().enter(machine.boot, largest > 254);
 }
 
 void Vm::connect(unsigned gsi, int event) {

@@ -1,6 +1,7 @@
 // /dev/kvm, and a virtual machine made from it: memory slots, interrupt controllers, timer, vCPUs.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -36,9 +37,13 @@ class Vcpu {
 
   int fd() const { return fd_.get(); }
   kvm_run& run() { return *reinterpret_cast<kvm_run*>(shared_.data()); }
+  // While it is not 0 KVM_RUN returns at once; any thread may change it.
+  std::atomic_ref<uint8_t> leaveAtOnce() { return std::atomic_ref(run().immediate_exit); }
 
-  // 64-bit mode at the prepared entry. Once, for the boot vCPU; the others wait for INIT and SIPI.
-  void enter(const BootState& boot);
+  // 64-bit mode at the prepared entry. Once, for the boot vCPU; the others wait for INIT and SIPI. With
+  // `x2apic` in x2APIC mode, as firmware leaves it where APIC ids exceed 254: Linux ignores such CPUs
+  // otherwise.
+  void enter(const BootState& boot, bool x2apic);
   VcpuRegisters registers() const;
   // For a report: "rip 0x... rsp 0x... cr0 ..." .
   std::string dump() const;

@@ -92,8 +92,8 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
   auto ready =
       parked(20 * kj::SECONDS, [] { return "engine-failed: the vCPU threads were not ready within 20 s"; });
   return ready.then([this]() -> kj::Promise<void> {
-    const auto end = end_ ? end_ : threads_->end();
-    if (end) return rpcException(end->detail.c_str());  // an Error of a thread's, by its name
+    if (end_ || threads_->haveFinished())  // an Error of a thread's, by its name
+      return rpcException((end_ ? *end_ : threads_->end()).detail.c_str());
     afterLaunch_();
     pumping_ =
         kj::joinPromises(
@@ -127,7 +127,7 @@ kj::Promise<void> KvmEngine::watch() {
   return wakeObserver_.whenBecomesReadable().then([this]() -> kj::Promise<void> {
     uint64_t count = 0;
     (void)!read(channels_.wake.get(), &count, sizeof count);
-    if (threads_->end()) return endThreads();
+    if (threads_->haveFinished()) return endThreads();
     if (threads_->allParked()) tellParked();
     return watch();
   });
@@ -144,8 +144,7 @@ kj::Promise<void> KvmEngine::endThreads() {
 }
 
 void KvmEngine::conclude() {
-  EngineEnd end = threads_->end().value_or(EngineEnd{ExitKind::STOPPED, "stopped"});
-  if (stopped_) end.kind = ExitKind::STOPPED;
+  const EngineEnd end = threads_->end();
   log::info(text("the machine has ended: ", end.detail));
   console_.pump();  // the last words may still wait
   pumping_ = nullptr;
@@ -175,19 +174,16 @@ kj::Promise<uint32_t> KvmEngine::freeze() {
   threads_->hold();
   if (threads_->allParked()) return micros();
   const auto onLate = [this] {
-    const std::string late = threads_->notParked();
-    if (freezes_ > 0) thaw();  // nobody will who was never told that it is frozen
-    return text("freeze-timeout: vCPUs ", late, " did not leave the guest within 1 s");
+    return text("freeze-timeout: vCPUs ", threads_->notParked(), " did not leave the guest within 1 s");
   };
-  return parked(1 * kj::SECONDS, onLate).then(micros);
+  return parked(1 * kj::SECONDS, onLate).then(micros, [this](kj::Exception&& late) -> uint32_t {
+    thaw();  // nobody will who was never told that it is frozen
+    kj::throwFatalException(kj::mv(late));
+  });
 }
 
 kj::Promise<void> KvmEngine::thaw() {
-  if (freezes_ == 0) throw Error(ExitCode::infrastructure, "not-frozen", "a thaw without a freeze before it");
-  if (--freezes_ == 0) {
-    tellParked();  // freezes that are over before they were
-    if (started_) threads_->go();
-  }
+  if (--freezes_ == 0 && started_) threads_->go();
   return kj::READY_NOW;
 }
 

@@ -22,7 +22,7 @@ int printSeccomp() {
     std::cout << "# " << role << ": " << sandbox.syscallCount() << " syscalls\n";
     for (const std::string& line : sandbox.describe()) std::cout << line << '\n';
   };
-  print("setting up", setUpSandbox({-1}));
+  print("setting up", setUpSandbox({-1}, -1));
   print("serving", servingSandbox({-1}));
   print("vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1}));
   return 0;
@@ -44,13 +44,14 @@ int run(int argc, char** argv) {
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
   auto kvm = tryOpenKvm();
+  const int vm = kvm.index() == 0 ? std::get<Kvm>(kvm).vm.get() : -1;
   Listeners listeners = takeListeners(options);
   auto io = kj::setupAsyncIo();
   const std::vector<int> sockets = listeners.sockets();
   KvmEngine engine(io, std::move(kvm), makeKvmChannels(), [&sockets] { servingSandbox(sockets).lockDown(); });
   VmmState vmm(io, engine);
   prepareThreads();
-  setUpSandbox(sockets).dropPrivileges().lockDown();
+  setUpSandbox(sockets, vm).dropPrivileges().lockDown();
   serveConnections(io, vmm, std::move(options), std::move(listeners));
   return 0;
 }

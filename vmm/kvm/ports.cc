@@ -50,10 +50,9 @@ std::string Ports::describeUnknown() const {
   std::string all;
   if (portAccesses_ > 0)
     all = text(portAccesses_.load(), " accesses to ports without a device (last ", hex(lastPort_), ")");
-  if (memoryAccesses_ > 0) {
-    all += text(all.empty() ? "" : ", ", memoryAccesses_.load(), " to addresses without memory (last ",
-                hex(lastGpa_), ")");
-  }
+  if (memoryAccesses_ > 0)
+    all += text(all.empty() ? "" : ", ", memoryAccesses_.load(),
+                " to memory that is not there or read-only (last ", hex(lastGpa_), ")");
   return all;
 }
 

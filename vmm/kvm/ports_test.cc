@@ -79,6 +79,18 @@ TEST_F(PortsTest, ALongMessageArrivesWholeWithoutFurtherPumping) {
   EXPECT_EQ(got, message);
 }
 
+TEST_F(PortsTest, AFifoThatTheGuestClearsIsRefilledAndInterruptsAgain) {
+  out(kDoorbellPort + interruptEnable, {1});
+  writeAll(doorbell_.ends.first.get(), std::string_view("0123456789abcdefXY"));
+  doorbell_.port.pump();
+  EXPECT_EQ(doorbell_.interrupts(), 1u);
+  out(kDoorbellPort + 2, {3});  // FIFO control: on, cleared
+  EXPECT_EQ(doorbell_.interrupts(), 1u);
+  EXPECT_EQ(in(kDoorbellPort, 1)[0], 'X');
+  EXPECT_EQ(in(kDoorbellPort, 1)[0], 'Y');
+  EXPECT_EQ(in(kDoorbellPort + lineStatus, 1)[0] & 1, 0);
+}
+
 TEST_F(PortsTest, AFullLineHoldsTheGuestBackAndLosesNothing) {
   size_t sent = 0;
   while ((in(kConsolePort + lineStatus, 1)[0] & 0x20) != 0) {
@@ -116,7 +128,8 @@ TEST_F(PortsTest, WhatIsNotThereReadsAsOnesAndIsCounted) {
   EXPECT_EQ(in(kConsolePort, 2), std::vector<uint8_t>(2, 0xff)) << "a wide access is none of a 16550's";
   ports_.unknownMemory(0xfed00000);
   EXPECT_THAT(ports_.describeUnknown(), HasSubstr("3 accesses to ports without a device (last 0x3f8)"));
-  EXPECT_THAT(ports_.describeUnknown(), HasSubstr("1 to addresses without memory (last 0xfed00000)"));
+  EXPECT_THAT(ports_.describeUnknown(),
+              HasSubstr("1 to memory that is not there or read-only (last 0xfed00000)"));
 }
 
 }  // namespace

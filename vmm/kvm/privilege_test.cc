@@ -72,7 +72,7 @@ class Privilege : public testing::TestWithParam<Way> {
     SpawnOptions options;
     options.executable = "/bin/sh";
     options.arguments = {"-c", script};
-    options.environment = {"PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin", "KTSTR_SANDBOX=log"};
+    options.environment = {"PATH=/run/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
     options.standardError = log_.get();
     return options;
   }
@@ -88,7 +88,7 @@ class Privilege : public testing::TestWithParam<Way> {
   void startActivated() {
     const std::string service = "ktstr-vmm@.service";
     const std::string command = setting(service, "ExecStart");
-    ASSERT_THAT(command, testing::StartsWith("/usr/local/bin/ktstr-vmm --activated"));
+    ASSERT_THAT(command, testing::StartsWith("/usr/local/bin/ktstr serve --activated "));
     auto options = shell(text("LISTEN_PID=$$ exec setpriv --reuid ", kVmm, " --regid ", kVmm, " --groups ",
                               kKvmGroup, " --bounding-set=-all --inh-caps=-all --no-new-privs ",
                               command.substr(strlen("/usr/local/bin/"))));
@@ -97,7 +97,6 @@ class Privilege : public testing::TestWithParam<Way> {
     options.descriptors = {{gate.get(), 3}, {control.get(), 4}, {observe.get(), 5}};
     options.environment.push_back("LISTEN_FDS=3");
     options.environment.push_back("LISTEN_FDNAMES=gate:control:observe");
-    options.environment.push_back(setting(service, "Environment"));
     shell_ = spawn(options);
     vmm_ = shell_.pid();
   }
@@ -306,6 +305,9 @@ TEST(PrivilegeOfRoot, IsDroppedByTheVmmItself) {
     threads++;
   }
   EXPECT_GE(threads, 1 + machine.vcpus);
+  const std::string limits = readFile(text("/proc/", client.process().pid(), "/limits"));
+  EXPECT_THAT(limits, testing::ContainsRegex("Max core file size +0 +0 "));
+  EXPECT_THAT(limits, testing::ContainsRegex("Max open files +([1-9][0-9]{0,2}|[123][0-9]{3}|40[0-9]{2}) +"));
 }
 
 }  // namespace

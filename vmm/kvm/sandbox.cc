@@ -14,16 +14,9 @@
 namespace ktstr::vmm {
 namespace {
 
-// Of a VM that is there already (Kvm::open()).
-constexpr unsigned long kSetUpIoctls[] = {KVM_SET_USER_MEMORY_REGION,
-                                          KVM_CREATE_VCPU,
-                                          KVM_ENABLE_CAP,
-                                          kSetCpuid2,
-                                          kSetMsrs,
-                                          KVM_GET_SREGS,
-                                          KVM_SET_SREGS,
-                                          KVM_SET_REGS,
-                                          KVM_IRQFD};
+constexpr unsigned long kVmIoctls[] = {KVM_SET_USER_MEMORY_REGION, KVM_CREATE_VCPU, KVM_ENABLE_CAP,
+                                       KVM_IRQFD};
+constexpr unsigned long kSetUpIoctls[] = {kSetCpuid2, kSetMsrs, KVM_GET_SREGS, KVM_SET_SREGS, KVM_SET_REGS};
 constexpr unsigned long kVcpuIoctls[] = {KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS, kGetMsrs, KVM_KVMCLOCK_CTRL};
 
 // As glibc makes threads (sysdeps/unix/sysv/linux/createthread.c); clone3 hides its flags from a filter.
@@ -39,9 +32,11 @@ void allowServing(Sandbox& sandbox, const std::vector<int>& listeners) {
 
 }  // namespace
 
-Sandbox setUpSandbox(const std::vector<int>& listeners) {
+Sandbox setUpSandbox(const std::vector<int>& listeners, int vm) {
   Sandbox sandbox("ktstr-vmm");
   allowServing(sandbox, listeners);
+  for (const unsigned long number : kVmIoctls)
+    sandbox.allow("ioctl", {{0, static_cast<uint64_t>(vm)}, {1, number}});
   for (const unsigned long number : kSetUpIoctls) sandbox.allow("ioctl", {{1, number}});
   for (const unsigned long number : kVcpuIoctls) sandbox.allow("ioctl", {{1, number}});
   // RAM, mailbox, vCPU pages
@@ -75,9 +70,8 @@ Sandbox vcpuSandbox(int vcpu, const VcpuDescriptors& descriptors) {
     sandbox.allow("sendto", {{0, static_cast<uint64_t>(line)}})
         .allow("recvfrom", {{0, static_cast<uint64_t>(line)}});
   }
-  for (const int event : {descriptors.consoleInterrupt, descriptors.doorbellInterrupt, descriptors.wake}) {
+  for (const int event : {descriptors.consoleInterrupt, descriptors.doorbellInterrupt, descriptors.wake})
     sandbox.allow("write", {{0, static_cast<uint64_t>(event)}});
-  }
   sandbox.allowHeap().allow("munmap").allow("madvise").allow("brk").allow("futex");
   sandbox.allow("rt_sigreturn").allow("rt_sigprocmask").allow("exit").allow("clock_gettime");
   return sandbox.thisThreadOnly();

@@ -7,9 +7,9 @@
 
 namespace ktstr::vmm {
 
-// While it waits for its machine and makes it: KVM's set-up ioctls by number, threads, mappings of memory
-// objects.
-Sandbox setUpSandbox(const std::vector<int>& listeners);
+// While it waits for its machine and makes it: the set-up ioctls of the VM that is there already
+// (Kvm::open()), those of vCPUs by number, threads, mappings of memory objects.
+Sandbox setUpSandbox(const std::vector<int>& listeners, int vm);
 
 // The main thread from then on: no ioctl, no thread, no mapping of a descriptor any more.
 Sandbox servingSandbox(const std::vector<int>& listeners);

@@ -29,7 +29,7 @@ using testing::HasSubstr;
 
 void settingUp() {
   std::thread([] {}).join();  // as prepareThreads()
-  setUpSandbox({}).lockDown();
+  setUpSandbox({}, 99).lockDown();
 }
 void serving() {
   servingSandbox({}).lockDown();
@@ -74,6 +74,15 @@ TEST(KvmSandbox, SettingUpIsOverOnceAMachineIsThere) {
   EXPECT_FORBIDDEN(serving, "seccomp", syscall(SYS_seccomp, 0, 0, nullptr));
 }
 
+TEST(KvmSandbox, SettingUpIsOfTheOneVmAlone) {
+  EXPECT_EQ(inSandbox(settingUp, [] { ioctl(99, KVM_CREATE_VCPU, 0); }).status, "exit code 0");
+  EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_CREATE_VCPU, 0));
+  EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_SET_USER_MEMORY_REGION, nullptr));
+  EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_ENABLE_CAP, nullptr));
+  EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_IRQFD, nullptr));
+  EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(99, KVM_CREATE_IRQCHIP, nullptr));
+}
+
 TEST(KvmSandbox, ThreadsOfOneKindAlone) {
   const Outcome threads = inSandbox(settingUp, [] { std::thread([] {}).join(); });
   EXPECT_EQ(threads.status, "exit code 0") << threads.log;
@@ -115,7 +124,7 @@ TEST(KvmSandbox, IsPrintedRoleByRole) {
   options.standardOutput = output.get();
   EXPECT_EQ(spawn(options).wait(), 0);
   const std::string printed = readAll(output.get());
-  for (const auto& [role, sandbox] : {std::pair{"setting up", setUpSandbox({-1})},
+  for (const auto& [role, sandbox] : {std::pair{"setting up", setUpSandbox({-1}, -1)},
                                       {"serving", servingSandbox({-1})},
                                       {"vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1})}}) {
     EXPECT_THAT(printed, HasSubstr(text("# ", role, ": ", sandbox.syscallCount(), " syscalls\n",

@@ -11,7 +11,6 @@ uint8_t SerialPort::read(unsigned offset) {
   const std::lock_guard lock(mutex_);
   if (unsent_) flush();
   const uint8_t value = uart_.read(offset);
-  if (waiting_ && uart_.canReceive()) fill();
   signal();
   return value;
 }
@@ -54,8 +53,11 @@ void SerialPort::fill() {
   waiting_ = true;
 }
 
-// ISA interrupts are edges: one for each time that the line rises.
+// ISA interrupts are edges: one for each time that the line rises, also if it fell only until the FIFO, which
+// has room again, was refilled.
 void SerialPort::signal() {
+  asserted_ = asserted_ && uart_.interrupt();
+  if (waiting_ && uart_.canReceive()) fill();
   const bool level = uart_.interrupt();
   if (level && !asserted_) {
     constexpr uint64_t one = 1;

@@ -45,9 +45,9 @@ TEST_F(Units, AreVerifiedBySystemd) {
     const size_t instance = name.find("@.");
     if (instance == std::string::npos) continue;
     std::string unit = readFile(file.path());
-    const std::string installed = "/usr/local/bin/ktstr-vmm";
+    const std::string installed = "/usr/local/bin/ktstr ";
     if (const size_t at = unit.find(installed); at != std::string::npos) {
-      unit.replace(at, installed.size(), toolPath("ktstr-vmm"));
+      unit.replace(at, installed.size(), toolPath("ktstr") + " ");
     }
     std::ofstream(directory_ + "/" + name) << unit;
     arguments.push_back(directory_ + "/" + name.insert(instance + 1, "ci"));

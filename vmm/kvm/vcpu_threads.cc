@@ -64,7 +64,7 @@ void VcpuThreads::join() {
 void VcpuThreads::go() {
   const std::lock_guard lock(mutex_);
   running_ = true;
-  for (Vcpu& vcpu : vcpus_) vcpu.run().immediate_exit = 0;
+  for (Vcpu& vcpu : vcpus_) vcpu.leaveAtOnce() = 0;
   released_.notify_all();
 }
 
@@ -86,7 +86,7 @@ void VcpuThreads::endAll() {
 // "KVM_CAP_IMMEDIATE_EXIT").
 void VcpuThreads::kick() {
   for (size_t i = 0; i < vcpus_.size(); ++i) {
-    vcpus_[i].run().immediate_exit = 1;
+    vcpus_[i].leaveAtOnce() = 1;
     const bool inGuest = !seats_[i].parked && !seats_[i].ended;
     if (inGuest) pthread_kill(threads_[i].native_handle(), kKick);
   }
@@ -116,9 +116,18 @@ std::optional<VcpuRegisters> VcpuThreads::registers(uint32_t vcpu) const {
   return vcpu < seats_.size() ? seats_[vcpu].registers : std::nullopt;
 }
 
-std::optional<EngineEnd> VcpuThreads::end() const {
+EngineEnd VcpuThreads::end() const {
   const std::lock_guard lock(mutex_);
-  return end_;
+  EngineEnd end = end_.value_or(EngineEnd{ExitKind::STOPPED, "stopped; RIP by vCPU:"});
+  for (const Seat& seat : seats_)
+    if (!end_) end.detail += " " + (seat.registers ? hex(seat.registers->rip) : "not read");
+  const std::string unknown = ports_.describeUnknown();
+  return {end.kind, end.detail + (unknown.empty() ? "" : "; " + unknown)};
+}
+
+bool VcpuThreads::haveFinished() const {
+  const std::lock_guard lock(mutex_);
+  return end_.has_value();
 }
 
 std::vector<uint64_t> VcpuThreads::cpuNanos() const {
@@ -156,6 +165,7 @@ void VcpuThreads::live(size_t index) {
 }
 
 void VcpuThreads::takePlace(size_t index) const {
+  errno = 0;  // what succeeds leaves it alone
   if (!placement_.cpus.empty()) {
     cpu_set_t wanted, got;
     CPU_ZERO(&wanted);
@@ -187,19 +197,18 @@ bool VcpuThreads::park(size_t index) {
   if (std::all_of(seats_.begin(), seats_.end(), [](const Seat& s) { return s.parked; })) notify();
   released_.wait(lock, [this] { return running_ || ending_; });
   seat.parked = false;
-  seat.registers.reset();
+  if (!ending_) seat.registers.reset();
   return !ending_;
 }
 
 void VcpuThreads::runUntilHeld(size_t index) {
-  kvm_run& run = vcpus_[index].run();
   for (;;) {
     if (ioctl(vcpus_[index].fd(), KVM_RUN, 0) == 0) {
       handleExit(index);
     } else if (errno != EINTR && errno != EAGAIN) {  // EAGAIN: it was waiting for INIT or SIPI
       finish(ExitKind::ENGINE_FAILED, errnoError("kvm-failed", "KVM_RUN").what(), index);
     }
-    if (run.immediate_exit != 0) return;
+    if (vcpus_[index].leaveAtOnce() != 0) return;
   }
 }
 
@@ -210,14 +219,11 @@ void VcpuThreads::handleIo(kvm_run& run) {
       ports_.read(run.io.port, {data, run.io.size});
       continue;
     }
-    switch (ports_.write(run.io.port, {data, run.io.size})) {
-      case PortEffect::none:
-        break;
-      case PortEffect::reset:
-        return finish(ExitKind::RESET, "the guest reset by the keyboard controller", vcpus_.size());
-      case PortEffect::powerOff:
-        return finish(ExitKind::POWER_OFF, "the guest powered off", vcpus_.size());
-    }
+    const PortEffect effect = ports_.write(run.io.port, {data, run.io.size});
+    if (effect == PortEffect::reset)
+      return finish(ExitKind::RESET, "the guest reset by the keyboard controller", vcpus_.size());
+    if (effect == PortEffect::powerOff)
+      return finish(ExitKind::POWER_OFF, "the guest powered off", vcpus_.size());
   }
 }
 
@@ -260,12 +266,11 @@ void VcpuThreads::finish(ExitKind kind, const std::string& what, size_t index) {
   } catch (const Error& e) {  // KVM has given up on the VM
     detail += text("; vCPU ", index, ": ", e.what());
   }
-  if (const std::string unknown = ports_.describeUnknown(); !unknown.empty()) detail += "; " + unknown;
   const std::lock_guard lock(mutex_);
   if (!end_) end_ = EngineEnd{kind, detail};
   ending_ = true;
   running_ = false;
-  for (Vcpu& vcpu : vcpus_) vcpu.run().immediate_exit = 1;
+  for (Vcpu& vcpu : vcpus_) vcpu.leaveAtOnce() = 1;
   notify();
 }
 

@@ -45,8 +45,10 @@ class VcpuThreads {
   void endAll();
   bool allEnded() const;
 
-  // Why the machine came to its end, once a vCPU has ended it.
-  std::optional<EngineEnd> end() const;
+  // A vCPU has ended the machine.
+  bool haveFinished() const;
+  // Why the machine came to its end: a vCPU's reason with its registers, or stopped with where each vCPU was.
+  EngineEnd end() const;
   // By vCPU, in ns. Throws Error "no-machine" once a thread has ended.
   std::vector<uint64_t> cpuNanos() const;
 
