@@ -3,7 +3,9 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <string_view>
 
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -14,7 +16,8 @@ namespace {
 
 bool switchedOff(const RunOptions& options) {
   const char* variable = getenv("KTSTR_NO_PERF_MODE");
-  return options.noPerformanceMode || (variable != nullptr && *variable != 0);
+  const std::string_view value = variable != nullptr ? variable : "";
+  return options.noPerformanceMode || (!value.empty() && value != "0");
 }
 
 uint32_t usableCpus() {
@@ -59,7 +62,16 @@ PerformancePlan planPerformance(const RunOptions& options, uint64_t memoryBytes)
   return plan;
 }
 
+void fitAccelerator(PerformancePlan& plan, const std::string& accelerator, const std::string& why) {
+  if (accelerator == "kvm") return;
+  plan.haltPollNanos.reset();
+  if (!plan.host) return;
+  throw Error(ExitCode::usage, "performance-mode-needs-kvm",
+              text("the machine would run on ", accelerator, ": ", why), "run without --performance-mode");
+}
+
 void takeServicePlace(const HostPlan& plan) {
+  errno = 0;  // what succeeds leaves it alone
   cpu_set_t wanted, got;
   CPU_ZERO(&wanted);
   for (const uint16_t cpu : plan.service) CPU_SET(cpu, &wanted);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "guest/boot/machine.h"
@@ -28,6 +29,10 @@ struct PerformancePlan {
 // Checks the options against the host. Throws Error "performance-mode-conflict", "host-too-small",
 // "hugepages-too-few", "realtime-throttled".
 PerformancePlan planPerformance(const RunOptions& options, uint64_t memoryBytes);
+
+// What is left of it on the accelerator that was chosen, for the reason `why`. Throws Error
+// "performance-mode-needs-kvm".
+void fitAccelerator(PerformancePlan& plan, const std::string& accelerator, const std::string& why);
 
 // The calling thread and all it starts: onto the service CPUs, under SCHED_FIFO above the vCPUs. Throws Error
 // "pinning-refused", "realtime-refused".

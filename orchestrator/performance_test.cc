@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
+#include "protocol/file.h"
 #include "protocol/test_error.h"
 
 namespace ktstr {
@@ -58,6 +62,10 @@ TEST(Performance, SwitchedOffTouchesNothing) {
   setenv("KTSTR_NO_PERF_MODE", "1", 1);
   EXPECT_FALSE(planPerformance(with(1), memory).haltPollNanos);
   EXPECT_EQ(modeOf(with(1)), rpc::PerformanceFacts::Mode::OFF);
+  for (const char* no : {"0", ""}) {
+    setenv("KTSTR_NO_PERF_MODE", no, 1);
+    EXPECT_EQ(modeOf(with(1)), rpc::PerformanceFacts::Mode::ORDINARY) << no;
+  }
   unsetenv("KTSTR_NO_PERF_MODE");
 }
 
@@ -78,15 +86,59 @@ TEST(Performance, WhatExcludesIsNamed) {
   unsetenv("KTSTR_NO_PERF_MODE");
 }
 
-// On this host either of the two prerequisites that are looked at first is missing, or the machine is too
-// large for it.
+TEST(Performance, OnlyKvmCanHaveIt) {
+  PerformancePlan ordinary;
+  ordinary.haltPollNanos = 200'000;
+  fitAccelerator(ordinary, "kvm", "hardware");
+  EXPECT_TRUE(ordinary.haltPollNanos);
+  fitAccelerator(ordinary, "tcg", "missing");
+  EXPECT_FALSE(ordinary.haltPollNanos) << "TCG polls nothing";
+  PerformancePlan plan;
+  plan.host.emplace();
+  EXPECT_NO_THROW(fitAccelerator(plan, "kvm", "hardware"));
+  EXPECT_EQ(errorOf([&] { fitAccelerator(plan, "tcg", "flat-only"); }),
+            "performance-mode-needs-kvm: the machine would run on tcg: flat-only "
+            "(run without --performance-mode)");
+}
+
+// The prerequisites are looked at in this order.
 TEST(Performance, HostThatCannotGiveItIsNamedWithARemedy) {
   RunOptions options = with(512);
   options.performanceMode = true;
+  const auto number = [](const char* path) { return atoll(readFileIfThere(path).value_or("-1").c_str()); };
+  const long long runtime = number("/proc/sys/kernel/sched_rt_runtime_us");
+  const bool throttled = runtime >= 0 && runtime < number("/proc/sys/kernel/sched_rt_period_us");
   const std::string why = errorOf([&] { planPerformance(options, memory); });
-  EXPECT_THAT(why, testing::AnyOf(HasSubstr("realtime-throttled: SCHED_FIFO may have "),
-                                  HasSubstr("host-too-small: ")));
+  EXPECT_THAT(why, HasSubstr(throttled ? "realtime-throttled: SCHED_FIFO may have " : "host-too-small: "));
   EXPECT_THAT(why, HasSubstr("without performance mode"));
+}
+
+// What takeServicePlace() throws for an ordinary user without ulimit -r.
+std::string refusal(const HostPlan& plan) {
+  const Fd said = makeMemfd("said", 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const rlimit none{0, 0};
+    const bool ordinary =
+        setrlimit(RLIMIT_RTPRIO, &none) == 0 && (geteuid() != 0 || setresuid(61001, 61001, 61001) == 0);
+    writeAll(said.get(), ordinary ? errorOf([&] { takeServicePlace(plan); }) : "cannot become one");
+    _exit(0);
+  }
+  waitpid(pid, nullptr, 0);
+  return readAll(said.get());
+}
+
+TEST(Performance, HarnessThatCannotHaveItsPlaceIsNamedWithARemedy) {
+  HostPlan nowhere;
+  nowhere.service = {1023};
+  EXPECT_EQ(refusal(nowhere),
+            "pinning-refused: keep the harness off the vCPUs' CPUs: Invalid argument "
+            "(let its cpuset have them, or run without performance mode)");
+  HostPlan plan;
+  for (const HostCpu& cpu : readHostCpus()) plan.service.push_back(static_cast<uint16_t>(cpu.cpu));
+  EXPECT_THAT(refusal(plan), testing::AllOf(HasSubstr("realtime-refused: run under SCHED_FIFO 2: "
+                                                      "Operation not permitted"),
+                                            HasSubstr("ulimit -r 2")));
 }
 
 }  // namespace

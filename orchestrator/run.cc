@@ -271,12 +271,7 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
     machine.emplace(*io.lowLevelProvider, connectUnix(options.vmm + "/control.sock"));
     accelerator = acceleratorOf(*machine, options, io.waitScope, record.getHost());
   }
-  if (accelerator != "kvm") plan.performance.haltPollNanos.reset();
-  if (plan.performance.host && accelerator != "kvm") {
-    throw Error(ExitCode::usage, "performance-mode-needs-kvm",
-                text("the machine would run on ", accelerator, ": ", record.getHost().getKvm().cStr()),
-                "run without --performance-mode");
-  }
+  fitAccelerator(plan.performance, accelerator, record.getHost().getKvm().cStr());
   record.setAccelerator(accelerator);
   // From here on there is something to judge and to clean up: signals wait for the session.
   kj::UnixEventPort::captureSignal(SIGINT);

@@ -187,7 +187,10 @@ void describeForAmd(Table& table, const Shape& shape, std::span<const CpuidLeaf>
 
 void describeHypervisor(Table& table, const Topology& topology, bool realTimeHints) {
   const auto leaf = table.find({0x40000001, 0});
-  if (leaf == table.end()) return;
+  if (leaf == table.end()) {
+    if (realTimeHints) invalid("leaf 0x40000001 is not offered, so KVM_HINTS_REALTIME cannot be told");
+    return;
+  }
   setBit(leaf->second.eax, 7, false);
   setBit(leaf->second.edx, 0, realTimeHints);
   if (topology.apicId(topology.vcpus() - 1) > 254) setBit(leaf->second.eax, 15, true);

@@ -52,7 +52,7 @@ inline constexpr size_t maxCpuidLeaves = 256;  // KVM_MAX_CPUID_ENTRIES
 // Throws Error
 //   "topology-invalid"  as checkTopology()
 //   "cpuid-invalid"     (ExitCode::infrastructure) `supported` lacks a leaf that every x86-64 host has, is of
-//                       another vendor, or makes more than maxCpuidLeaves
+//                       another vendor, or makes more than maxCpuidLeaves; or has no 0x40000001 for hints
 std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const CpuidLeaf> supported,
                                     bool realTimeHints = false);
 

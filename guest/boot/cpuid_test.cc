@@ -285,9 +285,9 @@ TEST(Cpuid, cacheSizesAreTheHosts) {
   EXPECT_EQ(cache(tables[0], 3).edx, 4u) << "complex indexing";
 }
 
-void expectInvalid(const Table& supported, const std::string& evidence) {
+void expectInvalid(const Table& supported, const std::string& evidence, bool realTimeHints = false) {
   try {
-    machineCpuid(Topology{}, supported);
+    machineCpuid(Topology{}, supported, realTimeHints);
     ADD_FAILURE() << "no error: " << evidence;
   } catch (const Error& error) {
     EXPECT_EQ(error.name(), "cpuid-invalid");
@@ -304,6 +304,10 @@ TEST(Cpuid, refusesWhatNoHostOffers) {
     std::erase_if(lacking, [&](const CpuidLeaf& leaf) { return leaf.function == function; });
     expectInvalid(lacking, "is not among the " + std::to_string(lacking.size()) + " offered");
   }
+  Table noHints = newIntel();
+  std::erase_if(noHints, [](const CpuidLeaf& leaf) { return leaf.function == 0x40000001; });
+  EXPECT_EQ(find(machineCpuid(Topology{}, noHints), 0x40000001), nullptr);
+  expectInvalid(noHints, "KVM_HINTS_REALTIME", true);
   Table other = newIntel();
   setVendor(other, "CentaurHauls");
   expectInvalid(other, "\"CentaurHauls\"");

@@ -38,6 +38,19 @@ void checkFits(const BootRequest& request, const KernelImage& kernel, uint64_t r
               text("ask for ", needMib, " MiB or more"));
 }
 
+bool hasWord(const std::string& line, std::string_view word) {
+  return (" " + line + " ").find(text(' ', word, ' ')) != std::string::npos;
+}
+
+bool hasWordThatBegins(const std::string& line, std::string_view word) {
+  return (" " + line).find(text(' ', word)) != std::string::npos;
+}
+
+// KVM's I/O APIC reaches 8-bit APIC ids alone: with larger ones its lines stay on the first vCPU.
+bool needsFirstCpuForLines(const Topology& topology) {
+  return topology.apicId(topology.vcpus() - 1) > 254;
+}
+
 std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t tscKilohertz) {
   std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet no_timer_check cryptomgr.notests";
   // A guest that calibrates by itself while the host is busy gets a clock that runs many times too fast or
@@ -48,18 +61,21 @@ std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, 
   }
   line +=
       text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
-  // KVM's I/O APIC reaches 8-bit APIC ids alone: with larger ones its lines stay on the first vCPUs.
-  if (request.topology.apicId(request.topology.vcpus() - 1) > 254) line += " irqaffinity=0";
+  if (needsFirstCpuForLines(request.topology)) {
+    if (hasWordThatBegins(request.extraCommandLine, "irqaffinity=")) {
+      throw Error(ExitCode::usage, "kernel-arg-conflict",
+                  text("irqaffinity= on the kernel command line of ", request.topology.toString(),
+                       ", whose APIC ids exceed 254: KVM's I/O APIC reaches the first CPU alone then"),
+                  "leave it out, or ask for fewer CPUs");
+    }
+    line += " irqaffinity=0";
+  }
   if (!request.extraCommandLine.empty()) line += " " + request.extraCommandLine;
   if (line.size() <= commandLineMax && line.find('\0') == std::string::npos) return line;
   throw Error(
       ExitCode::usage, "command-line-too-long",
       text("the kernel command line has ", line.size(), " bytes (limit ", commandLineMax, ", no NUL)"),
       text("shorten the extra command line of ", request.extraCommandLine.size(), " bytes"));
-}
-
-bool hasWord(const std::string& line, std::string_view word) {
-  return (" " + line + " ").find(text(' ', word, ' ')) != std::string::npos;
 }
 
 void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
