@@ -111,10 +111,22 @@ kj::Promise<void> Session::bootAndWait(int base) {
         enter(RunPhase::boot, "kernel", limits_.kernel);
         return machine_.wait(exit_.getRoot<rpc::ExitReason>());
       })
+      .then([this] { keepExit(); });
+}
+
+void Session::keepExit() {
+  const auto exit = exit_.getRoot<rpc::ExitReason>().asReader();
+  lifecycle_.exit = exit.getKind();
+  lifecycle_.exitDetail = exit.getDetail().cStr();
+}
+
+// Where a machine was that did not end by itself is evidence. A VMM that is gone has been noted by then.
+kj::Promise<void> Session::stopMachine() {
+  return machine_.stop()
+      .then([this] { return machine_.wait(exit_.getRoot<rpc::ExitReason>()); })
       .then([this] {
-        const auto exit = exit_.getRoot<rpc::ExitReason>().asReader();
-        lifecycle_.exit = exit.getKind();
-        lifecycle_.exitDetail = exit.getDetail().cStr();
+        const bool told = exit_.getRoot<rpc::ExitReason>().getKind() != rpc::ExitKind::ENGINE_KILLED;
+        if (!lifecycle_.exit && told) keepExit();
       });
 }
 
@@ -235,7 +247,7 @@ void Session::windDown() {
   noteHelpers();
   periodic_.end();
   within(snapshots_.settled(), snapshotPatienceMs);
-  if (!machine_.child().poll() && !within(machine_.stop(), 3000) && lifecycle_.timedOutAfterMs) {
+  if (!machine_.child().poll() && !within(stopMachine(), 3000) && lifecycle_.timedOutAfterMs) {
     lifecycle_.vmmDied = "it does not answer any more (was it stopped?)";
   }
   within(kj::mv(pumping_), 300);  // what is still in the console's socket

@@ -73,6 +73,8 @@ class Session {
   void snapshotFailure(const char* name);
   void enter(RunPhase phase, const char* name, uint32_t limitMs);
   void windDown();
+  void keepExit();
+  kj::Promise<void> stopMachine();
   void noteHelpers();
 
   kj::AsyncIoContext& io_;

@@ -60,6 +60,8 @@ TEST_P(Fault, IsNamed) {
   EXPECT_EQ(record->getVerdict().getOutcome(), failure.outcome) << record.findings();
   EXPECT_EQ(result.exitCode, record->getVerdict().getExitCode());
   EXPECT_NE(result.exitCode, 0);
+  EXPECT_TRUE(record->hasExit() && record->getExit().getDetail().size() > 0)
+      << "of a machine that was stopped, too";
   EXPECT_TRUE(descendants().empty());
   if (*failure.dump == '\0') return;
   if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
