@@ -41,7 +41,7 @@ ktstr-vmm.needs := vmmkvm
 
 benches += kvm-bench
 kvm-bench.sources := vmm/bench/kvm_bench.cc
-kvm-bench.needs := vmmtest
+kvm-bench.needs := vmmtest vmmtcg
 
 $(BUILD)/obj/vmm/tcg/stub/rom.bin: vmm/tcg/stub/reset.S vmm/tcg/stub/reset.ld
 	@mkdir -p $(@D)

@@ -174,9 +174,16 @@ kvm_line "  of which its program and libraries" "" "resident files"
 kvm_line "8 machines at once: all at their first instruction" "" "at once, all at their first instruction"
 kvm_line "100 machines in a row: each from start to end" "" "one of a row"
 kvm_line "  the last ten against the first ten" "" "row, last tenth against first"
+kvm_line "  resident memory of the last, more than the first's" "0" "row, resident, last against first"
+kvm_line "  memory of the kernel grown meanwhile" "" "row, kernel memory grown"
 kvm_line "  descriptors left behind" "0" "row, descriptors left"
 kvm_line "  processes left behind" "0" "row, processes left"
 
 echo
 echo "Telemetry of a worker, <= 1 % of its CPU time:"
 "$1/bench/work-bench"
+
+# ---- Linux on KVM ------------------------------------------------------------------------------------------------
+
+echo
+"$(dirname "$0")/bench-kvm.sh" "$1" 2

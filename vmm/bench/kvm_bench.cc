@@ -1,6 +1,7 @@
-// kvm-bench [RUNS]: what ktstr-vmm costs on this machine's /dev/kvm, beside QEMU's microvm with as small a
+// kvm-bench [RUNS]: what ktstr-vmm costs on this machine's /dev/kvm, beside QEMU's microvm with the same
 // guest. Prints a line per measurement, "NAME<TAB>VALUE<TAB>UNIT", or "skipped<TAB>REASON";
 // tests/tools/bench.sh sums up.
+#include <capnp/message.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <barrier>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <sstream>
@@ -19,6 +21,7 @@
 #include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
+#include "vmm/tcg/firmware.h"
 #include "vmm/test_client.h"
 
 namespace ktstr::vmm {
@@ -66,7 +69,7 @@ class FirstStore {
 // As it is started outside tests.
 class Vmm : public TestClient {
  public:
-  Vmm() : TestClient("ktstr-vmm", {"KTSTR_SANDBOX="}) {}
+  Vmm() : TestClient("ktstr-vmm") {}
 
   // Sends boot and start at once and waits for both.
   rpc::Machine::Client run(capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults>& request) {
@@ -161,25 +164,21 @@ void measureCost() {
 
 // ---- the rival
 
-// Counts at kFlatStarts with its very first instruction, at the reset vector.
-std::string makeRom() {
-  constexpr std::string_view code(
-      "\x67\x66\xff\x05\x18\x60\x00\x00"  // incl 0x6018
-      "\xeb\xfe",                         // jmp .
-      10);
-  std::string rom(65536, '\xf4');
-  rom.replace(0xfff0, code.size(), code);
+// The same guest in the same RAM: what puts the boot vCPU into its first state is 64 KiB of ROM.
+Fd makeRom(const TestMachine& machine) {
+  capnp::MallocMessageBuilder message;
+  auto prepared = message.initRoot<rpc::PreparedMachine>();
+  machine.describe(prepared);
+  const auto vcpu = prepared.getVcpus()[0].asReader();
+  Fd rom = makeMemfd("rival-rom", 0);
+  writeRom(rom.get(), {vcpu.getRip(), vcpu.getRsi(), vcpu.getRsp(), vcpu.getCr3(), vcpu.getGdtGpa(),
+                       vcpu.getGdtLimit()});
   return rom;
 }
 
 class Microvm {
  public:
-  Microvm()
-      : ram_(makeMemfd("rival-ram", kRamBytes)),
-        rom_(makeMemfd("rival-rom", 0)),
-        null_(openFile("/dev/null", O_RDWR)) {
-    writeAll(rom_.get(), makeRom());
-  }
+  Microvm() : machine_(kRamBytes, kVcpus), rom_(makeRom(machine_)), null_(openFile("/dev/null", O_RDWR)) {}
 
   static std::string whyNot() {
     if (!findProgram("qemu-system-x86_64")) return "there is no qemu-system-x86_64 to compare with";
@@ -194,7 +193,7 @@ class Microvm {
   }
 
   double millisToFirstInstruction() {
-    const FirstStore store(ram_);
+    const FirstStore store(machine_.ram);
     const SpawnOptions options = command();
     const uint64_t begin = monotonicNs();
     const Child qemu = spawn(options);
@@ -212,12 +211,13 @@ class Microvm {
                                  "memory-backend-file,id=ram,size=512M,share=on,mem-path=/proc/self/fd/3"}) {
       options.arguments.push_back(argument);
     }
-    options.descriptors = {{ram_.get(), 3}, {rom_.get(), 4}};
+    options.descriptors = {{machine_.ram.get(), 3}, {rom_.get(), 4}};
     options.standardError = null_.get();
     return options;
   }
 
-  Fd ram_, rom_, null_;
+  const TestMachine machine_;
+  Fd rom_, null_;
 };
 
 // ---- many
@@ -230,15 +230,29 @@ size_t openDescriptors() {
   return count;
 }
 
-double oneOfARow() {
+struct OneOfARow {
+  double millis, resident;
+};
+
+OneOfARow oneOfARow() {
   const uint64_t begin = monotonicNs();
   const TestMachine machine(kRamBytes, kVcpus);
   Vmm vmm;
   auto request = vmm.bootRequest(machine);
   auto running = vmm.run(request);
   FirstStore(machine.ram).await();
+  const uint64_t looking = monotonicNs();
+  const double resident = residentOf(vmm.process().pid(), machine.basePath).own;
+  const uint64_t looked = monotonicNs();
   vmm.end(running);
-  return millis(begin, monotonicNs());
+  return {millis(begin, looking) + millis(looked, monotonicNs()), resident};
+}
+
+// What the kernel holds and cannot give back, in MiB.
+double kernelMemory() {
+  const std::string all = readFile("/proc/meminfo");
+  const size_t at = all.find("SUnreclaim:");
+  return at == std::string::npos ? 0 : atof(all.c_str() + at + strlen("SUnreclaim:")) / 1024;
 }
 
 double sumOf(const std::vector<double>& values, size_t from, size_t count) {
@@ -248,14 +262,22 @@ double sumOf(const std::vector<double>& values, size_t from, size_t count) {
 }
 
 void measureRow() {
-  oneOfARow();
+  const double resident = oneOfARow().resident;
+  const double kernel = kernelMemory();
   const auto descriptors = static_cast<double>(openDescriptors());
   const auto children = static_cast<double>(descendants(getpid()).size());
   std::vector<double> times;
-  for (int i = 0; i < kRow; ++i) times.push_back(oneOfARow());
+  double last = 0;
+  for (int i = 0; i < kRow; ++i) {
+    const OneOfARow one = oneOfARow();
+    times.push_back(one.millis);
+    last = one.resident;
+  }
   for (const double time : times) report("one of a row", time, "ms");
   report("row, last tenth against first",
          sumOf(times, kRow - kRow / 10, kRow / 10) / sumOf(times, 0, kRow / 10), "x");
+  report("row, resident, last against first", last - resident, "MiB");
+  report("row, kernel memory grown", kernelMemory() - kernel, "MiB");
   report("row, descriptors left", static_cast<double>(openDescriptors()) - descriptors, "descriptors");
   report("row, processes left", static_cast<double>(descendants(getpid()).size()) - children, "processes");
 }
