@@ -134,7 +134,7 @@ constexpr const char* bad = R"({"name":"bad","durationMs":1500,
     {"name":"calm","cpuset":{"numa":1},"work":[{"name":"spin","workers":2,"type":{"spinWait":{}}}]},
     {"name":"sleeps","cpuset":{"numa":1},"work":[{"name":"burst","type":{"bursty":{"burstUs":1000,"sleepUs":5000}}}]},
     {"name":"refused","uid":1000,"cpuset":{"numa":1},"work":[{"name":"rt","workers":2,"type":{"rtStarvation":{}}}]}],
-   "ops":[{"setCpuset":{"cgroup":"restless","cpuset":{"exact":[1]}}},{"sleepMs":200},
+   "ops":[{"sleepMs":300},{"setCpuset":{"cgroup":"restless","cpuset":{"exact":[1]}}},{"sleepMs":200},
     {"setCpuset":{"cgroup":"restless","cpuset":{"exact":[0]}}},{"sleepMs":200},{"clearCpuset":"restless"}]}]})";
 
 TEST(Absolute, WhatMustFailDoesWithWhoAndWhy) {
