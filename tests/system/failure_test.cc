@@ -30,7 +30,9 @@ struct Failure {
   std::vector<std::string> words;
   const char* finding;
   rpc::Outcome outcome;
-  const char* dump = "";  // the one that is made for the failure; "": not looked at
+  // The snapshot that is made for it; "": not looked at. The guest's report may come while the monitor makes
+  // that of an error, and is one more then.
+  const char* dump = "";
 };
 
 void PrintTo(const Failure& failure, std::ostream* out) {
@@ -65,7 +67,9 @@ TEST_P(Fault, IsNamed) {
   EXPECT_TRUE(descendants().empty());
   if (*failure.dump == '\0') return;
   if (const auto trouble = record.trouble()) GTEST_SKIP() << *trouble;
-  EXPECT_EQ(record.snapshots(rpc::DumpReason::FAILURE), std::vector<std::string>{failure.dump});
+  const auto dumps = record.snapshots(rpc::DumpReason::FAILURE);
+  EXPECT_EQ(std::count(dumps.begin(), dumps.end(), failure.dump), 1)
+      << dumps.size() << ", first " << (dumps.empty() ? "none" : dumps.front());
 }
 
 const std::string busybox = "/bin/busybox";
