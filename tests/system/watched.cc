@@ -17,7 +17,7 @@ namespace {
 std::map<std::string, std::string> programsFor(const std::string& kernel, const std::string& scheduler,
                                                const std::map<std::string, std::string>& others) {
   std::map<std::string, std::string> programs = others;
-  programs["sched"] = schedulerPath(scheduler);
+  if (!scheduler.empty()) programs["sched"] = schedulerPath(scheduler);
   if (const auto bpftool = findBpftool()) programs["bpftool"] = *bpftool;
   const Result config = ktstr({"kernel", "path", kernel, "config"});
   if (config.exitCode == 0) programs["config"] = config.out.substr(0, config.out.find('\n'));
@@ -44,7 +44,7 @@ Watched::Watched(const std::string& kernel, const std::string& scheduler, const 
              .programs = programsFor(kernel, scheduler, others),
              .sockets = standing(directory.path())}) {
   guest.run("mkdir /boot; ln -s /bin/config /boot/config-$(uname -r)");
-  start(process, arguments);
+  if (!scheduler.empty()) start(process, arguments);
   Attacher attacher(guest.ram(), {}, {});
   attachment = attacher.attempt();
   if (!attachment) throw std::runtime_error(attacher.reason());

@@ -22,7 +22,8 @@ struct NotAttached : std::runtime_error {
 
 class Watched {
  public:
-  // `others`: of start(), each a path below /bin's name. Throws NotAttached, std::runtime_error.
+  // `scheduler`: one of the kernel tree's, or "" for EEVDF; `others`: for start(), name below /bin to host
+  // path. Throws NotAttached, std::runtime_error.
   Watched(const std::string& kernel, const std::string& scheduler, const std::string& arguments = "",
           const std::map<std::string, std::string>& others = {});
   // Another scheduler, after the one before has ended. Throws NotAttached.
