@@ -20,6 +20,7 @@ std::string logged(const char* level, const char* format) {
   log::info("an info line");
   log::warn("quote \" newline \n escape \x1b[31m");
   log::error("an error line");
+  log::audit("an audit line");
   return testing::internal::GetCapturedStderr();
 }
 
@@ -27,14 +28,21 @@ TEST(Log, WritesTextThatCannotSteerATerminal) {
   const std::string text = logged("warn", "text");
   EXPECT_THAT(text, HasSubstr(" warn ktstr-test: quote \" newline \\n escape \\x1b[31m\n"));
   EXPECT_THAT(text, HasSubstr(" error ktstr-test: an error line\n"));
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
+}
+
+TEST(Log, TellsWhatIsAuditedAtEveryLevel) {
+  for (const char* level : {"error", "audit", "off", "warn", ""}) {
+    EXPECT_THAT(logged(level, "text"), HasSubstr(" audit ktstr-test: an audit line\n")) << level;
+  }
+  EXPECT_THAT(logged("error", "json"), HasSubstr("\"level\":\"audit\""));
 }
 
 TEST(Log, WritesJsonLines) {
   std::istringstream lines(logged("debug", "json"));
   std::vector<nlohmann::json> records;
   for (std::string line; std::getline(lines, line);) records.push_back(nlohmann::json::parse(line));
-  ASSERT_EQ(records.size(), 4u);
+  ASSERT_EQ(records.size(), 5u);
   EXPECT_EQ(records[0]["level"], "debug");
   EXPECT_EQ(records[2]["message"], "quote \" newline \n escape \x1b[31m");
   EXPECT_EQ(records[2]["process"], "ktstr-test");
