@@ -71,7 +71,8 @@ struct MapWriteOutcome {
   failure @1 :Text;             # empty: written. Else nothing was written of all that was asked for at once: "map-unknown",
                                 # "path-invalid", "value-invalid", "write-refused", "freeze-failed" (the guest could not be made to
                                 # stand still), "map-moved", ...; "held-back": another one failed;
-                                # of an operation also "no-monitor", "monitor-failed", "timed-out"
+                                # of an operation also "no-monitor", "monitor-failed", "timed-out".
+                                # "freeze-lost" alone: all was written, but the guest went on before the last of it
   problem @2 :Text;             # the failure for people, with what there is instead
   # If written:
   map @3 :Text;                 # the map's name
