@@ -68,7 +68,8 @@ void pin() {
   sched_setaffinity(0, sizeof set, &set);
 }
 
-// In place of the cgroup.procs of two cgroups: a write takes less CPU time than a move, so it does not flatter.
+// In place of the cgroup.procs of two cgroups: a write takes less CPU time than a move, so it does not
+// flatter.
 Surroundings withoutCgroups(const std::vector<Fd>& files) {
   Surroundings surroundings;
   for (const Fd& file : files) surroundings.churnCgroups.push_back(text("/proc/self/fd/", file.get()));
