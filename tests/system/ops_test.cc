@@ -137,13 +137,15 @@ TEST(Ops, EverySettingOfCgroupsAndWorkersIsInForce) {
   }
 }
 
-// Of one that takes over tasks of SCHED_EXT alone; both have run, and so have their names, when it is looked
-// at. In the end nobody may make another cgroup.
+// Of one that takes over tasks of SCHED_EXT alone; it is looked at when both have run, and so have their
+// names. In the end nobody may make another cgroup.
 constexpr const char* partial = R"({"name":"partial","durationMs":1000,"steps":[
   {"name":"classes","cgroups":[{"name":"both","work":[
     {"name":"ext","comm":"of-ext","policy":{"ext":null},"type":{"spinWait":{}}},
     {"name":"normal","comm":"of-normal","type":{"spinWait":{}}}]}],
-   "ops":[{"sleepMs":400},{"snapshot":"classes"}],"hold":{"fixedMs":100}},
+   "ops":[{"runPayload":{"name":"named","binary":"busybox","args":["sh","-c",
+      "until busybox grep -qx of-ext /proc/*/comm && busybox grep -qx of-normal /proc/*/comm; do busybox usleep 50000; done"]}},
+     {"waitPayload":{"name":"named"}},{"snapshot":"classes"}],"hold":{"fixedMs":100}},
   {"name":"full","ops":[{"addCgroup":"there"},{"runPayload":{"name":"close","binary":"busybox","cgroup":"there",
     "args":["sh","-c","echo 1 > /sys/fs/cgroup/ktstr/cgroup.max.descendants"]}},
    {"waitPayload":{"name":"close"}},{"addCgroup":"one-more"}],"hold":{"fixedMs":100}}]})";
