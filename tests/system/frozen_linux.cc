@@ -133,7 +133,7 @@ void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel) 
   const std::vector<std::byte> suffix = makeSuffix("frozen");
   request.suffix = suffix;
   request.kvmCpuid = offeredCpuid(info);
-  request.extraCommandLine = "watchdog_thresh=1";  // soft lockups after twice that
+  request.extraCommandLine = "watchdog_thresh=2";  // soft lockups after twice that
   const PreparedRam prepared = prepareMachine(request);
   machine.boot(prepared, base.file.get()).wait(io.waitScope);
   Console console(machine.console().wait(io.waitScope));
@@ -159,7 +159,7 @@ void expectFrozenLinuxGoesOn(const std::string& vmm, const std::string& kernel) 
   // Longer than any watchdog waits: lease after lease, each taken before the one before ends.
   auto lease = ask();
   console.read(100);
-  for (int renewals = 0; renewals < 16; ++renewals) {
+  for (int renewals = 0; renewals < 24; ++renewals) {
     timer.afterDelay(250 * kj::MILLISECONDS).wait(io.waitScope);
     lease = ask();
   }
