@@ -185,6 +185,7 @@ class Microvm {
     const Fd output = makeMemfd("machines", 0);
     SpawnOptions options;
     options.executable = *findProgram("qemu-system-x86_64");
+    // Without arch-capabilities: QEMU aborts where KVM does not take that MSR.
     options.arguments = {"-M", "help"};
     options.standardOutput = output.get();
     spawn(options).wait();
@@ -204,8 +205,8 @@ class Microvm {
   SpawnOptions command() const {
     SpawnOptions options;
     options.executable = *findProgram("qemu-system-x86_64");
-    options.arguments = {"-M",        "microvm,memory-backend=ram", "-accel", "kvm", "-cpu", "max", "-smp",
-                         text(kVcpus)};
+    options.arguments = {"-M",   "microvm,memory-backend=ram", "-accel", "kvm",
+                         "-cpu", "max,-arch-capabilities",     "-smp",   text(kVcpus)};
     for (const char* argument : {"-m", "512", "-nodefaults", "-no-user-config", "-display", "none", "-serial",
                                  "none", "-monitor", "none", "-bios", "/proc/self/fd/4", "-object",
                                  "memory-backend-file,id=ram,size=512M,share=on,mem-path=/proc/self/fd/3"}) {
