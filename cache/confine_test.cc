@@ -33,7 +33,6 @@ Result confined(Work work) {
   const pid_t child = fork();
   if (child == 0) {
     dup2(errors.get(), 2);
-    setenv("KTSTR_SANDBOX", "log", 1);
     storeSandbox().lockDown();
     work();
     _exit(0);

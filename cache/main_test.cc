@@ -37,12 +37,10 @@ class Program : public testing::Test {
  protected:
   Program() {
     setenv("KTSTR_CACHE_DIR", (directory / "store").c_str(), 1);
-    setenv("KTSTR_SANDBOX", "log", 1);
     test::writeFile(kernel, test::makeBzImage());
   }
   ~Program() override {
     unsetenv("KTSTR_CACHE_DIR");
-    unsetenv("KTSTR_SANDBOX");
   }
 
   static SpawnOptions options(std::vector<std::string> arguments) {

@@ -111,7 +111,6 @@ TEST(BuildSandbox, NamesTheCallInLogMode) {
   const pid_t pid = fork();
   if (pid == 0) {
     dup2(log.get(), STDERR_FILENO);
-    setenv("KTSTR_SANDBOX", "log", 1);
     buildSandbox("kbuild-test").lockDown();
     mount("none", "/mnt", "tmpfs", 0, nullptr);
     _exit(0);

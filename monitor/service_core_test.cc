@@ -84,7 +84,6 @@ class CoreRun {
     options.arguments = {"core", "--vm-fd", "3"};
     options.descriptors = {{vm.second.get(), 3}};
     for (char** variable = environ; *variable; ++variable) options.environment.push_back(*variable);
-    options.environment.push_back("KTSTR_SANDBOX=log");
     options.standardOutput = output >= 0 ? output : outputEnd.get();
     options.standardError = errorEnd.get();
     child_ = spawn(options);

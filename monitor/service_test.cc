@@ -106,7 +106,6 @@ class MonitorRun {
     }
     options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
     for (char** variable = environ; *variable; ++variable) options.environment.push_back(*variable);
-    options.environment.push_back("KTSTR_SANDBOX=log");
     options.standardOutput = outputEnd.get();
     options.standardError = errorEnd.get();
     child_ = spawn(options);
@@ -436,7 +435,6 @@ const Attempt attempts[] = {
 };
 
 void tryInSandbox(const Attempt& attempt) {
-  setenv("KTSTR_SANDBOX", "log", 1);
   const Fd memory = makeMemfd("memory", 4096);
   monitorSandbox().lockDown();
   attempt.act(memory.get());

@@ -35,9 +35,9 @@ constexpr const char* bash = R"sh(_ktstr() {
         work-type|assertion) words="list --format" ;;
         record) words="list show --format --timeline --snapshot" ;;
         snapshot) words="--vm --name --format --help" ;;
-        serve) words="--dir --accel --control-uid --observe-uid --gate-uid --help" ;;
+        serve) words="--dir --activated --accel --control-uid --observe-uid --gate-uid --help" ;;
          monitor) words="samples maps map progs tasks events dsqs dump symbol type read watch write core support --vm --ram --core
-                         --gate --format --limit --hops --freeze --period-ms --count --help" ;;
+                         --gate --format --limit --hops --freeze --period-ms --attach-ms --count --help" ;;
          support) words="--kernel --accel --format --help" ;;
         completions) words="bash zsh fish" ;;
       esac

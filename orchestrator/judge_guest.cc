@@ -48,7 +48,7 @@ void judgeHarness(const Evidence& evidence, const GuestStory& story, Findings& f
   if (life.monitorDied) {
     findings.add({"monitor-died", Outcome::INFRASTRUCTURE,
                   text("the monitor ended before the machine did: ", *life.monitorDied),
-                  "run with KTSTR_SANDBOX=log KTSTR_LOG=debug to see its last words"});
+                  "run with KTSTR_LOG=debug to see its last words"});
   }
   if (life.guestCorrupt) {
     findings.add(
