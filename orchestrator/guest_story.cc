@@ -44,6 +44,7 @@ GuestStory readEvents(std::span<const rpc::GuestEvent::Reader> events) {
     switch (event.which()) {
       case rpc::GuestEvent::READY:
         story.ready = true;
+        story.realTimeHints = event.getReady().getRealTimeHints();
         break;
       case rpc::GuestEvent::SCHEDULER_ATTACHED:
         story.schedulerAttached = true;

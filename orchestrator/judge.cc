@@ -85,6 +85,7 @@ Judgement judge(const Evidence& evidence) {
   judgeMonitor(evidence, story, explained, findings);
   judgeMapWrites(evidence, explained, findings);
   judgeWatchdog(evidence, explained, findings);
+  judgePerformance(evidence, story, findings);
   if (!explained) {
     judgeCpus(evidence, story, findings);
     judgeRelative(evidence, story, findings);

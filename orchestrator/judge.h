@@ -14,8 +14,7 @@
 //                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
 //                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-call-failed,
-//   worker-crashed,
-//                    worker-stuck, affinity-changed, wake-latency, wake-latency-variation, iteration-rate,
+//                    worker-crashed, worker-stuck, affinity-changed, wake-latency, wake-latency-variation, iteration-rate,
 //                    work-rate, throughput-variation, migration-ratio, page-locality, slow-tier,
 //                    cross-node-migration, imbalance, fallback-rate, keep-last-rate, relative-*: fail;
 //                    worker-setup-failed: infrastructure
@@ -26,9 +25,9 @@
 //                    map-write-failed: inconclusive, infrastructure if the VMM refused it;
 //                    limit-not-judged: a remark on a spread over a default that workers ran too short for
 //   harness          vmm-killed, engine-failed, monitor-died, interrupted, guest-mount-failed,
-//   guest-cgroup-failed,
-//                    guest-orders-invalid, guest-spawn-failed, guest-internal, and the name of any Error:
-//                    infrastructure
+//                    guest-cgroup-failed, guest-orders-invalid, guest-spawn-failed, guest-internal, and the
+//                    name of any Error: infrastructure;
+//                    performance-not-kept: infrastructure without hints, inconclusive if a vCPU left its CPU
 //   timeout-PHASE    scheduler, scenario, collect: fail; baseline: inconclusive; others: infrastructure
 #pragma once
 
@@ -96,6 +95,7 @@ struct Evidence {
   MapWrites mapWrites = {};
   WatchdogWrites watchdog = {};
   std::optional<ClockOffset> clock = {};
+  bool performanceMode = false;
 };
 
 Judgement judge(const Evidence& evidence);

@@ -13,6 +13,7 @@ namespace ktstr {
 // The guest's events, boiled down. Texts are clean.
 struct GuestStory {
   bool ready = false;
+  bool realTimeHints = false;
   bool schedulerAttached = false;  // at any time
   std::vector<AttachedTime> attached;
   bool schedulerEnded = false;  // by itself
@@ -65,6 +66,9 @@ std::string writesBefore(const Evidence& evidence, uint64_t guestNs);
 
 // A watchdog's timeout that was not set, or is another than was asked for.
 void judgeWatchdog(const Evidence& evidence, bool explained, Findings& findings);
+
+// Performance mode that the guest does not see, or whose CPUs the host used otherwise.
+void judgePerformance(const Evidence& evidence, const GuestStory& story, Findings& findings);
 
 // The second pass against the first.
 void judgeRelative(const Evidence& evidence, const GuestStory& story, Findings& findings);

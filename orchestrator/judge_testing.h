@@ -81,7 +81,7 @@ class GoodRun {
     const Passes passes = splitPasses(readers);
     return ktstr::judge({asked, mergeAssertions(asked), scheduler_, passes.scheduler, monitor,
                          classifyConsole(console), lifecycle, emulated, besideEevdf || hasRelative(asked),
-                         passes.baseline, mapWrites, watchdog, clock});
+                         passes.baseline, mapWrites, watchdog, clock, performanceMode});
   }
 
   // The same reports once more, of a second pass; from here on report() means them.
@@ -100,6 +100,7 @@ class GoodRun {
   MapWrites mapWrites;
   WatchdogWrites watchdog;
   std::optional<ClockOffset> clock;
+  bool performanceMode = false;
 
  private:
   static rpc::WorkSpec::Builder addWork(rpc::CgroupDef::Builder cgroup, const char* name,

@@ -4,7 +4,7 @@ judge.sources := orchestrator/assertions.cc orchestrator/stats.cc orchestrator/c
   orchestrator/console.cc orchestrator/findings.cc orchestrator/judge.cc orchestrator/judge_guest.cc \
   orchestrator/guest_story.cc orchestrator/failure_kinds.cc orchestrator/judge_console.cc orchestrator/judge_scheduler.cc \
   orchestrator/judge_workers.cc orchestrator/judge_worker.cc orchestrator/judge_group.cc orchestrator/judge_pages.cc \
-  orchestrator/judge_conditions.cc orchestrator/judge_monitor.cc orchestrator/judge_writes.cc orchestrator/judge_cpus.cc \
+  orchestrator/judge_conditions.cc orchestrator/judge_monitor.cc orchestrator/judge_writes.cc orchestrator/judge_performance.cc orchestrator/judge_cpus.cc \
   orchestrator/judge_relative.cc orchestrator/relative.cc orchestrator/frozen.cc orchestrator/schedulers.cc \
   orchestrator/guest_record.cc orchestrator/record_store.cc orchestrator/snapshot_store.cc orchestrator/render.cc \
   orchestrator/render_comparison.cc orchestrator/render_baseline.cc orchestrator/render_text.cc orchestrator/work_type_list.cc \
@@ -16,7 +16,7 @@ judge.tests := orchestrator/assertions_test.cc orchestrator/stats_test.cc orches
   orchestrator/monitor_summary_test.cc orchestrator/monitor_host_test.cc orchestrator/monitor_rates_test.cc orchestrator/program_runs_test.cc orchestrator/schedstat_test.cc orchestrator/scx_rate_test.cc \
   orchestrator/console_test.cc orchestrator/findings_test.cc orchestrator/judge_guest_test.cc \
   orchestrator/judge_workers_test.cc orchestrator/judge_figures_test.cc orchestrator/judge_relative_test.cc \
-  orchestrator/judge_monitor_test.cc orchestrator/judge_writes_test.cc orchestrator/judge_cpus_test.cc orchestrator/live_judgement_test.cc orchestrator/record_store_test.cc \
+  orchestrator/judge_monitor_test.cc orchestrator/judge_writes_test.cc orchestrator/judge_performance_test.cc orchestrator/judge_cpus_test.cc orchestrator/live_judgement_test.cc orchestrator/record_store_test.cc \
   orchestrator/render_test.cc orchestrator/frozen_test.cc orchestrator/work_type_list_test.cc orchestrator/assertion_list_test.cc \
   orchestrator/guest_clock_test.cc orchestrator/timeline_test.cc orchestrator/timeline_limits_test.cc \
   orchestrator/timeline_samples_test.cc orchestrator/render_timeline_test.cc

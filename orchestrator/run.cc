@@ -182,7 +182,8 @@ void judgeRun(const RunOptions& options, const Session& session, const Plan& pla
                              passes.baseline,
                              session.writes().mapWrites(),
                              session.writes().watchdog(),
-                             session.clock()};
+                             session.clock(),
+                             plan.performance.host.has_value()};
   writeVerdict(judge(evidence), record.initVerdict());
   writeLimits(limits, record);
   if (!passes.baseline.empty()) {

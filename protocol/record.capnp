@@ -109,8 +109,9 @@ struct HostFacts {
 }
 
 struct PerformanceFacts {
-  # What was done so that the host disturbs the machine less; but for halt polling, which cannot be, each was read back
-  # before the machine ran.
+  # What was done so that the host disturbs the machine less. Pinning, priorities and pages were read back before the machine
+  # ran. What the guest sees of the hints, and that its CPUs never left the host's, is seen while it runs: else
+  # "performance-not-kept". Halt polling cannot be read back.
   enum Mode {
     ordinary @0;     # halt polling alone
     performance @1;  # pinned and SCHED_FIFO vCPUs, bound and huge pages, no exits for HLT and PAUSE, KVM_HINTS_REALTIME

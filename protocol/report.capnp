@@ -102,6 +102,7 @@ struct GuestFacts {
   coreIds @10 :List(UInt32);   # of each online CPU, within its package (topology/core_id)
   nodes @11 :List(NodeFacts);  # node0, node1, ...
   memoryTiers @12 :List(Text); # nodes of each tier, fastest first; empty where the kernel has no tiers
+  realTimeHints @13 :Bool;     # CPUID says KVM_HINTS_REALTIME (leaf 0x40000001, EDX bit 0); never without KVM
 }
 
 struct NodeFacts {

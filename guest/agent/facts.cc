@@ -1,8 +1,11 @@
+#include <cpuid.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -20,6 +23,18 @@ namespace {
 std::string firstLine(const std::string& path) {
   const std::string content = readFileIfThere(path).value_or("");
   return content.substr(0, content.find('\n'));
+}
+
+// Documentation/virt/kvm/x86/cpuid.rst.
+bool hasRealTimeHints() {
+  constexpr unsigned signatureLeaf = 0x40000000, featureLeaf = 0x40000001;
+  unsigned eax = 0, features = 0;
+  std::array<unsigned, 3> signature{};
+  __cpuid(signatureLeaf, eax, signature[0], signature[1], signature[2]);
+  if (memcmp(signature.data(), "KVMKVMKVM\0\0\0", sizeof signature) != 0 || eax < featureLeaf) return false;
+  unsigned hints = 0;
+  __cpuid(featureLeaf, features, signature[0], signature[1], hints);
+  return (hints & 1) != 0;
 }
 
 uint64_t memTotalKib() {
@@ -128,6 +143,7 @@ void fillFacts(rpc::GuestFacts::Builder facts, uint32_t initUptimeMs) {
   facts.setSchedExt(access("/sys/kernel/sched_ext", F_OK) == 0);
   facts.setMemTotalKib(memTotalKib());
   facts.setUptimeMs(initUptimeMs);
+  facts.setRealTimeHints(hasRealTimeHints());
   fillCpus(online, facts);
   fillNodes(facts);
 }
