@@ -52,11 +52,12 @@ const Tool tools[] = {
 
 constexpr const char* footer = R"(
 A look at a guest (maps ... support) prints one JSON line for each record, or a table with --format text. NAME of a
-map or program is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a symbol,
-SYMBOL@CPU (that CPU's copy of a per-CPU variable), or one of these after a *: where the pointer there leads. write changes a number in an array map (.bss, .data) through the
-VMM's gate, while the guest stands still, and reads it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found
-changed, or found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see
-what changes and changes back in between. core writes an ELF vmcore of the guest, which stands still meanwhile, to
+map or program is its name, the end of it (.bss), or #ID. PATH is member.member[3].member. ADDRESS is 0xHEX, a
+symbol, SYMBOL@CPU (that CPU's copy of a per-CPU variable), or one of these after a *: where the pointer there leads.
+write changes a number in an array map (.bss, .data) through the VMM's gate, while the guest stands still, and reads
+it back; PLACE is a path, or +OFFSET for four bytes. watch prints a value each time that it is found changed, or
+found to keep a comparison that it did not keep before: it looks each period (--period-ms), and does not see what
+changes and changes back in between. core writes an ELF vmcore of the guest, which stands still meanwhile, to
 standard output: for --core, drgn and crash.
 
 support --kernel K boots K and looks at that (ktstr support). Nothing changes in a core: samples takes one of it.

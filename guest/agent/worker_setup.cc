@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "guest/topology.h"
+#include "guest/work/sched_attributes.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
 
@@ -29,14 +30,7 @@ constexpr int weightedInterleaveMode = 6;
 constexpr int numaBalancingFlag = 1 << 13;
 constexpr unsigned long maxNode = 65;  // get_mempolicy() counts from 1
 
-// struct sched_attr of include/uapi/linux/sched/types.h, its first version.
-struct Attributes {
-  uint32_t size = sizeof(Attributes), policy = 0;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtimeNs = 0, deadlineNs = 0, periodNs = 0;
-};
+using Attributes = work::SchedAttributes;
 
 [[noreturn]] void fail(const std::string& message) {
   throw Failure(FailureName::WORKER_SETUP_FAILED, message);

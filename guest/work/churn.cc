@@ -11,20 +11,12 @@
 
 #include "guest/topology.h"
 #include "guest/work/loops.h"
+#include "guest/work/sched_attributes.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr::work {
 namespace {
-
-// struct sched_attr of include/uapi/linux/sched/types.h, its first version.
-struct SchedAttr {
-  uint32_t size = sizeof(SchedAttr), policy = 0;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtime = 0, deadline = 0, period = 0;
-};
 
 cpu_set_t setOf(const std::vector<uint32_t>& cpus) {
   cpu_set_t set;
@@ -143,7 +135,7 @@ void policyChurn(Seat& seat) {
   };
   constexpr Policy policies[] = {
       {SCHED_OTHER, 0}, {SCHED_BATCH, 0}, {SCHED_IDLE, 0}, {SCHED_FIFO, 1}, {SCHED_RR, 1}};
-  SchedAttr before;
+  SchedAttributes before;
   const bool known = syscall(SYS_sched_getattr, 0, &before, sizeof before, 0) == 0;
   for (size_t next = 1; !seat.stopping(); next = (next + 1) % std::size(policies)) {
     spinOnce(seat, seat.type.getPolicyChurn().getSpinIters());

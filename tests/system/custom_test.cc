@@ -157,8 +157,7 @@ TEST(Custom, GuestIsWhatTheWordsAskFor) {
   EXPECT_THAT(said, HasSubstr("/sys/fs/cgroup/tenants/all/spin"));
   EXPECT_THAT(
       messageOf(record, "worker-setup-failed"),
-      HasSubstr(
-          "custom-unknown: no custom function \"nobody\" is registered here; there are: crashes, forks, "));
+      HasSubstr("custom-unknown: no custom function \"nobody\" is registered here; there are: complains, "));
   EXPECT_THAT(messageOf(record, "cleanup-over-budget"), HasSubstr("and may take 1"));
 }
 

@@ -24,6 +24,7 @@
 namespace ktstr::testing {
 namespace {
 
+// Not `read`: busybox's forgets what it has of a line when a child ends in its midst.
 constexpr std::string_view init = R"sh(#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -34,7 +35,7 @@ mount -t cgroup2 cgroup2 /cg
 exec < /dev/console
 stty -echo -icanon
 echo shell is ready
-while read -r line; do eval "$line"; done
+while line=$(head -n 1); do eval "$line"; done
 )sh";
 
 struct Base {
