@@ -1,5 +1,6 @@
 #include "orchestrator/performance.h"
 
+#include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
