@@ -47,7 +47,7 @@ include $(wildcard */module.mk)
 
 # ---- what is missing on this machine ---------------------------------------------------------------------------
 
-.PHONY: all deps deps-if-missing all-deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-topologies check-all-kernels bench \
+.PHONY: all deps deps-if-missing all-deps-if-missing demo check check-unit check-system check-kvm check-scenarios check-all-kernels bench \
         bench-kvm fuzz fuzzers install install-built format lint compile_commands.json clean help tests benches
 
 all: deps-if-missing
@@ -203,10 +203,6 @@ check-scenarios: deps-if-missing ## canned scenarios under each of the kernel tr
 check-all-kernels: deps-if-missing ## the monitor on every kernel, and under each of the kernel tree's schedulers (slow)
 	+@$(submake) tests
 	@KTSTR_TEST_ALL=1 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/monitor_test
-
-check-topologies: deps-if-missing ## every proven topology under TCG, also those of 64 vCPUs and more (slow)
-	+@$(submake) tests
-	@KTSTR_TEST_VCPUS=512 tests/tools/run-tests.sh $(BUILD) $(BUILD)/test/system/topology_test
 
 demo: deps-if-missing ## one scenario under EEVDF and real sched_ext schedulers, side by side
 	+@$(submake) programs

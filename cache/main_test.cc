@@ -39,9 +39,7 @@ class Program : public testing::Test {
     setenv("KTSTR_CACHE_DIR", (directory / "store").c_str(), 1);
     test::writeFile(kernel, test::makeBzImage());
   }
-  ~Program() override {
-    unsetenv("KTSTR_CACHE_DIR");
-  }
+  ~Program() override { unsetenv("KTSTR_CACHE_DIR"); }
 
   static SpawnOptions options(std::vector<std::string> arguments) {
     SpawnOptions result;

@@ -14,10 +14,10 @@
 //                    scheduler-not-detached, local-dsq-depth, cpu-starved: fail;
 //                    scheduler-missing: infrastructure;  sched-ext-unsupported: skip
 //   workers          worker-starved, worker-unfair, worker-gap, worker-isolation, worker-call-failed,
-//                    worker-crashed, worker-stuck, affinity-changed, wake-latency, wake-latency-variation, iteration-rate,
-//                    work-rate, throughput-variation, migration-ratio, page-locality, slow-tier,
-//                    cross-node-migration, imbalance, fallback-rate, keep-last-rate, relative-*: fail;
-//                    worker-setup-failed: infrastructure
+//                    worker-crashed, worker-stuck, affinity-changed, wake-latency, wake-latency-variation,
+//                    iteration-rate, work-rate, throughput-variation, migration-ratio, page-locality,
+//                    slow-tier, cross-node-migration, imbalance, fallback-rate, keep-last-rate, relative-*:
+//                    fail; worker-setup-failed: infrastructure
 //   payloads         payload-failed, teardown-incomplete: fail
 //   evidence         monitor-missing, monitor-implausible, monitor-contradicts-guest, guest-report-missing,
 //                    worker-report-missing, limit-not-judged, baseline-failed, mailbox-full, guest-corrupt,

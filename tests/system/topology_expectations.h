@@ -32,9 +32,8 @@ void expectFacts(const Topology& topology, uint32_t memoryMib, rpc::GuestFacts::
 // and the facts to be as declared.
 void expectGuestSees(const std::string& topology, const std::string& accelerator);
 
-// Why a machine of this size is not booted, or nothing: emulated ones of 64 vCPUs take half a minute to two,
-// on a KVM that is itself emulated more than ten, and a minute with 8. KTSTR_TEST_VCPUS says how many may be
-// had (16).
+// Why a machine of this size is not booted on KVM, or nothing: on one that is itself emulated 64 vCPUs take
+// more than ten minutes, and 8 one. KTSTR_TEST_VCPUS says how many may be had; without it any.
 std::optional<std::string> whyTooBig(const std::string& topology);
 
 }  // namespace ktstr::testing

@@ -11,7 +11,6 @@ class TopologyOnTcg : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TopologyOnTcg, IsWhatTheGuestSees) {
   KTSTR_NEED_KERNEL("debian:7.3");
-  KTSTR_NEED_PATIENCE(GetParam());
   expectGuestSees(GetParam(), "tcg");
 }
 
