@@ -3,9 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "monitor/test_kernel.h"
+#include "protocol/test_huge_pages.h"
 #include "protocol/text.h"
 
 namespace ktstr {
@@ -134,6 +139,29 @@ TEST(Attach, FindsVmcoreinfoInItsElfNoteAndPastOldCopies) {
   std::copy(info.begin(), info.begin() + 4000, bytes.begin() + 0x38'0018);
   std::fill(info.begin(), info.end(), std::byte{});
   const auto ram = kernel.ram();
+  Attacher attacher(ram, {}, {});
+  EXPECT_TRUE(attacher.attempt()) << attacher.reason();
+}
+
+TEST(Attach, RamOfHugePagesIsLookedThroughInPlaceAndSoIsItsTail) {
+  TestKernel kernel;
+  const HugePagePool pool(TestKernel::ramBytes >> 21);
+  if (pool.free() < TestKernel::ramBytes >> 21) GTEST_SKIP() << "no huge pages here, and none can be made";
+  const Fd file(memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB));
+  ASSERT_EQ(ftruncate(file.get(), TestKernel::ramBytes), 0);
+  const Mapping huge(file.get(), 0, TestKernel::ramBytes, PROT_READ | PROT_WRITE);
+  std::copy(kernel.bytes().begin(), kernel.bytes().end(), huge.data());
+  const RamFile ram(file.duplicate(), modelRamLayout(TestKernel::ramBytes));
+  uint64_t next = 0;
+  const std::byte* first = nullptr;
+  ram.scan([&](uint64_t gpa, std::span<const std::byte> bytes) {
+    EXPECT_EQ(gpa, next);
+    if (first == nullptr) first = bytes.data();
+    EXPECT_EQ(bytes.data(), first + gpa) << "a copy";
+    next = gpa + bytes.size();
+    return true;
+  });
+  EXPECT_EQ(next, TestKernel::ramBytes);
   Attacher attacher(ram, {}, {});
   EXPECT_TRUE(attacher.attempt()) << attacher.reason();
 }

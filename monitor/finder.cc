@@ -71,9 +71,10 @@ FoundKernel findByVmcoreinfo(const RamFile& ram) {
   found.problem = "no VMCOREINFO in guest memory";
   unsigned candidates = 0;
   const auto look = [&](std::span<const std::byte> bytes) {
-    const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (!content.starts_with(vmcoreinfoStart)) return;
+    const std::string_view start(reinterpret_cast<const char*>(bytes.data()), vmcoreinfoStart.size());
+    if (start != vmcoreinfoStart) return;
     ++candidates;
+    const std::string content(reinterpret_cast<const char*>(bytes.data()), bytes.size());  // it may change
     auto parsed = parseVmcoreinfo(content);
     auto verified = parsed.info ? verify(ram.memory(), std::move(*parsed.info))
                                 : FoundKernel{{}, {}, text("VMCOREINFO: ", parsed.problem)};

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,6 +47,15 @@ std::vector<MemRegion> regionsOf(const std::vector<RamRange>& ranges, const std:
   return regions;
 }
 
+// The block size of hugetlbfs is its page size. A tmpfs with huge pages says the same, but tells its holes,
+// and a mapped read would fill them.
+bool hasHugePages(int fd) {
+  struct stat status {};
+  const bool memfd = fcntl(fd, F_GET_SEALS) >= 0;
+  return memfd && fstat(fd, &status) == 0 && static_cast<uint64_t>(status.st_blksize) > pageBytes &&
+         lseek(fd, 0, SEEK_HOLE) == status.st_size;
+}
+
 }  // namespace
 
 std::vector<RamRange> modelRamLayout(uint64_t bytes) {
@@ -58,6 +68,7 @@ std::vector<RamRange> modelRamLayout(uint64_t bytes) {
 RamFile::RamFile(Fd fd, std::vector<RamRange> ranges)
     : fd_(std::move(fd)),
       ranges_(std::move(ranges)),
+      hugePages_(hasHugePages(fd_.get())),
       mappings_(mapAll(fd_.get(), ranges_)),
       memory_(regionsOf(ranges_, mappings_)) {}
 
@@ -78,6 +89,12 @@ bool RamFile::peek(uint64_t gpa, std::span<std::byte> out) const {
 }
 
 void RamFile::scan(const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const {
+  if (hugePages_) {
+    for (size_t i = 0; i < ranges_.size(); ++i) {
+      if (!scanMapping(i, visit)) return;
+    }
+    return;
+  }
   for (const auto& range : ranges_) {
     const auto end = static_cast<off_t>(range.offset + range.size);
     auto at = static_cast<off_t>(range.offset);
@@ -93,6 +110,16 @@ void RamFile::scan(const std::function<bool(uint64_t, std::span<const std::byte>
       at = hole;
     }
   }
+}
+
+bool RamFile::scanMapping(size_t range,
+                          const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const {
+  const RamRange& bytes = ranges_[range];
+  const std::span all(mappings_[range].data() + bytes.offset % pageBytes, bytes.size);
+  for (size_t at = 0; at < all.size(); at += chunkBytes) {
+    if (!visit(bytes.gpa + at, all.subspan(at, std::min(chunkBytes, all.size() - at)))) return false;
+  }
+  return true;
 }
 
 bool RamFile::scanExtent(const RamRange& range, uint64_t begin, uint64_t end,

@@ -40,19 +40,22 @@ class RamFile {
   bool peek(uint64_t gpa, std::span<std::byte> out) const;
 
   // Calls visit(gpa, bytes) for all RAM that is not a hole in the file, in ascending file order, in chunks of
-  // at most 256 KiB that begin on a page. The bytes are a copy, valid during the call. Stops when visit
-  // returns false.
+  // at most 256 KiB that begin on a page. The bytes are valid during the call: a copy, or, where the file has
+  // huge pages, guest memory itself, which changes while it is looked at. Such a file has no holes, and who
+  // looks at the beginnings of its pages alone need not pay for all the rest. Stops when visit returns false.
   void scan(const std::function<bool(uint64_t gpa, std::span<const std::byte>)>& visit) const;
 
   // Lets go of mapped pages, so that what was read does not stay in our resident set.
   void releasePages() const;
 
  private:
+  bool scanMapping(size_t range, const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const;
   bool scanExtent(const RamRange& range, uint64_t begin, uint64_t end,
                   const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const;
 
   Fd fd_;
   std::vector<RamRange> ranges_;
+  bool hugePages_;
   std::vector<Mapping> mappings_;
   GuestMem memory_;
 };

@@ -7,36 +7,18 @@
 #include <sys/stat.h>
 
 #include <cstring>
-#include <fstream>
 
 #include "protocol/file.h"
 #include "protocol/test_error.h"
+#include "protocol/test_huge_pages.h"
 
 namespace ktstr {
 namespace {
 
 using testing::HasSubstr;
 
-constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
-
-// Makes room for `pages` more while it lives, if it may.
-class Pool {
- public:
-  explicit Pool(uint64_t pages) : before_(readFileIfThere(kPool).value_or("0")) {
-    const uint64_t free = freeHugePages();
-    if (free < pages)
-      std::ofstream(kPool) << strtoull(before_.c_str(), nullptr, 10) + pages - free << std::flush;
-  }
-  ~Pool() { std::ofstream(kPool) << before_ << std::flush; }
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
-
- private:
-  std::string before_;
-};
-
 TEST(HugePages, HoldTheContentAndAreOfThatSize) {
-  const Pool pool(4);
+  const HugePagePool pool(4);
   if (freeHugePages() < 4) GTEST_SKIP() << "no huge pages of 2 MiB here, and none can be made";
   const Fd ram = makeMemfd("ram", 4 * hugePageBytes);
   ASSERT_EQ(pwrite(ram.get(), "first", 5, 4096), 5);
@@ -67,7 +49,7 @@ TEST(HugePages, AreMissedByNameWithTheCommandThatMakesThem) {
 }
 
 TEST(HugePages, AreRefusedOnANodeThatIsNotThere) {
-  const Pool pool(1);
+  const HugePagePool pool(1);
   if (freeHugePages() < 1) GTEST_SKIP() << "no huge pages of 2 MiB here, and none can be made";
   const Fd ram = makeMemfd("ram", hugePageBytes);
   EXPECT_THAT(errorOf([&] {

@@ -274,12 +274,16 @@ struct Seen {
 constexpr const char* idle = R"({"name":"idle","durationMs":1000,"steps":[{"cgroups":[{"name":"a","work":[
   {"type":{"bursty":{"burstUs":1000,"sleepUs":100000}}}]}]}]})";
 
+std::vector<std::string> idleRun(const std::string& directory, const std::string& mode) {
+  const std::string file = directory + "/idle.json";
+  std::ofstream(file) << idle;
+  return {"run",  file,         "--accel", "kvm",      mode,    "--topology",     "1n1l1c1t", "--memory",
+          "448M", "--duration", "1s",      "--format", "jsonl", "--boot-timeout", "180s"};
+}
+
 Seen runInPerformanceMode() {
   const TemporaryDirectory directory;
-  const std::string file = directory.path() + "/idle.json";
-  std::ofstream(file) << idle;
-  Background running({"run", file, "--accel", "kvm", "--performance-mode", "--topology", "1n1l1c1t",
-                      "--memory", "448M", "--duration", "1s", "--format", "jsonl", "--boot-timeout", "180s"});
+  Background running(idleRun(directory.path(), "--performance-mode"));
   Seen seen;
   for (int tries = 0; tries < 600 && seen.vcpuThreads.empty(); ++tries) {
     usleep(50'000);
@@ -330,6 +334,22 @@ TEST(KvmRun, PerformanceModeIsWhatTheHostSees) {
   if (record->getMonitor().getVcpus().size() == 0)
     GTEST_SKIP() << "how long the vCPU was on its CPU was not seen, of "
                  << record->getMonitor().getValidSamples() << " samples: " << record.findings();
+  EXPECT_GT(record->getMonitor().getVcpus()[0].getHostShare(), 0.8);
+}
+
+// What the share in performance mode means: without it HLT gives the CPU back.
+TEST(KvmRun, PerformanceModeIsNotWhatAnIdleVcpuDoesByItself) {
+  KTSTR_NEED_KVM();
+  KTSTR_NEED_KERNEL("debian:7.3");
+  const TemporaryDirectory directory;
+  const Result result = ktstr(idleRun(directory.path(), "--no-perf-mode"), {.timeoutSeconds = 240});
+  ASSERT_FALSE(result.out.empty()) << result.err;
+  const Record record(result.out);
+  if (record->getMonitor().getVcpus().size() == 0)
+    GTEST_SKIP() << "how long the vCPU was on its CPU was not seen, of "
+                 << record->getMonitor().getValidSamples() << " samples: " << record.findings();
+  EXPECT_LT(record->getMonitor().getVcpus()[0].getHostShare(), 0.8);
+  EXPECT_FALSE(record->getGuest().getRealTimeHints());
 }
 
 }  // namespace
