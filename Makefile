@@ -27,7 +27,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 SANITIZER_WARNINGS := $(if $(SANITIZE),$(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized))
 # Not vptr: it probes memory through a pipe, which no sandbox of ours allows.
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize=vptr -fno-omit-frame-pointer \
-  -fno-sanitize-recover=undefined)
+  -fno-sanitize-recover=undefined $(if $(findstring address,$(SANITIZE)),-DKTSTR_ADDRESS_SANITIZER))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 CXXFLAGS_ALL := -std=c++20 $(OPTIMIZE) $(WARNINGS) $(SANITIZER_WARNINGS) $(SANITIZERS) -I. -I$(BUILD)/gen -fPIC $(CXXFLAGS)
 LDFLAGS_ALL := $(SANITIZERS) $(LDFLAGS)
@@ -194,7 +194,7 @@ check-system: deps-if-missing ## system tests alone
 
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
-	@KTSTR_NEED_KVM=1 KTSTR_TEST_VCPUS=$${KTSTR_TEST_VCPUS:-16} tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
+	@KTSTR_NEED_KVM=1 KTSTR_TEST_VCPUS=$${KTSTR_TEST_VCPUS:-512} tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
 
 check-scenarios: deps-if-missing ## canned scenarios under each of the kernel tree's schedulers (slow)
 	+@$(submake) tests

@@ -5,6 +5,7 @@
 
 #include "cache/test_images.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::cache {
 namespace {

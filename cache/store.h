@@ -34,6 +34,7 @@
 #include "protocol/cache.capnp.h"
 #include "protocol/error.h"
 #include "protocol/fd.h"
+#include "protocol/file.h"
 
 namespace ktstr::cache {
 

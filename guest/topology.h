@@ -63,6 +63,8 @@ struct Topology {
   // too (Intel SDM vol. 3 ch. 10.9.1 "Hierarchical Mapping of Shared Resources"). Ids have gaps where a count
   // is no power of two.
   uint32_t apicId(uint32_t cpu) const;
+  // Beyond 254, which is as far as 8-bit destinations of interrupts reach: 255 are all CPUs.
+  bool hasWideApicIds() const { return apicId(vcpus() - 1) > 254; }
 
   std::string toString() const;  // what parseTopology() takes
 

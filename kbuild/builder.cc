@@ -9,6 +9,7 @@
 #include "kbuild/pack.h"
 #include "kbuild/recipe.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/log.h"
 #include "protocol/text.h"
 

@@ -6,6 +6,7 @@
 
 #include "kbuild/test_archive.h"
 #include "protocol/error.h"
+#include "protocol/file.h"
 
 namespace ktstr::kbuild {
 namespace {

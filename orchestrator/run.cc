@@ -314,9 +314,8 @@ void runOnce(const RunOptions& options, rpc::RunRecord::Builder record) {
   }
   AcceptOptions accept;
   accept.name = "run.sock";
-  const auto listening = serve(io, std::move(listener), accept, {}, [&](uid_t) {
-                           return kj::heap<SnapshotServer>(session.snapshots());
-                         }).eagerlyEvaluate(nullptr);
+  accept.bootstrap = [&](uid_t) { return kj::heap<SnapshotServer>(session.snapshots()); };
+  const auto listening = serve(io, std::move(listener), accept).eagerlyEvaluate(nullptr);
   session.run(std::move(prepared), plan.base.file.get(), orderBytes,
               [&](rpc::Placement::Builder placement) { writePlacement(plan.performance, placement); });
   if (!session.lifecycle().error) writePerformance(options, plan.performance, record.initPerformance());

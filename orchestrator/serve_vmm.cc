@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/socket.h"
 #include "protocol/text.h"

@@ -161,9 +161,8 @@ TEST_F(SnapshotsOfARun, OnDemandGoThroughItsSocket) {
   Fd listener = record_->listen();
   AcceptOptions accept;
   accept.name = "run.sock";
-  const auto serving = serve(*io_, std::move(listener), accept, {}, [&](uid_t) {
-                         return kj::heap<SnapshotServer>(snapshots);
-                       }).eagerlyEvaluate(nullptr);
+  accept.bootstrap = [&](uid_t) { return kj::heap<SnapshotServer>(snapshots); };
+  const auto serving = serve(*io_, std::move(listener), accept).eagerlyEvaluate(nullptr);
   auto running = RecordStore(root_).connect("");
   EXPECT_EQ(running.id, record_->id());
   class NothingServer final : public rpc::Fd::Server {};

@@ -54,12 +54,6 @@ Mapping::~Mapping() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
-Fd openFile(const std::string& path, int flags, mode_t mode) {
-  Fd fd(open(path.c_str(), flags | O_CLOEXEC, mode));
-  if (!fd) throw errnoError("open-failed", "open " + path);
-  return fd;
-}
-
 std::pair<Fd, Fd> makeSocketPair() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {

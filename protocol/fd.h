@@ -1,8 +1,6 @@
 // Owners of descriptors and mappings, and the few calls on them that everything needs.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -49,9 +47,6 @@ class Mapping {
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
-
-// Opens with O_CLOEXEC added. Throws Error "open-failed" naming the path and errno.
-Fd openFile(const std::string& path, int flags, mode_t mode = 0);
 
 // A pair of connected, close-on-exec stream sockets.
 std::pair<Fd, Fd> makeSocketPair();

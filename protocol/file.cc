@@ -12,6 +12,12 @@
 
 namespace ktstr {
 
+Fd openFile(const std::string& path, int flags, mode_t mode) {
+  Fd fd(open(path.c_str(), flags | O_CLOEXEC, mode));
+  if (!fd) throw errnoError("open-failed", "open " + path);
+  return fd;
+}
+
 Fd makeMemfd(const char* name, uint64_t size) {
   Fd fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) throw errnoError("memfd-failed", text("create memfd ", name));

@@ -1,6 +1,8 @@
 // Files: made, measured, read and written whole.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,6 +13,9 @@
 #include "protocol/fd.h"
 
 namespace ktstr {
+
+// Opens with O_CLOEXEC added. Throws Error "open-failed" naming the path and errno.
+Fd openFile(const std::string& path, int flags, mode_t mode = 0);
 
 // A memfd of `size` zero bytes with MFD_CLOEXEC | MFD_ALLOW_SEALING. Throws Error "memfd-failed".
 Fd makeMemfd(const char* name, uint64_t size);

@@ -31,8 +31,8 @@ struct CpuTopology {
 }
 
 struct VcpuState {
-  # Register state in which a vCPU begins. The boot vCPU is runnable in 64-bit mode with the given tables; every
-  # other one waits for INIT/SIPI and its other fields are ignored.
+  # Register state in which a vCPU begins. The boot vCPU is runnable in 64-bit mode with the given tables; every other
+  # one waits for INIT/SIPI, and of its other fields only cpuid counts.
   apicId @0 :UInt32;
   runnable @1 :Bool;
   rip @2 :UInt64;    # 64-bit entry point (GPA, identity mapped)
@@ -41,6 +41,8 @@ struct VcpuState {
   cr3 @5 :UInt64;    # GPA of the PML4 that identity-maps the first 4 GiB
   gdtGpa @6 :UInt64; # GPA of the GDT; selector 0x10 is 64-bit code, 0x18 is data
   gdtLimit @7 :UInt16;
+  cpuid @8 :List(CpuidEntry);
+  # Its own leaves, besides those of the machine: those that tell its APIC id. For every vCPU.
 }
 
 struct CpuidEntry {
@@ -62,9 +64,12 @@ struct Msr {
 struct PreparedMachine {
   # All that a VMM needs to run a machine besides its memory. The VMM parses no file; it checks every number here before
   # use.
+  #
+  # On KVM a machine with an APIC id above 254 has an I/O APIC with destinations of 15 bits
+  # (KVM_FEATURE_MSI_EXT_DEST_ID) and neither 8259s nor an 8254; any other has KVM's own of all three.
   topology @0 :CpuTopology;
   vcpus @1 :List(VcpuState);          # exactly one per vCPU; exactly one runnable, index 0
-  cpuid @2 :List(CpuidEntry);         # per machine; APIC ids are patched in per vCPU
+  cpuid @2 :List(CpuidEntry);         # what all vCPUs have in common; with a vCPU's own at most 256, no two alike
   msrs @3 :List(Msr);                 # IA32_MISC_ENABLE (0x1a0) and IA32_MTRR_DEF_TYPE (0x2ff) alone; all vCPUs alike
   placement @4 :Placement;
 }

@@ -26,7 +26,7 @@ log.sources := protocol/log.cc
 log.needs := protocol
 log.tests := protocol/log_test.cc
 
-sandbox.sources := protocol/sandbox.cc protocol/sandbox_sanitizer.cc
+sandbox.sources := protocol/sandbox.cc $(if $(findstring address,$(SANITIZE)),protocol/sandbox_sanitizer.cc)
 sandbox.needs := log protocol
 sandbox.packages := libseccomp
 sandbox.tests := protocol/sandbox_test.cc

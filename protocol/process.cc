@@ -1,4 +1,5 @@
 #include "protocol/process.h"
+#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <poll.h>

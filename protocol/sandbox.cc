@@ -24,8 +24,10 @@
 #include "protocol/error.h"
 #include "protocol/fd.h"
 #include "protocol/log.h"
-#include "protocol/sandbox_sanitizer.h"
 #include "protocol/text.h"
+#ifdef KTSTR_ADDRESS_SANITIZER
+#include "protocol/sandbox_sanitizer.h"
+#endif
 
 namespace ktstr {
 namespace {
@@ -56,15 +58,10 @@ thread_local const char* violator = nullptr;  // of a thread with a sandbox of i
 std::string wholeProcess;                     // of the one that covers all threads
 
 std::array<unsigned long long, 6> argumentsOf(const mcontext_t& machine) {
-#if defined(__x86_64__)
   const auto& r = machine.gregs;
   const auto argument = [&r](int index) { return static_cast<unsigned long long>(r[index]); };
   return {argument(REG_RDI), argument(REG_RSI), argument(REG_RDX),
           argument(REG_R10), argument(REG_R8),  argument(REG_R9)};
-#else
-  const auto& r = machine.regs;
-  return {r[0], r[1], r[2], r[3], r[4], r[5]};
-#endif
 }
 
 // glibc's snprintf() takes neither heap nor lock for these conversions.
@@ -226,9 +223,9 @@ void Sandbox::lockDown() {
   };
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "set the action");
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, allThreads_ ? 1 : 0), "cover all threads");
-  const bool makesThreads =
-      std::any_of(rules_.begin(), rules_.end(), [](const Rule& rule) { return rule.syscall == "clone"; });
-  makeRoomForSanitizer(*this, makesThreads || !allThreads_);
+#ifdef KTSTR_ADDRESS_SANITIZER
+  makeRoomForSanitizer(*this);
+#endif
   for (const auto& rule : rules_) {
     std::vector<scmp_arg_cmp> arguments;
     for (const auto& argument : rule.arguments) arguments.push_back(toSeccomp(argument));

@@ -1,7 +1,5 @@
 #include "protocol/sandbox_sanitizer.h"
 
-#ifdef KTSTR_ADDRESS_SANITIZER
-
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,10 +9,10 @@ namespace ktstr {
 
 // It asks for the signal stack before calls that do not return. Its leak check at exit needs what no sandbox
 // allows (clone, ptrace), so it is left out. Threads get signal stacks, for which it looks for their own.
-void makeRoomForSanitizer(Sandbox& sandbox, bool threads) {
+void makeRoomForSanitizer(Sandbox& sandbox) {
   sandbox.allow("sigaltstack", {{.index = 0, .value = 0, .wide = true}});
   for (const char* name : {"sigaltstack", "sched_getaffinity", "prlimit64", "munmap", "madvise", "getpid"}) {
-    if (threads) sandbox.allow(name);
+    sandbox.allow(name);
   }
   on_exit(
       [](int status, void*) {
@@ -25,5 +23,3 @@ void makeRoomForSanitizer(Sandbox& sandbox, bool threads) {
 }
 
 }  // namespace ktstr
-
-#endif

@@ -433,9 +433,9 @@ TEST(SandboxEventLoop, AcceptsOnItsListenerAlone) {
     const int number = listener.get();
     auto paf = kj::newPromiseAndFulfiller<void>();
     rpc::Machine::Client machine = kj::heap<TestMachine>();
-    auto serving = serve(
-        io, std::move(listener), options, {}, [&](uid_t) { return machine; },
-        [&] { paf.fulfiller->fulfill(); });
+    options.bootstrap = [&](uid_t) { return machine; };
+    options.gone = [&] { paf.fulfiller->fulfill(); };
+    auto serving = serve(io, std::move(listener), options);
     writeAll(ready.get(), "r");
     basic().allowEventLoop().allowAccept(number).lockDown();
     serving.exclusiveJoin(kj::mv(paf.promise)).wait(io.waitScope);

@@ -1,4 +1,5 @@
 #include "protocol/socket.h"
+#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

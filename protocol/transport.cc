@@ -72,14 +72,10 @@ kj::Own<capnp::MessageStream> messagesOn(kj::AsyncCapabilityStream& stream, cons
 // One listener and the connections made through it.
 class Server final : private kj::TaskSet::ErrorHandler {
  public:
-  Server(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
-         std::function<capnp::Capability::Client(uid_t)> bootstrap, std::function<void()> gone)
+  Server(kj::AsyncIoContext& io, Fd listener, AcceptOptions options)
       : io_(*io.lowLevelProvider),
         listener_(std::move(listener)),
         options_(std::move(options)),
-        limits_(limits),
-        bootstrap_(std::move(bootstrap)),
-        gone_(std::move(gone)),
         observer_(io.unixEventPort, listener_.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ),
         connections_(*this) {
     setNonBlocking(listener_.get());
@@ -111,11 +107,11 @@ class Server final : private kj::TaskSet::ErrorHandler {
       log::warn(text(options_.name, ": refused a connection beyond the limit of ", count_));
       return;
     }
-    auto connection = kj::heap<Connection>(io_, std::move(socket), bootstrap_(uid), limits_);
+    auto connection = kj::heap<Connection>(io_, std::move(socket), options_.bootstrap(uid), options_.limits);
     auto disconnected = connection->onDisconnect();
     ++count_;
     connections_.add(disconnected.attach(kj::mv(connection), kj::defer([this] { --count_; })).then([this] {
-      if (gone_) gone_();
+      if (options_.gone) options_.gone();
     }));
   }
 
@@ -126,9 +122,6 @@ class Server final : private kj::TaskSet::ErrorHandler {
   kj::LowLevelAsyncIoProvider& io_;
   Fd listener_;
   AcceptOptions options_;
-  ConnectionLimits limits_;
-  std::function<capnp::Capability::Client(uid_t)> bootstrap_;
-  std::function<void()> gone_;
   const uid_t ownUid_ = geteuid();
   unsigned count_ = 0;
   kj::UnixEventPort::FdObserver observer_;
@@ -178,11 +171,8 @@ uid_t peerUid(int socket) {
   return peer.uid;
 }
 
-kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
-                        std::function<capnp::Capability::Client(uid_t)> bootstrap,
-                        std::function<void()> gone) {
-  auto server = kj::heap<Server>(io, std::move(listener), std::move(options), limits, std::move(bootstrap),
-                                 std::move(gone));
+kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options) {
+  auto server = kj::heap<Server>(io, std::move(listener), std::move(options));
   auto running = kj::evalLater([&running = *server] { return running.run(); });
   return running.attach(kj::mv(server));
 }

@@ -47,13 +47,13 @@ struct AcceptOptions {
   std::string name;                // of the socket, for the log
   std::vector<uid_t> allowedUids;  // by SO_PEERCRED, besides our own; others are closed at once and logged
   unsigned maxConnections = 16;    // further ones are closed at once and logged
+  ConnectionLimits limits = {};
+  std::function<capnp::Capability::Client(uid_t)> bootstrap = {};  // what a peer of that uid gets
+  std::function<void()> gone = {};                                 // called after each disconnect
 };
 
-// Accepts on a listening socket for ever: checks the peer, makes a Connection with bootstrap(its uid), keeps
-// it until it disconnects. `gone` is called after each disconnect.
-kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options, ConnectionLimits limits,
-                        std::function<capnp::Capability::Client(uid_t)> bootstrap,
-                        std::function<void()> gone = {});
+// Accepts on a listening socket for ever: checks the peer, makes a Connection, keeps it until it disconnects.
+kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options);
 
 // Descriptor behind an Fd capability received from a peer, duplicated (the result is owned by the caller).
 // Fails with Error "no-descriptor" if the peer sent none.

@@ -369,10 +369,12 @@ struct Served : testing::Test {
   ~Served() noexcept override { std::filesystem::remove_all(directory); }
 
   void start() {
-    running = serve(
-                  io, listenUnix(path, 0666), options, {.messageWords = 1 << 16},
-                  [](uid_t) { return kj::heap<TestVmm>(); }, [this] { ++gone; })
-                  .eagerlyEvaluate([](kj::Exception&& exception) { FAIL() << kj::str(exception).cStr(); });
+    options.limits.messageWords = 1 << 16;
+    options.bootstrap = [](uid_t) { return kj::heap<TestVmm>(); };
+    options.gone = [this] { ++gone; };
+    running = serve(io, listenUnix(path, 0666), options).eagerlyEvaluate([](kj::Exception&& exception) {
+      FAIL() << kj::str(exception).cStr();
+    });
   }
   void turnUntil(const std::function<bool()>& done) {
     while (!done()) io.provider->getTimer().afterDelay(1 * kj::MILLISECONDS).wait(io.waitScope);

@@ -101,11 +101,44 @@ void checkBoot(rpc::VcpuState::Reader vcpu, uint64_t lowRam, BootState& boot) {
   boot.gdtGpa = within("gdtGpa", vcpu.getGdtGpa(), uint64_t{boot.gdtLimit} + 1);
 }
 
+// Adds the entries of a list named `field` to a table.
+void checkCpuid(capnp::List<rpc::CpuidEntry>::Reader entries, const std::string& field,
+                std::vector<CpuidEntry>& table) {
+  require(entries.size() <= kMaxCpuidEntries - table.size(), field + "'s number", entries.size(),
+          text("at most ", kMaxCpuidEntries, " with those of all vCPUs"));
+  for (unsigned i = 0; i < entries.size(); ++i) {
+    const auto entry = entries[i];
+    const uint32_t function = entry.getFunction();
+    // Basic, hypervisor and extended leaves.
+    require(function <= 0xffff || (function >= 0x40000000 && function <= 0x400000ff) ||
+                (function >= 0x80000000 && function <= 0x8000ffff),
+            text(field, "[", i, "].function"), function, "a basic, hypervisor or extended leaf");
+    require(entry.getIndexed() || entry.getIndex() == 0, text(field, "[", i, "].index"), entry.getIndex(),
+            "0 unless it is indexed");
+    require(std::none_of(table.begin(), table.end(),
+                         [&](const CpuidEntry& other) {
+                           return other.function == function && other.index == entry.getIndex();
+                         }),
+            text(field, "[", i, "].function"), function,
+            "different from those of the other entries of the same index");
+    table.push_back({function,
+                     entry.getIndex(),
+                     entry.getIndexed() ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0u,
+                     entry.getEax(),
+                     entry.getEbx(),
+                     entry.getEcx(),
+                     entry.getEdx(),
+                     {}});
+  }
+}
+
 void checkVcpus(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
   const auto vcpus = source.getVcpus();
   require(vcpus.size() == machine.vcpus, "vcpus' number", vcpus.size(),
           text("the topology's product, ", machine.vcpus));
   std::set<uint32_t> seen;
+  std::vector<CpuidEntry> common;
+  checkCpuid(source.getCpuid(), "cpuid", common);
   for (unsigned i = 0; i < vcpus.size(); ++i) {
     const auto vcpu = vcpus[i];
     require(vcpu.getRunnable() == (i == 0), text("vcpus[", i, "].runnable"), vcpu.getRunnable(),
@@ -114,29 +147,9 @@ void checkVcpus(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
     require(seen.insert(vcpu.getApicId()).second, text("vcpus[", i, "].apicId"), vcpu.getApicId(),
             "different from every other vCPU's");
     machine.apicIds.push_back(vcpu.getApicId());
+    checkCpuid(vcpu.getCpuid(), text("vcpus[", i, "].cpuid"), machine.cpuid.emplace_back(common));
   }
   checkBoot(vcpus[0], machine.ram[0].size, machine.boot);
-}
-
-void checkCpuid(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
-  const auto entries = source.getCpuid();
-  require(entries.size() <= kMaxCpuidEntries, "cpuid's number", entries.size(),
-          text("at most ", kMaxCpuidEntries));
-  std::set<std::pair<uint32_t, uint32_t>> seen;
-  for (unsigned i = 0; i < entries.size(); ++i) {
-    const auto entry = entries[i];
-    const uint32_t function = entry.getFunction();
-    // Basic, hypervisor and extended leaves.
-    require(function <= 0xffff || (function >= 0x40000000 && function <= 0x400000ff) ||
-                (function >= 0x80000000 && function <= 0x8000ffff),
-            text("cpuid[", i, "].function"), function, "a basic, hypervisor or extended leaf");
-    require(entry.getIndexed() || entry.getIndex() == 0, text("cpuid[", i, "].index"), entry.getIndex(),
-            "0 unless it is indexed");
-    require(seen.emplace(function, entry.getIndex()).second, text("cpuid[", i, "].function"), function,
-            "different from those of the other entries of the same index");
-    machine.cpuid.push_back({function, entry.getIndex(), entry.getIndexed(), entry.getEax(), entry.getEbx(),
-                             entry.getEcx(), entry.getEdx()});
-  }
 }
 
 void checkMsrs(rpc::PreparedMachine::Reader source, CheckedMachine& machine) {
@@ -178,7 +191,6 @@ CheckedMachine checkMachine(rpc::PreparedMachine::Reader source, const GivenMemo
   checkTopology(source.getTopology(), machine);
   placeMemory(memory, machine);
   checkVcpus(source, machine);
-  checkCpuid(source, machine);
   checkMsrs(source, machine);
   checkPlacement(source.getPlacement(), machine);
   return machine;

@@ -4,6 +4,9 @@
 // The only machine a VMM runs is the machine model of rpc::MemoryKind; base and mailbox may be absent.
 #pragma once
 
+#include <linux/kvm.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -43,12 +46,7 @@ struct BootState {
   uint16_t gdtLimit;
 };
 
-// As rpc::CpuidEntry.
-struct CpuidEntry {
-  uint32_t function, index;
-  bool indexed;
-  uint32_t eax, ebx, ecx, edx;
-};
+using CpuidEntry = kvm_cpuid_entry2;  // flags are KVM_CPUID_FLAG_SIGNIFCANT_INDEX or 0
 
 struct MsrEntry {
   uint32_t index;
@@ -70,11 +68,13 @@ struct CheckedMachine {
   std::optional<Region> base, mailbox;  // offset 0
   std::vector<uint32_t> apicIds;        // one per vCPU, distinct, the first 0
   BootState boot;
-  std::vector<CpuidEntry> cpuid;  // no two alike
-  std::vector<MsrEntry> msrs;     // of those, and those bits, that a preparer may set
+  std::vector<std::vector<CpuidEntry>> cpuid;  // by vCPU, whole, no two alike
+  std::vector<MsrEntry> msrs;                  // of those, and those bits, that a preparer may set
   Placement placement;
 
   uint64_t ramBytes() const { return ram.back().offset + ram.back().size; }
+  uint32_t largestApicId() const { return *std::max_element(apicIds.begin(), apicIds.end()); }
+  bool wideApicIds() const { return largestApicId() > 254; }  // beyond destinations of 8 bits; 255 is all
 };
 
 // Throws Error "machine-invalid" naming the field, its value and what it must be.

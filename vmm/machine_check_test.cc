@@ -172,6 +172,17 @@ TEST(MachineCheck, Vcpus) {
   EXPECT_INVALID("vcpus' number is 5", s.machine.initVcpus(5));
 }
 
+void setIndexed(rpc::CpuidEntry::Builder entry, uint32_t index) {
+  entry.setFunction(4);
+  entry.setIndexed(true);
+  entry.setIndex(index);
+}
+
+// Of vCPU 2.
+capnp::List<rpc::CpuidEntry>::Builder own(Sample& sample, unsigned size) {
+  return sample.vcpu(2).initCpuid(size);
+}
+
 TEST(MachineCheck, Cpuid) {
   EXPECT_INVALID("cpuid's number is 257", s.machine.initCpuid(257));
   EXPECT_INVALID("cpuid[0].function", s.machine.initCpuid(1)[0].setFunction(0x10000));
@@ -182,14 +193,21 @@ TEST(MachineCheck, Cpuid) {
   EXPECT_INVALID("cpuid[0].index", s.machine.initCpuid(1)[0].setIndex(1));
   EXPECT_INVALID("cpuid[1].function is 7", auto entries = s.machine.initCpuid(2); entries[0].setFunction(7);
                  entries[1].setFunction(7));
-  EXPECT_INVALID(
-      "cpuid[2].function is 4", auto entries = s.machine.initCpuid(3); for (auto entry
-                                                                            : entries) {
-        entry.setFunction(4);
-        entry.setIndexed(true);
-      } entries[1]
-                                                                           .setIndex(1);
-      entries[2].setIndex(1));
+  EXPECT_INVALID("cpuid[2].function is 4", auto entries = s.machine.initCpuid(3); setIndexed(entries[0], 0);
+                 setIndexed(entries[1], 1); setIndexed(entries[2], 1));
+}
+
+TEST(MachineCheck, CpuidOfAVcpu) {
+  EXPECT_INVALID("vcpus[2].cpuid's number is 257", own(s, 257));
+  EXPECT_INVALID("vcpus[2].cpuid's number is 255 (0xff), must be at most 256 with those of all vCPUs",
+                 s.machine.initCpuid(2)[1].setFunction(1);
+                 own(s, 255));
+  EXPECT_INVALID("vcpus[2].cpuid[0].function", own(s, 1)[0].setFunction(0x3fffffff));
+  EXPECT_INVALID("vcpus[2].cpuid[0].index", own(s, 1)[0].setIndex(1));
+  EXPECT_INVALID("vcpus[2].cpuid[1].function is 7", auto entries = own(s, 2); entries[0].setFunction(7);
+                 entries[1].setFunction(7));
+  EXPECT_INVALID("vcpus[2].cpuid[0].function is 7", s.machine.initCpuid(1)[0].setFunction(7);
+                 own(s, 1)[0].setFunction(7));
 }
 
 TEST(MachineCheck, Msrs) {
@@ -212,12 +230,24 @@ TEST(MachineCheck, CpuidAndMsrsAreTakenOver) {
     cpuid[i].setIndexed(true);
     cpuid[i].setIndex(i);
   }
+  for (unsigned i = 0; i < 4; ++i) {
+    auto own = sample.vcpu(i).initCpuid(1)[0];
+    own.setFunction(0x8000001e);
+    own.setEax(i);
+  }
   auto msr = sample.machine.initMsrs(1)[0];
   msr.setIndex(0x2ff);
   msr.setValue(0xc06);
   const CheckedMachine machine = sample.check();
-  ASSERT_EQ(machine.cpuid.size(), 2u);
-  EXPECT_EQ(machine.cpuid[1].index, 1u);
+  ASSERT_EQ(machine.cpuid.size(), 4u);
+  for (unsigned i = 0; i < 4; ++i) {
+    ASSERT_EQ(machine.cpuid[i].size(), 3u);
+    EXPECT_EQ(machine.cpuid[i][1].index, 1u);
+    EXPECT_EQ(machine.cpuid[i][1].flags, static_cast<uint32_t>(KVM_CPUID_FLAG_SIGNIFCANT_INDEX));
+    EXPECT_EQ(machine.cpuid[i][2].function, 0x8000001eu);
+    EXPECT_EQ(machine.cpuid[i][2].flags, 0u);
+    EXPECT_EQ(machine.cpuid[i][2].eax, i);
+  }
   ASSERT_EQ(machine.msrs.size(), 1u);
   EXPECT_EQ(machine.msrs[0].value, 0xc06u);
 }

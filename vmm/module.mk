@@ -18,10 +18,10 @@ vmmtcg.tests := vmm/tcg/firmware_test.cc vmm/tcg/qemu_command_test.cc \
 vmmtcg.test_needs := vmmtest
 vmmtcg.fuzz := vmm/machine_check_fuzz.cc
 
-vmmkvm.sources := vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/cpuid.cc \
+vmmkvm.sources := vmm/kvm/uart.cc vmm/kvm/serial_port.cc vmm/kvm/ports.cc vmm/kvm/io_apic.cc \
   vmm/kvm/kvm.cc vmm/kvm/vcpu_threads.cc vmm/kvm/kvm_engine.cc vmm/kvm/sandbox.cc
 vmmkvm.needs := vmmcore
-vmmkvm.tests := vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/cpuid_test.cc vmm/kvm/sandbox_test.cc \
+vmmkvm.tests := vmm/kvm/uart_test.cc vmm/kvm/ports_test.cc vmm/kvm/io_apic_test.cc vmm/kvm/sandbox_test.cc \
   vmm/kvm/placement_test.cc vmm/kvm/device_test.cc vmm/kvm/lifecycle_test.cc vmm/kvm/privilege_test.cc vmm/kvm/units_test.cc
 vmmkvm.test_needs := vmmtest
 

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <sstream>
 
@@ -15,6 +14,8 @@
 
 namespace ktstr::vmm {
 namespace {
+
+constexpr ConnectionLimits kLimits{.answersFirst = true};
 
 std::string variable(const char* name) {
   const char* value = getenv(name);
@@ -68,34 +69,33 @@ std::vector<int> Listeners::sockets() const {
 
 Listeners takeListeners(const ServeOptions& options) {
   Listeners listeners;
-  listeners.control.options = {"control", options.controlUids, 1};
-  listeners.observe.options = {"observe", options.observeUids, 16};
-  listeners.gate.options = {"gate", options.gateUids, 4};
+  listeners.control.options = {"control", options.controlUids, 1, kLimits};
+  listeners.observe.options = {"observe", options.observeUids, 16, kLimits};
+  listeners.gate.options = {"gate", options.gateUids, 4, kLimits};
   if (options.activated) takeActivated(listeners);
   return listeners;
 }
 
 void serveConnections(kj::AsyncIoContext& io, VmmState& vmm, ServeOptions options, Listeners listeners) {
-  constexpr ConnectionLimits limits{.answersFirst = true};
   auto gone = kj::newPromiseAndFulfiller<void>();
-  std::vector<std::unique_ptr<Connection>> connections;
+  listeners.control.options.bootstrap = [&vmm](uid_t) { return vmmServer(vmm); };
+  listeners.control.options.gone = [&gone] { gone.fulfiller->fulfill(); };
+  listeners.observe.options.bootstrap = [&vmm](uid_t) { return observerServer(vmm); };
+  listeners.gate.options.bootstrap = [&vmm](uid_t uid) {
+    return publishedGateServer(vmm, text("uid ", uid));
+  };
   std::vector<kj::Promise<void>> accepting;
+  for (Listener* listener : {&listeners.control, &listeners.observe, &listeners.gate}) {
+    if (!listener->socket) continue;
+    accepting.push_back(
+        serve(io, std::move(listener->socket), std::move(listener->options))
+            .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); }));
+  }
+  std::vector<std::unique_ptr<Connection>> connections;
   const auto connect = [&](Fd socket, capnp::Capability::Client bootstrap) -> Connection& {
     return *connections.emplace_back(
-        std::make_unique<Connection>(*io.lowLevelProvider, std::move(socket), kj::mv(bootstrap), limits));
+        std::make_unique<Connection>(*io.lowLevelProvider, std::move(socket), kj::mv(bootstrap), kLimits));
   };
-  const auto accept = [&](Listener& listener, std::function<capnp::Capability::Client(uid_t)> bootstrap,
-                          std::function<void()> onGone = {}) {
-    if (!listener.socket) return;
-    accepting.push_back(
-        serve(io, std::move(listener.socket), listener.options, limits, std::move(bootstrap),
-              std::move(onGone))
-            .eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); }));
-  };
-  accept(
-      listeners.control, [&vmm](uid_t) { return vmmServer(vmm); }, [&gone] { gone.fulfiller->fulfill(); });
-  accept(listeners.observe, [&vmm](uid_t) { return observerServer(vmm); });
-  accept(listeners.gate, [&vmm](uid_t uid) { return publishedGateServer(vmm, text("uid ", uid)); });
   if (options.observe) connect(std::move(*options.observe), observerServer(vmm));
   if (options.gate) connect(std::move(*options.gate), publishedGateServer(vmm, "an inherited socket"));
   if (options.control) {

@@ -14,7 +14,7 @@
 namespace ktstr::vmm {
 
 struct Listener {
-  AcceptOptions options;
+  AcceptOptions options;  // all but what it hands out
   Fd socket;
 };
 

@@ -15,6 +15,27 @@ extern char** environ;
 namespace ktstr::vmm {
 namespace {
 
+// Leaf 1 tells each vCPU its APIC id; all others are the same for all.
+void setCpuid(rpc::PreparedMachine::Builder machine, capnp::List<rpc::CpuidEntry>::Reader offered) {
+  if (offered.size() == 0) return;
+  auto common = machine.initCpuid(offered.size() - 1);
+  unsigned next = 0;
+  for (const auto leaf : offered) {
+    if (leaf.getFunction() != 1) {
+      common.setWithCaveats(next++, leaf);
+      continue;
+    }
+    for (auto vcpu : machine.getVcpus()) {
+      vcpu.initCpuid(1).setWithCaveats(0, leaf);
+      vcpu.getCpuid()[0].setEbx((leaf.getEbx() & 0xffffff) | vcpu.getApicId() << 24);
+    }
+  }
+}
+
+}  // namespace
+
+namespace {
+
 // State letter and parent of a process, or nothing.
 std::optional<std::pair<char, pid_t>> stateOf(pid_t pid) {
   const auto stat = readFileIfThere(text("/proc/", pid, "/stat"));
@@ -109,7 +130,8 @@ capnp::Request<rpc::Vmm::BootParams, rpc::Vmm::BootResults> TestClient::bootRequ
   auto request = vmm().bootRequest();
   auto prepared = request.initMachine();
   machine.describe(prepared);
-  prepared.setCpuid(wait(vmm().infoRequest().send()).getInfo().getCpuid());
+  const auto info = wait(vmm().infoRequest().send());
+  setCpuid(prepared, info.getInfo().getCpuid());
   giveMemory(machine);
   return request;
 }

@@ -77,11 +77,7 @@ kj::Promise<void> VmmState::boot(rpc::PreparedMachine::Reader source) {
 }
 
 void VmmState::detach(kj::Promise<void> task) {
-  tasks_.add(kj::mv(task));
-}
-
-void VmmState::LogFailures::taskFailed(kj::Exception&& exception) {
-  log::warn(exception.getDescription().cStr());
+  task.detach([](kj::Exception&& exception) { log::warn(exception.getDescription().cStr()); });
 }
 
 }  // namespace ktstr::vmm

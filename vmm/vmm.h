@@ -49,10 +49,6 @@ class VmmState {
   void detach(kj::Promise<void> task);
 
  private:
-  struct LogFailures : kj::TaskSet::ErrorHandler {
-    void taskFailed(kj::Exception&& exception) override;
-  };
-
   void requireUnbooted() const;
 
   kj::AsyncIoContext& io_;
@@ -62,8 +58,6 @@ class VmmState {
   kj::Maybe<kj::Own<Machine>> machine_;
   kj::PromiseFulfillerPair<void> bootedPair_ = kj::newPromiseAndFulfiller<void>();
   kj::ForkedPromise<void> booted_;
-  LogFailures logFailures_;
-  kj::TaskSet tasks_{logFailures_};
 };
 
 }  // namespace ktstr::vmm

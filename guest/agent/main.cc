@@ -39,6 +39,7 @@ void live() {
   try {
     raiseOwnPriority();
     mountRest();
+    if (line.lateCpus) bringCpusOnline();
     countForMonitor();
     runOrders(channel, environment);
   } catch (const Failure& failure) {

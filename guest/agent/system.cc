@@ -15,6 +15,7 @@
 #include <charconv>
 
 #include "guest/agent/failure.h"
+#include "guest/topology.h"
 #include "protocol/file.h"
 #include "protocol/text.h"
 
@@ -48,6 +49,7 @@ CommandLine parseCommandLine(std::string_view line) {
     const std::string_view word = line.substr(0, end);
     line.remove_prefix(std::min(end + 1, line.size()));
     if (word.starts_with("ktstr.inject=")) result.inject = word.substr(13);
+    if (word == "ktstr.late_cpus") result.lateCpus = true;
     if (!word.starts_with("ktstr.mailbox=")) continue;
     const std::string_view place = word.substr(14);
     const size_t comma = std::min(place.find(','), place.size());
@@ -114,6 +116,20 @@ void raiseOwnPriority() {
   priority.sched_priority = 99;
   if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority) != 0) {
     throw Failure(FailureName::INTERNAL, withErrno("become SCHED_FIFO 99", errno));
+  }
+}
+
+void bringCpusOnline() {
+  const std::string cpus = "/sys/devices/system/cpu/";
+  std::string present = readFile(cpus + "present");
+  present.resize(std::min(present.size(), present.find('\n')));
+  for (const uint32_t cpu : parseCpuList(present)) {
+    const std::string path = text(cpus, "cpu", cpu, "/online");
+    if (readFileIfThere(path).value_or("1").starts_with('1')) continue;  // the first has no such file
+    const Fd online(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!online || write(online.get(), "1", 1) != 1) {
+      throw Failure(FailureName::SETTING_REFUSED, withErrno("write 1 to " + path, errno));
+    }
   }
 }
 

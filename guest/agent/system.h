@@ -13,9 +13,11 @@ namespace ktstr::agent {
 // What the host says on the kernel command line:
 //   ktstr.mailbox=0xGPA,0xSIZE   where the mailbox is
 //   ktstr.inject=WHAT            see inject.h
+//   ktstr.late_cpus              see bringCpusOnline()
 struct CommandLine {
   uint64_t mailboxGpa = 0, mailboxSize = 0;
   std::string inject;
+  bool lateCpus = false;
 };
 // Throws Failure ordersInvalid if there is no mailbox or it is written in another way.
 CommandLine parseCommandLine(std::string_view line);
@@ -40,6 +42,11 @@ Fd openDoorbell(const char* path = "/dev/ttyS1");
 // it disturbs no more than at a normal priority. Children are reset to the normal policy when they are
 // forked.
 void raiseOwnPriority();
+
+// Brings every CPU online that maxcpus= has left out. While the kernel boots, until it has chosen a clock for
+// them, CPUs tick whether they are idle or not; where many share few of the host's, and more so where KVM is
+// emulated, they then leave it hardly any time. Throws Failure settingRefused.
+void bringCpusOnline();
 
 // Lets the kernel count, for the monitor, what it does not count of itself: runs and time of BPF programs
 // (kernel.bpf_stats_enabled), wakeups and calls of schedule() (kernel.sched_schedstats). A kernel that cannot

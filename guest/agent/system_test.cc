@@ -14,6 +14,9 @@ TEST(CommandLineTest, FindsTheMailbox) {
   EXPECT_EQ(line.mailboxGpa, 0x1c000000U);
   EXPECT_EQ(line.mailboxSize, 0x400000U);
   EXPECT_EQ(line.inject, "hang");
+  EXPECT_FALSE(line.lateCpus);
+  EXPECT_TRUE(parseCommandLine("maxcpus=1 ktstr.late_cpus ktstr.mailbox=0x1c000000,0x400000").lateCpus);
+  EXPECT_FALSE(parseCommandLine("ktstr.late_cpusx ktstr.mailbox=0x1c000000,0x400000").lateCpus);
 }
 
 TEST(CommandLineTest, RefusesOthers) {

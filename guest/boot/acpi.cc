@@ -32,13 +32,13 @@ std::vector<std::byte> buildFirmwarePage() {
 }
 
 // §5.2.9 Fixed ACPI Description Table 6.5. Offsets in comments are the specification's.
-std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt, LegacyClocks clocks) {
+std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt, Chipset chipset) {
   ByteWriter fadt = startTable("FACP", 6);
   fadt.u32(firmwarePage).u32(dsdt).u8(0).u8(4);  // 36 FIRMWARE_CTRL, DSDT; profile: enterprise server
   fadt.u16(9).u32(0).zeros(4);                   // 46 SCI_INT; no SMI_CMD: always in ACPI mode
   fadt.zeros(32).u8(4).u8(2).zeros(6);           // 56 no port blocks; PM1_EVT_LEN, PM1_CNT_LEN
   fadt.u16(101).u16(1001).zeros(9);              // 96 P_LVL2_LAT, P_LVL3_LAT: no C2, no C3
-  const unsigned noCmosClock = clocks == LegacyClocks::absent ? 1u << 5 : 0;
+  const unsigned noCmosClock = chipset == Chipset::pc ? 0 : 1u << 5;
   fadt.u16(1u << 0 | 1u << 2 | noCmosClock)
       .u8(0);  // 109 IAPC_BOOT_ARCH: legacy devices, no VGA, no 8042 to probe
   fadt.u32(1u << 0 | 1u << 2 | 1u << 4 | 1u << 5 |
@@ -51,17 +51,35 @@ std::vector<std::byte> buildFadt(uint64_t firmwarePage, uint64_t dsdt, LegacyClo
   return finishTable(fadt.padTo(276));
 }
 
+// A serial port in AML, §20.2:
+//   Scope (\_SB) { Device (`name`) { Name (_HID, EisaId ("PNP0501")) Name (_UID, `number`)
+//     Name (_CRS, ResourceTemplate () { IO (Decode16, port, port, 0, 8) IRQNoFlags () {line} }) } }
+// All lengths are below 64: one byte each, which counts itself.
+void serialPort(ByteWriter& dsdt, const char* name, uint32_t number, uint32_t port, uint32_t line) {
+  dsdt.u8(0x10).u8(52).name("\\_SB_", 5);
+  dsdt.u8(0x5b).u8(0x82).u8(44).name(name, 4);
+  dsdt.u8(0x08).name("_HID", 4).u8(0x0c).u32(0x0105d041);
+  dsdt.u8(0x08).name("_UID", 4).u8(0x0a).u8(number);
+  dsdt.u8(0x08).name("_CRS", 4).u8(0x11).u8(16).u8(0x0a).u8(13);
+  dsdt.u8(0x47).u8(1).u16(port).u16(port).u8(0).u8(8);  // §6.4.2.5
+  dsdt.u8(0x22).u16(1u << line).u8(0x79).u8(0);         // §6.4.2.1: edge, active high; end tag
+}
+
 // Name (\_S5, Package () {0, 0, 0, 0}), §7.4.2 and, for the bytes, §20.2: the sleep type is the first.
-std::vector<std::byte> buildDsdt() {
+std::vector<std::byte> buildDsdt(Chipset chipset) {
   ByteWriter dsdt = startTable("DSDT", 2);
   dsdt.u8(0x08).name("_S5_", 4).u8(0x12).u8(6).u8(4).zeros(4);
+  if (chipset == Chipset::none) {
+    serialPort(dsdt, "COM1", 0, 0x3f8, 4);
+    serialPort(dsdt, "COM2", 1, 0x2f8, 3);
+  }
   return finishTable(std::move(dsdt));
 }
 
 // §5.2.12 Multiple APIC Description Table.
-std::vector<std::byte> buildMadt(const Topology& topology) {
+std::vector<std::byte> buildMadt(const Topology& topology, Chipset chipset) {
   ByteWriter madt = startTable("APIC", 5);
-  madt.u32(localApicGpa).u32(1);  // PCAT_COMPAT: there are 8259s as well
+  madt.u32(localApicGpa).u32(chipset == Chipset::none ? 0 : 1);  // PCAT_COMPAT: there are 8259s as well
   bool x2apic = false;
   for (uint32_t cpu = 0; cpu < topology.vcpus(); cpu++) {
     const uint32_t id = topology.apicId(cpu);
@@ -73,9 +91,9 @@ std::vector<std::byte> buildMadt(const Topology& topology) {
     }
   }
   madt.u8(1).u8(12).u8(0).u8(0).u32(ioApicGpa).u32(0);
-  madt.u8(2).u8(10).u8(0).u8(0).u32(2).u16(0);    // ISA IRQ 0 is GSI 2
-  madt.u8(2).u8(10).u8(0).u8(9).u32(9).u16(0xd);  // SCI: active high, level
-  madt.u8(4).u8(6).u8(0xff).u16(0).u8(1);         // NMI on LINT1 of every CPU
+  if (chipset != Chipset::none) madt.u8(2).u8(10).u8(0).u8(0).u32(2).u16(0);  // ISA IRQ 0 is GSI 2
+  madt.u8(2).u8(10).u8(0).u8(9).u32(9).u16(0xd);                              // SCI: active high, level
+  madt.u8(4).u8(6).u8(0xff).u16(0).u8(1);                                     // NMI on LINT1 of every CPU
   if (x2apic) madt.u8(10).u8(12).u16(0).u32(0xffffffff).u8(1).zeros(3);
   return finishTable(std::move(madt));
 }
@@ -112,7 +130,7 @@ std::vector<std::byte> finishTable(ByteWriter table) {
 }
 
 AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
-                     LegacyClocks clocks) {
+                     Chipset chipset) {
   ByteWriter blob;
   blob.append(buildFirmwarePage()).padTo(tablesOffset);
   std::vector<uint64_t> listed;
@@ -121,10 +139,10 @@ AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory
     blob.append(table);
     return at;
   };
-  const uint64_t dsdt = place(buildDsdt());
-  listed.push_back(place(buildFadt(address, dsdt, clocks)));
-  listed.push_back(place(buildMadt(topology)));
-  if (clocks == LegacyClocks::present) listed.push_back(place(buildHpet()));
+  const uint64_t dsdt = place(buildDsdt(chipset));
+  listed.push_back(place(buildFadt(address, dsdt, chipset)));
+  listed.push_back(place(buildMadt(topology, chipset)));
+  if (chipset == Chipset::pc) listed.push_back(place(buildHpet()));
   if (topology.nodes > 1) {
     listed.push_back(place(buildSrat(topology, memory)));
     listed.push_back(place(buildSlit(topology)));

@@ -22,13 +22,17 @@ struct AcpiTables {
   uint64_t rsdpGpa;
 };
 
-// HPET and CMOS clock: an emulated PC has them; a machine on KVM has kvm-clock instead.
-enum class LegacyClocks { absent, present };
+// What there is of a PC besides CPUs, the I/O APIC and two serial ports.
+enum class Chipset {
+  pc,    // QEMU's: 8259s, 8254, HPET, CMOS clock
+  kvm,   // 8259s and 8254; kvm-clock in place of the rest
+  none,  // what KVM has with a split irqchip; the DSDT tells the serial ports' lines, which no 8259 implies
+};
 
 // `address` is a multiple of 4096 and below 4 GiB. SRAT, SLIT and HMAT are present when there is more than
 // one node.
 AcpiTables buildAcpi(const Topology& topology, std::span<const NodeRange> memory, uint64_t address,
-                     LegacyClocks clocks = LegacyClocks::present);
+                     Chipset chipset = Chipset::pc);
 
 // Sum of all bytes modulo 256: zero for a table with a right checksum.
 uint8_t byteSum(std::span<const std::byte> bytes);

@@ -16,10 +16,10 @@ using Bytes = std::span<const std::byte>;
 // Follows RSDP and XSDT as a kernel does, checking every signature, length and checksum on the way.
 class Tables {
  public:
-  explicit Tables(const Topology& topology, uint64_t memory = gib)
+  explicit Tables(const Topology& topology, uint64_t memory = gib, Chipset chipset = Chipset::pc)
       : plan_(planMemory(memory, mib, mib, mib)),
         nodes_(splitOverNodes(plan_, topology)),
-        acpi_(buildAcpi(topology, nodes_, acpiGpa)) {
+        acpi_(buildAcpi(topology, nodes_, acpiGpa, chipset)) {
     const Bytes rsdp = at(acpi_.rsdpGpa).first(36);
     EXPECT_EQ(textAt(rsdp, 0, 8), "RSD PTR ");
     EXPECT_EQ(byteSum(rsdp.first(20)), 0);
@@ -120,6 +120,34 @@ TEST(Acpi, madtListsCpusIoApicAndOverrides) {
   EXPECT_EQ(numberAt<uint32_t>(entries[7], 4), 2u);
   EXPECT_EQ(numberAt<uint8_t>(entries[8], 3), 9);
   EXPECT_EQ(numberAt<uint16_t>(entries[8], 8), 0xd);
+}
+
+// As iasl -d shows it:
+//   Scope (\_SB) { Device (COM2) { Name (_HID, EisaId ("PNP0501")) Name (_UID, One) Name (_CRS,
+//   ResourceTemplate () {
+//     IO (Decode16, 0x02F8, 0x02F8, 0x00, 0x08, ) IRQNoFlags () {3} }) } }
+TEST(Acpi, withoutALegacyChipsetSerialPortsTellTheirLines) {
+  const Tables tables(parseTopology("1n5l5c5t"), gib, Chipset::none);
+  EXPECT_THAT(tables.names(), ElementsAre("APIC", "FACP"));
+  EXPECT_EQ(numberAt<uint32_t>(tables["APIC"], 40) & 1, 0u) << "PCAT_COMPAT: 8259s";
+  for (const Bytes entry : structures(tables["APIC"], 44)) {
+    const bool isOverride = numberAt<uint8_t>(entry, 0) == 2;
+    EXPECT_FALSE(isOverride && numberAt<uint8_t>(entry, 3) == 0) << "ISA IRQ 0 is the 8254's";
+  }
+  const Bytes dsdt = tables.table(numberAt<uint64_t>(tables["FACP"], 140), "DSDT");
+  ASSERT_EQ(dsdt.size(), 36u + 12 + 2 * 53);
+  EXPECT_EQ(textAt(dsdt, 48 + 53, 53),
+            std::string("\x10\x34\\_SB_\x5b\x82\x2c"
+                        "COM2\x08_HID\x0c\x41\xd0\x05\x01\x08_UID\x0a\x01\x08_CRS\x11\x10\x0a\x0d"
+                        "\x47\x01\xf8\x02\xf8\x02\x00\x08\x22\x08\x00\x79\x00",
+                        53));
+}
+
+TEST(Acpi, kvmsChipsetLacksTheClocksAlone) {
+  const Tables tables(parseTopology("1n2l2c2t"), gib, Chipset::kvm);
+  EXPECT_THAT(tables.names(), ElementsAre("APIC", "FACP"));
+  EXPECT_EQ(numberAt<uint32_t>(tables["APIC"], 40) & 1, 1u);
+  EXPECT_EQ(tables.table(numberAt<uint64_t>(tables["FACP"], 140), "DSDT").size(), 36u + 12);
 }
 
 TEST(Acpi, largeIdsGetX2ApicEntries) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -193,7 +194,14 @@ void describeHypervisor(Table& table, const Topology& topology, bool realTimeHin
   }
   setBit(leaf->second.eax, 7, false);
   setBit(leaf->second.edx, 0, realTimeHints);
-  if (topology.apicId(topology.vcpus() - 1) > 254) setBit(leaf->second.eax, 15, true);
+  if (topology.hasWideApicIds()) setBit(leaf->second.eax, 15, true);
+}
+
+// EAX[4:0] of leaf 0xB: by how many bits an APIC id is shifted to get the number of the level above.
+unsigned levelShift(std::span<const CpuidLeaf> machine, uint32_t index) {
+  const auto leaf = std::ranges::find_if(
+      machine, [index](const CpuidLeaf& each) { return each.function == 0xb && each.index == index; });
+  return leaf == machine.end() ? 0 : leaf->eax & 0x1f;
 }
 
 }  // namespace
@@ -204,6 +212,7 @@ std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const Cp
   Table table = takeSupported(supported);
   const Shape shape(topology);
   describeForAll(table, shape);
+  if (topology.hasWideApicIds()) setBit(table.at({0x1, 0}).ecx, 24, true);
   describeHypervisor(table, topology, realTimeHints);
   if (isAmd(table.at({0, 0}))) {
     describeForAmd(table, shape, supported);
@@ -217,6 +226,31 @@ std::vector<CpuidLeaf> machineCpuid(const Topology& topology, std::span<const Cp
   std::vector<CpuidLeaf> leaves;
   leaves.reserve(table.size());
   for (const auto& [key, leaf] : table) leaves.push_back(leaf);
+  return leaves;
+}
+
+bool tellsVcpu(uint32_t function) {
+  constexpr uint32_t functions[] = {0x1, 0xb, 0x1f, 0x8000001e, 0x80000026};
+  return std::ranges::find(functions, function) != std::end(functions);
+}
+
+std::vector<CpuidLeaf> vcpuCpuid(std::span<const CpuidLeaf> machine, uint32_t apicId) {
+  const unsigned coreShift = levelShift(machine, 0), packageShift = levelShift(machine, 1);
+  const uint32_t inPackage = apicId & ((1u << packageShift) - 1);
+  std::vector<CpuidLeaf> leaves;
+  for (CpuidLeaf leaf : machine) {
+    if (!tellsVcpu(leaf.function)) continue;
+    if (leaf.function == 0x1) {
+      setBits(leaf.ebx, 24, 8, apicId & 0xff);
+    } else if (leaf.function == 0x8000001e) {
+      leaf.eax = apicId;
+      setBits(leaf.ebx, 0, 8, inPackage >> coreShift & 0xff);
+      setBits(leaf.ecx, 0, 8, apicId >> packageShift & 0xff);
+    } else {
+      leaf.edx = apicId;
+    }
+    leaves.push_back(leaf);
+  }
   return leaves;
 }
 

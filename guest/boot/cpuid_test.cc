@@ -326,6 +326,42 @@ TEST(Cpuid, tellsOfRealTimeAndOfLargeApicIds) {
   const Topology wide = parseTopology("1n5l5c5t");
   EXPECT_GT(wide.apicId(wide.vcpus() - 1), 254u);
   EXPECT_EQ(find(machineCpuid(wide, newIntel()), 0x40000001)->eax >> 15 & 1, 1u);
+  EXPECT_EQ(find(machineCpuid(wide, newIntel()), 1)->ecx >> 24 & 1, 1u) << "TSC-Deadline";
+  EXPECT_EQ(find(plain, 1)->ecx, find(machineCpuid(parseTopology("1n2l2c2t"), newIntel()), 1)->ecx);
+}
+
+TEST(Cpuid, leavesOfAVcpuAreThoseThatTellItAndNoOthers) {
+  const Table table = machineCpuid(parseTopology("2n8l8c4t"), amd(0xa10f11, 0x80000028));
+  const uint32_t id = 7 << 5 | 3 << 2 | 1;
+  const Table own = vcpuCpuid(table, id);
+  std::set<uint32_t> functions;
+  for (const CpuidLeaf& leaf : own) {
+    functions.insert(leaf.function);
+    CpuidLeaf as = leaf;
+    const CpuidLeaf& machines = *find(table, leaf.function, leaf.index);
+    switch (leaf.function) {
+      case 0x1:
+        EXPECT_EQ(leaf.ebx, (machines.ebx & 0xffffff) | id << 24);
+        as.ebx = machines.ebx;
+        break;
+      case 0x8000001e:
+        EXPECT_EQ(leaf.eax, id);
+        EXPECT_EQ(leaf.ebx & 0xff, 3u);
+        EXPECT_EQ(leaf.ecx & 0xff, 7u);
+        as.eax = machines.eax;
+        as.ebx = (leaf.ebx & ~0xffu) | (machines.ebx & 0xff);
+        as.ecx = (leaf.ecx & ~0xffu) | (machines.ecx & 0xff);
+        break;
+      default:
+        EXPECT_EQ(leaf.edx, id);
+        as.edx = machines.edx;
+    }
+    EXPECT_EQ(as, machines) << std::hex << leaf.function;
+  }
+  EXPECT_EQ(functions, (std::set<uint32_t>{0x1, 0xb, 0x8000001e, 0x80000026}));
+  EXPECT_TRUE(std::ranges::none_of(table, [&](const CpuidLeaf& leaf) {
+    return tellsVcpu(leaf.function) && find(own, leaf.function, leaf.index) == nullptr;
+  }));
 }
 
 }  // namespace

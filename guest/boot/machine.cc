@@ -42,15 +42,6 @@ bool hasWord(const std::string& line, std::string_view word) {
   return (" " + line + " ").find(text(' ', word, ' ')) != std::string::npos;
 }
 
-bool hasWordThatBegins(const std::string& line, std::string_view word) {
-  return (" " + line).find(text(' ', word)) != std::string::npos;
-}
-
-// KVM's I/O APIC reaches 8-bit APIC ids alone: with larger ones its lines stay on the first vCPU.
-bool needsFirstCpuForLines(const Topology& topology) {
-  return topology.apicId(topology.vcpus() - 1) > 254;
-}
-
 std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, uint64_t tscKilohertz) {
   std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet no_timer_check cryptomgr.notests";
   // A guest that calibrates by itself while the host is busy gets a clock that runs many times too fast or
@@ -61,15 +52,6 @@ std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, 
   }
   line +=
       text(" retain_initrd rdinit=/init ktstr.mailbox=", hex(plan.mailbox.gpa), ",", hex(plan.mailbox.size));
-  if (needsFirstCpuForLines(request.topology)) {
-    if (hasWordThatBegins(request.extraCommandLine, "irqaffinity=")) {
-      throw Error(ExitCode::usage, "kernel-arg-conflict",
-                  text("irqaffinity= on the kernel command line of ", request.topology.toString(),
-                       ", whose APIC ids exceed 254: KVM's I/O APIC reaches the first CPU alone then"),
-                  "leave it out, or ask for fewer CPUs");
-    }
-    line += " irqaffinity=0";
-  }
   if (!request.extraCommandLine.empty()) line += " " + request.extraCommandLine;
   if (line.size() <= commandLineMax && line.find('\0') == std::string::npos) return line;
   throw Error(
@@ -81,8 +63,10 @@ std::string makeCommandLine(const BootRequest& request, const MemoryPlan& plan, 
 void writeLowMemory(int ram, const BootRequest& request, const MemoryPlan& plan, const KernelImage& kernel,
                     const std::string& commandLine) {
   const std::vector<NodeRange> nodes = splitOverNodes(plan, request.topology);
-  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa,
-                                    request.kvmCpuid.empty() ? LegacyClocks::present : LegacyClocks::absent);
+  const Chipset chipset = request.kvmCpuid.empty()            ? Chipset::pc
+                          : request.topology.hasWideApicIds() ? Chipset::none
+                                                              : Chipset::kvm;
+  const AcpiTables acpi = buildAcpi(request.topology, nodes, acpiGpa, chipset);
   if (acpiGpa + acpi.bytes.size() > acpiEnd) {
     throw Error(
         ExitCode::usage, "topology-invalid",
@@ -106,6 +90,18 @@ Fd makeMailbox(const BootRequest& request) {
   const Mapping memory(fd.get(), 0, request.mailboxBytes, PROT_READ | PROT_WRITE);
   HostMailbox(memory.bytes(), request.orders);
   return fd;
+}
+
+void describeLeaves(const std::vector<CpuidLeaf>& leaves, capnp::List<rpc::CpuidEntry>::Builder list) {
+  for (unsigned i = 0; i < list.size(); i++) {
+    list[i].setFunction(leaves[i].function);
+    list[i].setIndex(leaves[i].index);
+    list[i].setIndexed(leaves[i].indexed);
+    list[i].setEax(leaves[i].eax);
+    list[i].setEbx(leaves[i].ebx);
+    list[i].setEcx(leaves[i].ecx);
+    list[i].setEdx(leaves[i].edx);
+  }
 }
 
 std::vector<NodeRam> nodeRamOf(const MemoryPlan& plan, const Topology& topology) {
@@ -181,15 +177,13 @@ void PreparedRam::describe(rpc::PreparedMachine::Builder machine) const {
 }
 
 void PreparedRam::describeProcessor(rpc::PreparedMachine::Builder machine) const {
-  auto leaves = machine.initCpuid(static_cast<unsigned>(cpuid.size()));
-  for (unsigned i = 0; i < leaves.size(); i++) {
-    leaves[i].setFunction(cpuid[i].function);
-    leaves[i].setIndex(cpuid[i].index);
-    leaves[i].setIndexed(cpuid[i].indexed);
-    leaves[i].setEax(cpuid[i].eax);
-    leaves[i].setEbx(cpuid[i].ebx);
-    leaves[i].setEcx(cpuid[i].ecx);
-    leaves[i].setEdx(cpuid[i].edx);
+  std::vector<CpuidLeaf> common;
+  std::ranges::copy_if(cpuid, std::back_inserter(common),
+                       [](const CpuidLeaf& leaf) { return !tellsVcpu(leaf.function); });
+  describeLeaves(common, machine.initCpuid(static_cast<unsigned>(common.size())));
+  for (auto vcpu : machine.getVcpus()) {
+    const std::vector<CpuidLeaf> own = vcpuCpuid(cpuid, vcpu.getApicId());
+    describeLeaves(own, vcpu.initCpuid(static_cast<unsigned>(own.size())));
   }
   // As firmware leaves them: fast string operations; memory is write-back unless the page tables say
   // otherwise.

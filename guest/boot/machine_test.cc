@@ -146,17 +146,6 @@ TEST_F(Machine, commandLineTellsMailboxAndRate) {
               HasSubstr(" lpj=10384512 tsc_early_khz=2596128 tsc=reliable "));
 }
 
-TEST_F(Machine, linesStayOnTheFirstCpuWhereApicIdsExceed8Bits) {
-  request_.memoryBytes = 512 * mib;
-  request_.topology = parseTopology("1n4l8c8t");  // 255 is the last id: 8 bits, and taken by broadcasts
-  request_.extraCommandLine = "foo=1 xirqaffinity=1";
-  EXPECT_THAT(prepareMachine(request_).commandLine, HasSubstr(" irqaffinity=0 "));
-  request_.extraCommandLine = "foo=1 irqaffinity=1";
-  EXPECT_EQ(errorName(), "kernel-arg-conflict");
-  request_.topology = parseTopology("1n2l2c2t");
-  EXPECT_THAT(prepareMachine(request_).commandLine, testing::EndsWith(" foo=1 irqaffinity=1"));
-}
-
 TEST_F(Machine, isDescribedForAVmm) {
   request_.memoryBytes = 3 * gib;
   const PreparedRam prepared = prepareMachine(request_);

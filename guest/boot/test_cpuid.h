@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "guest/boot/cpuid.h"
 
@@ -99,7 +101,7 @@ inline const std::map<std::string, Table>& hosts() {
   return all;
 }
 
-// ---- a VMM: puts in the APIC id by the rules of the header ----
+// ---- a VMM: the common leaves, and those of the vCPU ----
 
 inline const CpuidLeaf* find(const Table& table, uint32_t function, uint32_t index = 0) {
   const auto found = std::ranges::find_if(
@@ -114,29 +116,12 @@ inline CpuidLeaf cpuid(const Table& table, uint32_t function, uint32_t index = 0
   return leaf != nullptr && highest->eax >= function ? *leaf : CpuidLeaf{};
 }
 
-inline Table patched(Table table, uint32_t id) {
-  const uint32_t c = find(table, 0xb, 0)->eax & 0x1f;
-  const uint32_t p = find(table, 0xb, 1)->eax & 0x1f;
-  for (CpuidLeaf& leaf : table) {
-    switch (leaf.function) {
-      case 0x1:
-        leaf.ebx = (leaf.ebx & 0xffffff) | (id & 0xff) << 24;
-        break;
-      case 0xb:
-      case 0x1f:
-      case 0x80000026:
-        leaf.edx = id;
-        break;
-      case 0x8000001e:
-        leaf.eax = id;
-        leaf.ebx = (leaf.ebx & ~0xffu) | (((id & ((1u << p) - 1)) >> c) & 0xff);
-        leaf.ecx = (leaf.ecx & ~0xffu) | (id >> p & 0xff);
-        break;
-      default:
-        break;
-    }
-  }
-  return table;
+inline Table patched(const Table& table, uint32_t id) {
+  Table all = vcpuCpuid(table, id);
+  std::ranges::copy_if(table, std::back_inserter(all),
+                       [](const CpuidLeaf& leaf) { return !tellsVcpu(leaf.function); });
+  std::ranges::sort(all, {}, [](const CpuidLeaf& leaf) { return std::pair(leaf.function, leaf.index); });
+  return all;
 }
 
 // ---- Linux: what it makes of the table of one vCPU ----

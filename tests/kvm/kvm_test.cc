@@ -187,8 +187,8 @@ TEST(KvmRun, PowerOffInTheGuestEndsTheMachineWhoseClockIsKvms) {
                                           : "current_clocksource <==\n(kvm-clock|tsc)"));
 }
 
-// Its APIC id is 292. The interrupts that it gets are x2APIC's; those of the I/O APIC stay where they are.
-TEST(KvmRun, TheLastOf125CpusGoesOnlineAndWorks) {
+// Its APIC id is 292, which needs a split irqchip: the console's line is led to it by an I/O APIC of ours.
+TEST(KvmRun, TheLastOf125CpusGoesOnlineWorksAndIsInterrupted) {
   KTSTR_NEED_KVM();
   KTSTR_NEED_KERNEL("debian:7.3");
   const Topology topology = parseTopology("1n5l5c5t");
@@ -202,12 +202,20 @@ TEST(KvmRun, TheLastOf125CpusGoesOnlineAndWorks) {
                " $b sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; /bin/busybox sleep 0.2; "
                "set -- $(/bin/busybox cat /proc/self/stat); shift 38; echo worked on $1 $i'; "
                "$b awk '/^processor/ {p = $3} /^apicid/ {print \"apicid of\", p, $3}' /proc/cpuinfo; "
-               "$b dmesg | $b grep -iE 'x2apic|smpboot|CPU topo'",
+               "exec 5<>/dev/ttyS0; irq=$($b awk '/ttyS0/ {print $1 + 0}' /proc/interrupts); echo " +
+               cpu +
+               " > /proc/irq/$irq/smp_affinity_list; for i in 1 2 3 4 5 6 7 8; do "
+               "echo this is line $i for the console >&5; done; $b sleep 0.5; echo line leads to "
+               "$($b cat /proc/irq/$irq/effective_affinity_list); "
+               "$b awk '/ttyS0/ {print \"interrupted\", ($3 > 0), $0}' /proc/interrupts; "
+               "$b dmesg | $b grep -iE 'x2apic|smpboot|CPU topo|8259|legacy|ttyS|ioapic'",
            {"--topology", topology.toString(), "--memory", "768M", "--append", "maxcpus=1"}, state.path());
   EXPECT_THAT(all, HasSubstr("before 0\n"));
   EXPECT_THAT(all, HasSubstr("after 0," + cpu + "\n"));
   EXPECT_THAT(all, HasSubstr("worked on " + cpu + " 20000\n"));
   EXPECT_THAT(all, HasSubstr("apicid of " + cpu + " " + std::to_string(apicId) + "\n"));
+  EXPECT_THAT(all, HasSubstr("line leads to " + cpu + "\n"));
+  EXPECT_THAT(all, HasSubstr("\ninterrupted 1 "));
 }
 
 // Threads of the process, by /proc, that run under SCHED_FIFO with that priority.

@@ -33,7 +33,7 @@ void expectFacts(const Topology& topology, uint32_t memoryMib, rpc::GuestFacts::
 void expectGuestSees(const std::string& topology, const std::string& accelerator);
 
 // Why a machine of this size is not booted on KVM, or nothing: on one that is itself emulated 64 vCPUs take
-// more than ten minutes, and 8 one. KTSTR_TEST_VCPUS says how many may be had; without it any.
+// two minutes. KTSTR_TEST_VCPUS says how many may be had; without it any.
 std::optional<std::string> whyTooBig(const std::string& topology);
 
 }  // namespace ktstr::testing

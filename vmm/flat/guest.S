@@ -10,6 +10,8 @@
 #   s    starts all other vCPUs by INIT and SIPI; each counts at AP_COUNTERS + 8 * (its APIC id) for ever
 #   x    starts the vCPU of APIC id FAR_ID, which no 8-bit destination reaches, by x2APIC messages; it counts like those,
 #        at the low 8 bits of its id
+#   y    starts that vCPU, which halts until it is interrupted, counts that at INTERRUPTS, and halts again; leads the
+#        doorbell's line to it by the I/O APIC, with a destination of 15 bits, and lets the doorbell interrupt
 #   a B  answers 'k', halts until the doorbell interrupts, counts that at INTERRUPTS, and goes on with command B;
 #        a hypervisor may end a HLT for no reason: then it halts again
 #   h    halts for ever                          r    resets by the keyboard controller
@@ -37,7 +39,12 @@
     .set    ICR, 0x300
     .set    FAR_ID, 300
     .set    IA32_APIC_BASE, 0x1b
+    .set    X2APIC_SPURIOUS, 0x80f
+    .set    X2APIC_EOI, 0x80b
     .set    X2APIC_ICR, 0x830
+    .set    IO_APIC, 0xfec00000
+    .set    BELL_ENTRY, 0x10 + 2 * 3    # its register: the low half of line 3's entry
+    .set    FAR_COUNTER, AP_COUNTERS + 8 * (FAR_ID & 0xff)
     .set    LINT0, 0x350
 
     .code64
@@ -80,6 +87,8 @@ next:
     je      start_aps
     cmpb    $'x', %al
     je      start_far
+    cmpb    $'y', %al
+    je      interrupt_far
     cmpb    $'a', %al
     je      await
     cmpb    $'h', %al
@@ -177,6 +186,10 @@ place_ap:
 
 start_far:
     call    place_ap
+    call    wake_far
+    jmp     done
+
+wake_far:
     movl    $IA32_APIC_BASE, %ecx
     rdmsr
     orl     $0xc00, %eax            # x2APIC mode
@@ -187,6 +200,27 @@ start_far:
     wrmsr
     movl    $0x4600 + AP_PAGE / 4096, %eax
     wrmsr
+    ret
+
+interrupt_far:
+    leaq    far(%rip), %rsi
+    movl    $AP_PAGE, %edi
+    movl    $far_end - far, %ecx
+    rep movsb
+    call    wake_far
+1:  cmpl    $0, FAR_COUNTER         # it is ready
+    je      1b
+    movl    $IO_APIC, %ebx
+    movl    $BELL_ENTRY + 1, (%rbx)
+    movl    $(FAR_ID & 0xff) << 24 | (FAR_ID >> 8) << 17, 16(%rbx)
+    movl    $BELL_ENTRY, (%rbx)
+    movl    $BELL_VECTOR, 16(%rbx)
+    movw    $COM2 + 4, %dx          # OUT2
+    movb    $8, %al
+    outb    %al, %dx
+    movw    $COM2 + 1, %dx          # when a byte is there
+    movb    $1, %al
+    outb    %al, %dx
     jmp     done
 
 start_aps:
@@ -305,3 +339,33 @@ ap:                                 # in real mode, at AP_PAGE
 1:  lock incl AP_COUNTERS(, %ebx, 8)
     jmp     1b
 ap_end:
+
+far:                                # in real mode, at AP_PAGE
+    xorw    %ax, %ax
+    movw    %ax, %ds
+    movw    %ax, %ss
+    movw    $AP_PAGE + 0xff0, %sp
+    movw    $AP_PAGE + far_rung - far, BELL_VECTOR * 4
+    movw    %ax, BELL_VECTOR * 4 + 2
+    movl    $IA32_APIC_BASE, %ecx
+    rdmsr
+    orl     $0xc00, %eax            # x2APIC mode
+    wrmsr
+    movl    $X2APIC_SPURIOUS, %ecx
+    movl    $0x1ff, %eax            # on
+    xorl    %edx, %edx
+    wrmsr
+    lock incl FAR_COUNTER
+1:  sti
+    hlt
+    jmp     1b
+far_rung:
+    lock incl INTERRUPTS
+    pushal
+    movl    $X2APIC_EOI, %ecx
+    xorl    %eax, %eax
+    xorl    %edx, %edx
+    wrmsr
+    popal
+    iretw
+far_end:

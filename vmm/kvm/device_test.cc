@@ -144,13 +144,19 @@ TEST(KvmCapabilities, EachThatIsMissingIsNamed) {
   if (const std::string why = whyNoKvm(); !why.empty()) GTEST_SKIP() << why;
 #define KTSTR_CAPABILITY(name) \
   { name, #name }
-  constexpr std::pair<uint32_t, const char*> needed[] = {
-      KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),    KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
-      KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),        KTSTR_CAPABILITY(KVM_CAP_PIT2),
-      KTSTR_CAPABILITY(KVM_CAP_IRQFD),          KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
-      KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),   KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
-      KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT), KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
-      KTSTR_CAPABILITY(KVM_CAP_HALT_POLL)};
+  constexpr std::pair<uint32_t, const char*> needed[] = {KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),
+                                                         KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
+                                                         KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),
+                                                         KTSTR_CAPABILITY(KVM_CAP_PIT2),
+                                                         KTSTR_CAPABILITY(KVM_CAP_IRQFD),
+                                                         KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
+                                                         KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),
+                                                         KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
+                                                         KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT),
+                                                         KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
+                                                         KTSTR_CAPABILITY(KVM_CAP_HALT_POLL),
+                                                         KTSTR_CAPABILITY(KVM_CAP_SPLIT_IRQCHIP),
+                                                         KTSTR_CAPABILITY(KVM_CAP_TSC_DEADLINE_TIMER)};
   for (const auto& capability : needed) {
     EXPECT_THAT(infoOn([&] { hide(KVM_CHECK_EXTENSION, capability.first); }),
                 AllOf(HasSubstr("kvm-incapable: this KVM has no " + std::string(capability.second) + " "),

@@ -21,10 +21,15 @@ struct OneMsr {
   uint32_t count = 1, padding = 0;
   kvm_msr_entry entry = {};
 };
+struct GsiRoutes {
+  uint32_t count = 0, flags = 0;
+  kvm_irq_routing_entry entries[24] = {};
+};
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, uint64_t);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, uint64_t);
 constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, uint64_t);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, uint64_t);
+constexpr unsigned long kSetGsiRouting = _IOW(KVMIO, 0x6a, uint64_t);
 
 // Throws Error "kvm-failed" with the ioctl's name and errno.
 inline int kvmRequest(int fd, unsigned long number, const void* argument, const char* name) {

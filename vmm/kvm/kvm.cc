@@ -7,10 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "protocol/error.h"
 #include "protocol/text.h"
-#include "vmm/kvm/cpuid.h"
+#include "vmm/kvm/io_apic.h"
 
 namespace ktstr::vmm {
 namespace {
@@ -20,19 +21,21 @@ constexpr uint64_t kIdentityMapGpa = 0xfffbc000, kTssGpa = 0xfffbd000;
 constexpr uint32_t kLstar = 0xc0000082;
 constexpr int kKeptExits = KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE;
 
-struct Capability {
-  int number;
-  const char* name;
-};
 #define KTSTR_CAPABILITY(name) \
   { name, #name }
-constexpr Capability kNeeded[] = {
-    KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),    KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
-    KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),        KTSTR_CAPABILITY(KVM_CAP_PIT2),
-    KTSTR_CAPABILITY(KVM_CAP_IRQFD),          KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
-    KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),   KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
-    KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT), KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
-    KTSTR_CAPABILITY(KVM_CAP_HALT_POLL)};
+constexpr std::pair<int, const char*> kNeeded[] = {KTSTR_CAPABILITY(KVM_CAP_USER_MEMORY),
+                                                   KTSTR_CAPABILITY(KVM_CAP_READONLY_MEM),
+                                                   KTSTR_CAPABILITY(KVM_CAP_IRQCHIP),
+                                                   KTSTR_CAPABILITY(KVM_CAP_PIT2),
+                                                   KTSTR_CAPABILITY(KVM_CAP_IRQFD),
+                                                   KTSTR_CAPABILITY(KVM_CAP_EXT_CPUID),
+                                                   KTSTR_CAPABILITY(KVM_CAP_SET_TSS_ADDR),
+                                                   KTSTR_CAPABILITY(KVM_CAP_SET_IDENTITY_MAP_ADDR),
+                                                   KTSTR_CAPABILITY(KVM_CAP_IMMEDIATE_EXIT),
+                                                   KTSTR_CAPABILITY(KVM_CAP_X2APIC_API),
+                                                   KTSTR_CAPABILITY(KVM_CAP_HALT_POLL),
+                                                   KTSTR_CAPABILITY(KVM_CAP_SPLIT_IRQCHIP),
+                                                   KTSTR_CAPABILITY(KVM_CAP_TSC_DEADLINE_TIMER)};
 
 int extension(int kvm, int capability) {
   return KTSTR_KVM(kvm, KVM_CHECK_EXTENSION, static_cast<unsigned long>(capability));
@@ -53,32 +56,18 @@ Fd openDevice() {
 std::vector<CpuidEntry> supportedCpuid(int kvm) {
   const auto table = std::make_unique<CpuidTable>();
   KTSTR_KVM(kvm, kGetSupportedCpuid, table.get());
-  std::vector<CpuidEntry> entries;
-  for (uint32_t i = 0; i < table->count && i < kMaxKvmCpuid; ++i) {
-    const kvm_cpuid_entry2& entry = table->entries[i];
-    const bool indexed = (entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0;
-    entries.push_back(
-        {entry.function, indexed ? entry.index : 0, indexed, entry.eax, entry.ebx, entry.ecx, entry.edx});
-  }
-  return entries;
+  return {table->entries, table->entries + std::min(table->count, kMaxKvmCpuid)};
 }
 
-kvm_segment segment(uint16_t selector, bool code) {
+kvm_segment segment(uint16_t selector, uint8_t type, bool code = false, bool system = false) {
   kvm_segment s{};
   s.limit = 0xffffffff;
   s.selector = selector;
-  s.type = code ? 11 : 3;
-  s.present = s.s = s.g = 1;
-  s.l = code;
-  s.db = !code;
-  return s;
-}
-
-kvm_segment systemSegment(uint8_t type) {  // TR must be a busy TSS to enter, LDTR may be nothing
-  kvm_segment s{};
-  s.limit = 0xffff;
   s.type = type;
-  s.present = 1;
+  s.present = s.g = 1;
+  s.s = !system;
+  s.l = code;
+  s.db = !code && !system;
   return s;
 }
 
@@ -87,12 +76,11 @@ void checkVcpus(const Kvm& kvm, const CheckedMachine& machine) {
     throw Error(ExitCode::usage, "too-many-vcpus",
                 text(machine.vcpus, " vCPUs; this KVM takes ", kvm.maxVcpus));
   }
-  const uint32_t largest = *std::max_element(machine.apicIds.begin(), machine.apicIds.end());
-  if (largest >= kvm.maxVcpuId) {
-    throw Error(ExitCode::usage, "apic-id-too-large",
-                text("the topology needs APIC id ", largest, "; this KVM takes ids below ", kvm.maxVcpuId),
-                "ask for fewer vCPUs, or run with --accel tcg");
-  }
+  const uint32_t largest = machine.largestApicId();
+  if (largest < kvm.maxVcpuId) return;
+  throw Error(ExitCode::usage, "apic-id-too-large",
+              text("the topology needs APIC id ", largest, "; this KVM takes ids below ", kvm.maxVcpuId),
+              "ask for fewer vCPUs, or run with --accel tcg");
 }
 
 void enable(int vm, uint32_t capability, uint64_t argument) {
@@ -114,19 +102,21 @@ void applyPlacement(int vm, const Kvm& kvm, const Placement& placement) {
   enable(vm, KVM_CAP_X86_DISABLE_EXITS, kKeptExits);
 }
 
-// A VM without memory and vCPUs.
-Fd makeVm(int kvm) {
+// A VM without memory and vCPUs. `wide`: KVM has the local APICs alone (a split irqchip), since the
+// destinations of its I/O APIC have 8 bits; that takes its 8259s and 8254 as well.
+Fd makeVm(int kvm, bool wide) {
   Fd vm(KTSTR_KVM(kvm, KVM_CREATE_VM, 0ul));
   KTSTR_KVM(vm.get(), KVM_SET_TSS_ADDR, kTssGpa);
   KTSTR_KVM(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
+  enable(vm.get(), KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
+  if (wide) {
+    enable(vm.get(), KVM_CAP_SPLIT_IRQCHIP, IoApic::kLines);
+    return vm;
+  }
   KTSTR_KVM(vm.get(), KVM_CREATE_IRQCHIP, 0ul);
   kvm_pit_config pit{};
   pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61 as well
   KTSTR_KVM(vm.get(), KVM_CREATE_PIT2, &pit);
-  // APIC ids beyond 254 are reached by x2APIC messages with 32-bit destinations. KVM's I/O APIC has 8 bits,
-  // so such a machine keeps its two lines on the first vCPU (guest/boot). A split irqchip would reach
-  // further, but with it there is no PIT of KVM's, and the I/O APIC's registers would be emulated here.
-  enable(vm.get(), KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
   return vm;
 }
 
@@ -140,9 +130,9 @@ Kvm Kvm::open() {
     throw Error(ExitCode::infrastructure, "kvm-incapable",
                 text("KVM API version ", version, ", not ", KVM_API_VERSION));
   }
-  for (const Capability& capability : kNeeded) {
-    if (extension(fd, capability.number) > 0) continue;
-    throw Error(ExitCode::infrastructure, "kvm-incapable", text("this KVM has no ", capability.name),
+  for (const auto& [number, name] : kNeeded) {
+    if (extension(fd, number) > 0) continue;
+    throw Error(ExitCode::infrastructure, "kvm-incapable", text("this KVM has no ", name),
                 "run on another kernel, or with --accel tcg");
   }
   kvm.maxVcpus = std::min(kMaxVcpus, static_cast<uint32_t>(extension(fd, KVM_CAP_MAX_VCPUS)));
@@ -150,21 +140,18 @@ Kvm Kvm::open() {
   kvm.keepsIdle = (extension(fd, KVM_CAP_X86_DISABLE_EXITS) & kKeptExits) == kKeptExits;
   kvm.runBytes = static_cast<size_t>(KTSTR_KVM(fd, KVM_GET_VCPU_MMAP_SIZE, 0ul));
   kvm.cpuid = supportedCpuid(fd);
-  kvm.vm = makeVm(fd);
+  kvm.vm = makeVm(fd, false);
+  kvm.wideVm = makeVm(fd, true);
   return kvm;
 }
 
-Vcpu::Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpuid,
+Vcpu::Vcpu(int vm, uint32_t apicId, size_t runBytes, const std::vector<CpuidEntry>& cpuid,
            const std::vector<MsrEntry>& msrs)
     : fd_(KTSTR_KVM(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(apicId))),
       shared_(fd_.get(), 0, runBytes, PROT_READ | PROT_WRITE) {
   const auto table = std::make_unique<CpuidTable>();
-  table->count = 0;
-  for (const CpuidEntry& entry : cpuid) {
-    const uint32_t flags = entry.indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
-    table->entries[table->count++] = {entry.function, entry.index, flags,     entry.eax,
-                                      entry.ebx,      entry.ecx,   entry.edx, {}};
-  }
+  table->count = static_cast<uint32_t>(cpuid.size());
+  std::copy(cpuid.begin(), cpuid.end(), table->entries);
   KTSTR_KVM(fd(), kSetCpuid2, table.get());
   for (const MsrEntry& msr : msrs) {
     OneMsr one;
@@ -180,10 +167,10 @@ Vcpu::Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpu
 void Vcpu::enter(const BootState& boot, bool x2apic) {
   kvm_sregs sregs{};
   KTSTR_KVM(fd(), KVM_GET_SREGS, &sregs);
-  sregs.cs = segment(0x10, true);
-  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(0x18, false);
-  sregs.tr = systemSegment(11);
-  sregs.ldt = systemSegment(2);
+  sregs.cs = segment(0x10, 11, true);
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(0x18, 3);
+  sregs.tr = segment(0, 11, false, true);  // must be a busy TSS to enter
+  sregs.ldt = segment(0, 2, false, true);
   sregs.gdt = {boot.gdtGpa, boot.gdtLimit, {}};
   sregs.cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
   sregs.cr3 = boot.cr3;
@@ -228,7 +215,7 @@ void Vcpu::noteFreeze() const {
 
 Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram) {
   checkVcpus(kvm, machine);
-  fd_ = std::move(kvm.vm);
+  fd_ = std::move(machine.wideApicIds() ? kvm.wideVm : kvm.vm);
   const int vm = fd_.get();
   applyPlacement(vm, kvm, machine.placement);
   uint32_t slot = 0;
@@ -247,11 +234,9 @@ Vm::Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std
     addSlot(*machine.mailbox, mailbox_.data(), 0);
   }
   vcpus_.reserve(machine.vcpus);
-  for (const uint32_t apicId : machine.apicIds) {
-    vcpus_.emplace_back(vm, apicId, kvm.runBytes, cpuidOf(machine.cpuid, apicId), machine.msrs);
-  }
-  const uint32_t largest = *std::max_element(machine.apicIds.begin(), machine.apicIds.end());
-  vcpus_.front().enter(machine.boot, largest > 254);
+  for (size_t i = 0; i < machine.vcpus; ++i)
+    vcpus_.emplace_back(vm, machine.apicIds[i], kvm.runBytes, machine.cpuid[i], machine.msrs);
+  vcpus_.front().enter(machine.boot, machine.wideApicIds());
 }
 
 void Vm::connect(unsigned gsi, int event) {

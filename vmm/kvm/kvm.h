@@ -19,6 +19,7 @@ namespace ktstr::vmm {
 struct Kvm {
   Fd fd;
   Fd vm;
+  Fd wideVm;  // with a split irqchip, for APIC ids above 254; one of the two is used
   uint32_t maxVcpus = 0;
   uint32_t maxVcpuId = 0;         // exclusive
   size_t runBytes = 0;            // of a vCPU's shared page
@@ -32,7 +33,7 @@ struct Kvm {
 // A vCPU: its descriptor, its page shared with KVM, and what can be asked of it while it does not run.
 class Vcpu {
  public:
-  Vcpu(int vm, uint32_t apicId, size_t runBytes, std::vector<CpuidEntry> cpuid,
+  Vcpu(int vm, uint32_t apicId, size_t runBytes, const std::vector<CpuidEntry>& cpuid,
        const std::vector<MsrEntry>& msrs);
 
   int fd() const { return fd_.get(); }
@@ -57,13 +58,14 @@ class Vcpu {
 
 class Vm {
  public:
-  // Takes the VM of `kvm`. RAM, base and mailbox become slots; base is read-only and shared by all who map
+  // Takes a VM of `kvm`. RAM, base and mailbox become slots; base is read-only and shared by all who map
   // it. Throws Error "kvm-failed".
   Vm(Kvm& kvm, const CheckedMachine& machine, const MachineMemory& memory, std::byte* ram);
 
   // Writing to `event` (an eventfd) pulses the interrupt line.
   void connect(unsigned gsi, int event);
   std::vector<Vcpu>& vcpus() { return vcpus_; }
+  int fd() const { return fd_.get(); }
 
  private:
   Fd fd_;

@@ -68,7 +68,7 @@ void KvmEngine::describe(rpc::VmmInfo::Builder info) const {
     const CpuidEntry& entry = kvm().cpuid[i];
     entries[i].setFunction(entry.function);
     entries[i].setIndex(entry.index);
-    entries[i].setIndexed(entry.indexed);
+    entries[i].setIndexed((entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0);
     entries[i].setEax(entry.eax);
     entries[i].setEbx(entry.ebx);
     entries[i].setEcx(entry.ecx);
@@ -82,12 +82,14 @@ kj::Promise<void> KvmEngine::launch(const CheckedMachine& machine, const Machine
   vm_.emplace(std::get<Kvm>(kvm_), machine, memory, ram);
   vm_->connect(kConsoleGsi, channels_.consoleInterrupt.get());
   vm_->connect(kDoorbellGsi, channels_.doorbellInterrupt.get());
-  const VcpuDescriptors descriptors{channels_.console.second.get(), channels_.doorbell.second.get(),
-                                    channels_.consoleInterrupt.get(), channels_.doorbellInterrupt.get(),
-                                    channels_.wake.get()};
+  const auto routed = machine.wideApicIds() ? std::optional(vm_->fd()) : std::nullopt;
+  if (routed) ports_.addIoApic(*routed);
+  const std::vector<int> lines{channels_.console.second.get(), channels_.doorbell.second.get()};
+  const std::vector<int> events{channels_.consoleInterrupt.get(), channels_.doorbellInterrupt.get(),
+                                channels_.wake.get()};
   threads_ =
       std::make_unique<VcpuThreads>(vm_->vcpus(), ports_, channels_.wake.get(), machine.placement,
-                                    [descriptors](int vcpu) { vcpuSandbox(vcpu, descriptors).lockDown(); });
+                                    [=](int vcpu) { vcpuSandbox(vcpu, lines, events, routed).lockDown(); });
   watching_ = watch().eagerlyEvaluate([](kj::Exception&& e) { log::error(e.getDescription().cStr()); });
   auto ready =
       parked(20 * kj::SECONDS, [] { return "engine-failed: the vCPU threads were not ready within 20 s"; });

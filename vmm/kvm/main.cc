@@ -22,9 +22,9 @@ int printSeccomp() {
     std::cout << "# " << role << ": " << sandbox.syscallCount() << " syscalls\n";
     for (const std::string& line : sandbox.describe()) std::cout << line << '\n';
   };
-  print("setting up", setUpSandbox({-1}, -1));
+  print("setting up", setUpSandbox({-1}, {-1}));
   print("serving", servingSandbox({-1}));
-  print("vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1}));
+  print("vCPU thread", vcpuSandbox(-1, {-1, -1}, {-1, -1, -1}, -1));
   return 0;
 }
 
@@ -44,14 +44,15 @@ int run(int argc, char** argv) {
   // On the terminal's ^C the orchestrator decides; its connection tells us.
   if (options.control) signal(SIGINT, SIG_IGN);
   auto kvm = tryOpenKvm();
-  const int vm = kvm.index() == 0 ? std::get<Kvm>(kvm).vm.get() : -1;
+  std::vector<int> vms;
+  if (const Kvm* ready = std::get_if<Kvm>(&kvm)) vms = {ready->vm.get(), ready->wideVm.get()};
   Listeners listeners = takeListeners(options);
   auto io = kj::setupAsyncIo();
   const std::vector<int> sockets = listeners.sockets();
   KvmEngine engine(io, std::move(kvm), makeKvmChannels(), [&sockets] { servingSandbox(sockets).lockDown(); });
   VmmState vmm(io, engine);
   prepareThreads();
-  setUpSandbox(sockets, vm).dropPrivileges().lockDown();
+  setUpSandbox(sockets, vms).dropPrivileges().lockDown();
   serveConnections(io, vmm, std::move(options), std::move(listeners));
   return 0;
 }

@@ -1,6 +1,7 @@
 #include "vmm/kvm/ports.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "protocol/text.h"
 
@@ -41,9 +42,20 @@ void Ports::unknownPort(uint16_t port) {
   lastPort_ = port;
 }
 
-void Ports::unknownMemory(uint64_t gpa) {
-  ++memoryAccesses_;
-  lastGpa_ = gpa;
+void Ports::memory(uint64_t gpa, std::span<uint8_t> bytes, bool write) {
+  uint32_t value = 0;
+  const uint64_t offset = gpa - IoApic::kGpa;  // wraps below it
+  if (!ioApic_ || offset >= IoApic::kSize || bytes.size() != sizeof value) {
+    ++memoryAccesses_;
+    lastGpa_ = gpa;
+    if (!write) std::fill(bytes.begin(), bytes.end(), uint8_t{0xff});
+  } else if (write) {
+    memcpy(&value, bytes.data(), sizeof value);
+    ioApic_->write(offset, value);
+  } else {
+    value = ioApic_->read(offset);
+    memcpy(bytes.data(), &value, sizeof value);
+  }
 }
 
 std::string Ports::describeUnknown() const {

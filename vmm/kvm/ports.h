@@ -1,12 +1,15 @@
 // What the guest finds behind I/O ports and at addresses without memory: two serial ports, a keyboard
-// controller that resets, a power-off port, and nothing else. Thread-safe.
+// controller that resets, a power-off port, with APIC ids above 254 an I/O APIC, and nothing else.
+// Thread-safe.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
+#include "vmm/kvm/io_apic.h"
 #include "vmm/kvm/serial_port.h"
 
 namespace ktstr::vmm {
@@ -26,8 +29,10 @@ class Ports {
   PortEffect write(uint16_t port, std::span<const uint8_t> bytes);
   void read(uint16_t port, std::span<uint8_t> bytes);
 
-  // An access to guest-physical memory that no slot backs.
-  void unknownMemory(uint64_t gpa);
+  // Before any access.
+  void addIoApic(int vm) { ioApic_.emplace(vm); }
+  // One access of 1 to 8 bytes to guest-physical memory that no slot backs.
+  void memory(uint64_t gpa, std::span<uint8_t> bytes, bool write);
 
   // "3 accesses to unknown ports (last 0x70), ..." or "" if there were none.
   std::string describeUnknown() const;
@@ -38,6 +43,7 @@ class Ports {
 
   SerialPort& console_;
   SerialPort& doorbell_;
+  std::optional<IoApic> ioApic_;
   std::atomic<uint64_t> portAccesses_ = 0, memoryAccesses_ = 0, lastGpa_ = 0;
   std::atomic<uint16_t> lastPort_ = 0;
 };

@@ -44,6 +44,12 @@ class PortsTest : public testing::Test {
     return bytes;
   }
 
+  std::vector<uint8_t> load(uint64_t gpa, size_t size) {
+    std::vector<uint8_t> bytes(size);
+    ports_.memory(gpa, bytes, false);
+    return bytes;
+  }
+
   Line console_, doorbell_;
   Ports ports_{console_.port, doorbell_.port};
 };
@@ -126,10 +132,26 @@ TEST_F(PortsTest, WhatIsNotThereReadsAsOnesAndIsCounted) {
   EXPECT_EQ(in(0x70, 4), std::vector<uint8_t>(4, 0xff));
   EXPECT_EQ(out(0x80, {1}), PortEffect::none);
   EXPECT_EQ(in(kConsolePort, 2), std::vector<uint8_t>(2, 0xff)) << "a wide access is none of a 16550's";
-  ports_.unknownMemory(0xfed00000);
+  EXPECT_EQ(load(0xfed00000, 8), std::vector<uint8_t>(8, 0xff));
   EXPECT_THAT(ports_.describeUnknown(), HasSubstr("3 accesses to ports without a device (last 0x3f8)"));
   EXPECT_THAT(ports_.describeUnknown(),
               HasSubstr("1 to memory that is not there or read-only (last 0xfed00000)"));
+}
+
+TEST_F(PortsTest, ThereIsAnIoApicWhereOneWasAddedInAccessesOf4Bytes) {
+  const std::vector<uint8_t> ones(4, 0xff);
+  std::vector<uint8_t> version{1, 0, 0, 0};
+  ports_.memory(IoApic::kGpa, version, true);
+  EXPECT_EQ(load(IoApic::kGpa + 0x10, 4), ones);
+  ports_.addIoApic(-1);
+  EXPECT_THAT(ports_.describeUnknown(), HasSubstr("2 to memory"));
+  ports_.memory(IoApic::kGpa, version, true);
+  EXPECT_EQ(load(IoApic::kGpa + 0x10, 4), (std::vector<uint8_t>{0x11, 0, 0x17, 0}));
+  EXPECT_THAT(ports_.describeUnknown(), HasSubstr("2 to memory"));
+  EXPECT_EQ(load(IoApic::kGpa + 0x10, 1), std::vector<uint8_t>(1, 0xff));
+  EXPECT_EQ(load(IoApic::kGpa - 4, 4), ones);
+  EXPECT_EQ(load(IoApic::kGpa + 0x1000, 4), ones);
+  EXPECT_THAT(ports_.describeUnknown(), HasSubstr("5 to memory"));
 }
 
 }  // namespace

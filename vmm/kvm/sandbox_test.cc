@@ -20,6 +20,7 @@
 #include "protocol/file.h"
 #include "protocol/process.h"
 #include "protocol/text.h"
+#include "vmm/kvm/ioctl.h"
 #include "vmm/test_sandbox.h"
 
 namespace ktstr::vmm {
@@ -29,17 +30,20 @@ using testing::HasSubstr;
 
 void settingUp() {
   std::thread([] {}).join();  // as prepareThreads()
-  setUpSandbox({}, 99).lockDown();
+  setUpSandbox({}, {99}).lockDown();
 }
 void serving() {
   servingSandbox({}).lockDown();
 }
 // A vCPU thread whose vCPU is descriptor 100, with lines 101 and 102 and events 103 to 105.
-Sandbox vcpu() {
-  return vcpuSandbox(100, {101, 102, 103, 104, 105});
+Sandbox vcpu(std::optional<int> routed = {}) {
+  return vcpuSandbox(100, {101, 102}, {103, 104, 105}, routed);
 }
 void vcpuThread() {
   vcpu().lockDown();
+}
+void vcpuThreadWithIoApic() {
+  vcpu(99).lockDown();
 }
 
 #define EXPECT_FORBIDDEN KTSTR_EXPECT_FORBIDDEN
@@ -105,8 +109,17 @@ TEST(KvmSandbox, AVcpuThreadKeepsToItsOwnDescriptors) {
   EXPECT_FORBIDDEN(vcpuThread, "seccomp", syscall(SYS_seccomp, 0, 0, nullptr));
 }
 
+TEST(KvmSandbox, AVcpuThreadRoutesInterruptsOnlyWhereTheIoApicIsOurs) {
+  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(99, KVM_SET_GSI_ROUTING, nullptr));
+  EXPECT_EQ(inSandbox(vcpuThreadWithIoApic, [] { ioctl(99, kSetGsiRouting, nullptr); }).status,
+            "exit code 0");
+  EXPECT_FORBIDDEN(vcpuThreadWithIoApic, "ioctl", ioctl(100, kSetGsiRouting, nullptr));
+  EXPECT_FORBIDDEN(vcpuThreadWithIoApic, "ioctl", ioctl(99, KVM_SIGNAL_MSI, nullptr));
+  EXPECT_FORBIDDEN(vcpuThreadWithIoApic, "ioctl", ioctl(99, KVM_SET_USER_MEMORY_REGION, nullptr));
+}
+
 TEST(KvmSandbox, IsAsSmallAsItSays) {
-  EXPECT_LE(vcpu().syscallCount(), 18u);
+  EXPECT_LE(vcpu(99).syscallCount(), 18u);
   for (const std::string& line : vcpu().describe()) {
     if (line.starts_with("ioctl")) {
       EXPECT_THAT(line, HasSubstr("arg0==100 arg1==")) << "a pinned descriptor and number";
@@ -124,9 +137,9 @@ TEST(KvmSandbox, IsPrintedRoleByRole) {
   options.standardOutput = output.get();
   EXPECT_EQ(spawn(options).wait(), 0);
   const std::string printed = readAll(output.get());
-  for (const auto& [role, sandbox] : {std::pair{"setting up", setUpSandbox({-1}, -1)},
+  for (const auto& [role, sandbox] : {std::pair{"setting up", setUpSandbox({-1}, {-1})},
                                       {"serving", servingSandbox({-1})},
-                                      {"vCPU thread", vcpuSandbox(-1, {-1, -1, -1, -1, -1})}}) {
+                                      {"vCPU thread", vcpuSandbox(-1, {-1, -1}, {-1, -1, -1}, -1)}}) {
     EXPECT_THAT(printed, HasSubstr(text("# ", role, ": ", sandbox.syscallCount(), " syscalls\n",
                                         sandbox.describe().front(), '\n')));
   }

@@ -44,21 +44,12 @@ VcpuThreads::VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, Place
   try {
     for (size_t i = 0; i < vcpus_.size(); ++i) threads_.emplace_back([this, i] { live(i); });
   } catch (const std::exception& e) {
-    ending_ = true;
+    ending_ = true;  // those that are there are joined without the lock
     lock.unlock();
-    join();
     throw Error(ExitCode::infrastructure, "thread-failed",
                 text("make the thread of vCPU ", threads_.size(), " of ", vcpus_.size(), ": ", e.what()),
                 "raise the limits on processes and memory, or ask for fewer vCPUs");
   }
-}
-
-VcpuThreads::~VcpuThreads() {
-  join();
-}
-
-void VcpuThreads::join() {
-  for (std::thread& thread : threads_) thread.join();
 }
 
 void VcpuThreads::go() {
@@ -132,10 +123,10 @@ bool VcpuThreads::haveFinished() const {
 
 std::vector<uint64_t> VcpuThreads::cpuNanos() const {
   std::vector<uint64_t> nanos;
-  for (const std::thread& thread : threads_) {
+  for (const std::jthread& thread : threads_) {
     clockid_t clock{};
     timespec time{};
-    auto& handle = const_cast<std::thread&>(thread);
+    auto& handle = const_cast<std::jthread&>(thread);
     if (pthread_getcpuclockid(handle.native_handle(), &clock) != 0 || clock_gettime(clock, &time) != 0) {
       throw Error(ExitCode::infrastructure, "no-machine", "no machine: its vCPU threads are ending");
     }
@@ -233,9 +224,8 @@ void VcpuThreads::handleExit(size_t index) {
     case KVM_EXIT_IO:
       return handleIo(run);
     case KVM_EXIT_MMIO:
-      ports_.unknownMemory(run.mmio.phys_addr);
-      if (run.mmio.is_write == 0) std::fill_n(run.mmio.data, sizeof run.mmio.data, uint8_t{0xff});
-      return;
+      return ports_.memory(run.mmio.phys_addr, {run.mmio.data, run.mmio.len}, run.mmio.is_write != 0);
+    case KVM_EXIT_IOAPIC_EOI:  // of a level-triggered line, which none of ours is
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
       return;

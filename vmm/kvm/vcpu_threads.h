@@ -29,7 +29,6 @@ class VcpuThreads {
   // Error "thread-failed".
   VcpuThreads(std::vector<Vcpu>& vcpus, Ports& ports, int wake, Placement placement,
               std::function<void(int vcpu)> confine);
-  ~VcpuThreads();  // all must have ended
   VcpuThreads(const VcpuThreads&) = delete;
   VcpuThreads& operator=(const VcpuThreads&) = delete;
 
@@ -66,7 +65,6 @@ class VcpuThreads {
   void handleIo(kvm_run& run);
   void finish(rpc::ExitKind kind, const std::string& what, size_t index);
   void kick();
-  void join();
   void notify();
 
   std::vector<Vcpu>& vcpus_;
@@ -80,7 +78,7 @@ class VcpuThreads {
   bool running_ = false, ending_ = false;
   std::vector<Seat> seats_;
   std::optional<EngineEnd> end_;
-  std::vector<std::thread> threads_;
+  std::vector<std::jthread> threads_;  // all must have ended when this does
 };
 
 }  // namespace ktstr::vmm
