@@ -196,7 +196,7 @@ void addRun(CLI::App& app, RunOptions& options, Words& words) {
   app.add_flag("--through-bzimage", options.throughBzImage,
                "boot through the kernel's own decompressor: full KASLR");
   app.add_option("--boot-timeout", words.bootTimeout,
-                 "how long the kernel may take to start init (default: 60s)");
+                 "how long the kernel may take until init is ready, late CPUs included (default: 60s)");
   app.add_option("--attach-timeout", words.attachTimeout,
                  "how long the scheduler may take to attach (default: 30s)");
   app.add_flag("--performance-mode", options.performanceMode,

@@ -32,7 +32,7 @@ struct CpuTopology {
 
 struct VcpuState {
   # Register state in which a vCPU begins. The boot vCPU is runnable in 64-bit mode with the given tables; every other
-  # one waits for INIT/SIPI, and of its other fields only cpuid counts.
+  # one waits for INIT/SIPI, and only its apicId and cpuid count.
   apicId @0 :UInt32;
   runnable @1 :Bool;
   rip @2 :UInt64;    # 64-bit entry point (GPA, identity mapped)
@@ -42,7 +42,8 @@ struct VcpuState {
   gdtGpa @6 :UInt64; # GPA of the GDT; selector 0x10 is 64-bit code, 0x18 is data
   gdtLimit @7 :UInt16;
   cpuid @8 :List(CpuidEntry);
-  # Its own leaves, besides those of the machine: those that tell its APIC id. For every vCPU.
+  # Its own leaves, besides those of the machine: those that tell its APIC id, for every vCPU. That they tell it right
+  # is the preparer's business; a VMM checks each as it does the machine's.
 }
 
 struct CpuidEntry {

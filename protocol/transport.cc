@@ -172,6 +172,7 @@ uid_t peerUid(int socket) {
 }
 
 kj::Promise<void> serve(kj::AsyncIoContext& io, Fd listener, AcceptOptions options) {
+  KJ_REQUIRE(options.bootstrap != nullptr, "nothing to hand out");
   auto server = kj::heap<Server>(io, std::move(listener), std::move(options));
   auto running = kj::evalLater([&running = *server] { return running.run(); });
   return running.attach(kj::mv(server));

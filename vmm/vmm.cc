@@ -23,10 +23,11 @@ Fd Engine::takeStream(Fd& stream, const char* name) {
 
 VmmState::VmmState(kj::AsyncIoContext& io, Engine& engine)
     : io_(io), engine_(engine), booted_(bootedPair_.promise.fork()) {
-  detach(engine_.ended().then([this] {
+  auto end = [this] {
     machine_ = nullptr;
     bootedPair_.fulfiller->fulfill();
-  }));
+  };
+  watching_ = engine_.ended().then(kj::mv(end)).eagerlyEvaluate(nullptr);
 }
 
 VmmState::Machine& VmmState::machine() {

@@ -58,6 +58,7 @@ class VmmState {
   kj::Maybe<kj::Own<Machine>> machine_;
   kj::PromiseFulfillerPair<void> bootedPair_ = kj::newPromiseAndFulfiller<void>();
   kj::ForkedPromise<void> booted_;
+  kj::Promise<void> watching_ = nullptr;
 };
 
 }  // namespace ktstr::vmm

@@ -147,6 +147,10 @@ TEST(Acpi, kvmsChipsetLacksTheClocksAlone) {
   const Tables tables(parseTopology("1n2l2c2t"), gib, Chipset::kvm);
   EXPECT_THAT(tables.names(), ElementsAre("APIC", "FACP"));
   EXPECT_EQ(numberAt<uint32_t>(tables["APIC"], 40) & 1, 1u);
+  const auto noCmosClock = [](const Tables& of) { return numberAt<uint16_t>(of["FACP"], 109) >> 5 & 1; };
+  EXPECT_EQ(noCmosClock(tables), 1);
+  EXPECT_EQ(noCmosClock(Tables(parseTopology("1n2l2c2t"), gib, Chipset::none)), 1);
+  EXPECT_EQ(noCmosClock(Tables(parseTopology("1n2l2c2t"))), 0);
   EXPECT_EQ(tables.table(numberAt<uint64_t>(tables["FACP"], 140), "DSDT").size(), 36u + 12);
 }
 

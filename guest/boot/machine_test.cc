@@ -10,6 +10,7 @@
 #include "guest/boot/kernel_loader.h"
 #include "guest/boot/memory_plan.h"
 #include "guest/boot/test_bytes.h"
+#include "guest/boot/test_cpuid.h"
 #include "guest/boot/tsc.h"
 #include "protocol/error.h"
 #include "protocol/file.h"
@@ -144,6 +145,48 @@ TEST_F(Machine, commandLineTellsMailboxAndRate) {
   request_.tscKilohertz = 2596128;
   EXPECT_THAT(prepareMachine(request_).commandLine,
               HasSubstr(" lpj=10384512 tsc_early_khz=2596128 tsc=reliable "));
+}
+
+// PCAT_COMPAT of the MADT in a machine's RAM: are there 8259s?
+bool hasOldInterruptControllers(const PreparedRam& machine) {
+  const Mapping ram(machine.ram.get(), acpiGpa, acpiEnd - acpiGpa, PROT_READ);
+  const std::string_view tables(reinterpret_cast<const char*>(ram.data()), ram.size());
+  const size_t madt = tables.find("APIC");
+  EXPECT_NE(madt, std::string_view::npos);
+  return (tables.at(madt + 40) & 1) != 0;
+}
+
+TEST_F(Machine, onKvmEachVcpuHasLeavesOfItsOwn) {
+  request_.topology = parseTopology("1n2l2c2t");
+  request_.kvmCpuid = newIntel();
+  const PreparedRam prepared = prepareMachine(request_);
+  EXPECT_TRUE(hasOldInterruptControllers(prepared));
+  capnp::MallocMessageBuilder message;
+  auto machine = message.initRoot<rpc::PreparedMachine>();
+  prepared.describe(machine);
+  EXPECT_GT(machine.getCpuid().size(), 5u);
+  for (auto leaf : machine.getCpuid()) EXPECT_FALSE(tellsVcpu(leaf.getFunction()));
+  for (unsigned i = 0; i < 8; i++) {
+    bool told = false;
+    for (auto leaf : machine.getVcpus()[i].getCpuid()) {
+      EXPECT_TRUE(tellsVcpu(leaf.getFunction()));
+      if (leaf.getFunction() != 1) continue;
+      told = true;
+      EXPECT_EQ(leaf.getEbx() >> 24, machine.getVcpus()[i].getApicId());
+    }
+    EXPECT_TRUE(told) << i;
+    EXPECT_EQ(machine.getCpuid().size() + machine.getVcpus()[i].getCpuid().size(), prepared.cpuid.size());
+  }
+}
+
+TEST_F(Machine, onKvmLargeApicIdsGoWithoutOldInterruptControllers) {
+  request_.memoryBytes = 512 * mib;
+  request_.topology = parseTopology("1n5l5c5t");
+  EXPECT_TRUE(hasOldInterruptControllers(prepareMachine(request_))) << "QEMU has them all the same";
+  request_.kvmCpuid = newIntel();
+  EXPECT_FALSE(hasOldInterruptControllers(prepareMachine(request_)));
+  request_.topology = parseTopology("1n5l5c4t");  // up to 147
+  EXPECT_TRUE(hasOldInterruptControllers(prepareMachine(request_)));
 }
 
 TEST_F(Machine, isDescribedForAVmm) {

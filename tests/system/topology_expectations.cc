@@ -136,7 +136,7 @@ std::optional<std::string> whyTooBig(const std::string& topology) {
 void expectGuestSees(const std::string& topology, const std::string& accelerator) {
   const TemporaryDirectory state;
   const Topology declared = parseTopology(topology);
-  const bool late = accelerator == "kvm" && getenv("KTSTR_TEST_NESTED") != nullptr && declared.vcpus() > 16;
+  const bool late = accelerator == "kvm" && getenv("KTSTR_TEST_NESTED") != nullptr && declared.vcpus() > 8;
   std::vector<std::string> words = {
       "run",     scenario("basic"), "--kernel",       "debian:7.3", "--topology", topology,
       "--accel", accelerator,       "--boot-timeout", "540s",       "--format",   "jsonl"};

@@ -15,7 +15,7 @@ IoApic::IoApic(int vm) : vm_(vm) {
   entries_.fill(kMasked);
 }
 
-GsiRoutes IoApic::routesOf(std::span<const uint64_t> entries) {
+GsiRoutes IoApic::routesOf(std::span<const uint64_t, kIoApicLines> entries) {
   GsiRoutes routes;
   for (uint32_t line = 0; line < entries.size(); ++line) {
     const uint64_t entry = entries[line];
@@ -33,14 +33,14 @@ GsiRoutes IoApic::routesOf(std::span<const uint64_t> entries) {
 
 uint64_t* IoApic::selectedEntry() {
   const unsigned line = (selected_ - kFirstEntry) / 2u;
-  return selected_ >= kFirstEntry && line < kLines ? &entries_[line] : nullptr;
+  return selected_ >= kFirstEntry && line < kIoApicLines ? &entries_[line] : nullptr;
 }
 
 uint32_t IoApic::read(uint64_t offset) {
   const std::lock_guard lock(mutex_);
   if (offset == kSelect) return selected_;
   if (offset != kWindow) return 0;
-  if (selected_ == kVersion) return (kLines - 1) << 16 | 0x11;
+  if (selected_ == kVersion) return (kIoApicLines - 1) << 16 | 0x11;
   const uint64_t* entry = selectedEntry();
   return entry == nullptr ? 0 : static_cast<uint32_t>(*entry >> selected_ % 2 * 32);
 }

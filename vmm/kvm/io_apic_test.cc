@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "protocol/test_error.h"
 
 namespace ktstr::vmm {
@@ -71,9 +74,11 @@ TEST_F(IoApicTest, TellsKvmOnlyWhatChangesWhereALineLeads) {
 
 TEST(IoApicRoutes, AreMessagesAsKvmTakesThem) {
   constexpr uint64_t masked = 0x10000;
-  const uint64_t entries[] = {masked | 0x20, uint64_t{7} << 56 | 0x31, masked,
-                              uint64_t{0x2c} << 56 | uint64_t{1} << 49 | 0x0923,      // 300, logical, lowest
-                              uint64_t{0xff} << 56 | uint64_t{0x7f} << 49 | 0xa0ef};  // 32767, level
+  uint64_t entries[kIoApicLines] = {
+      masked | 0x20, uint64_t{7} << 56 | 0x31, masked,
+      uint64_t{0x2c} << 56 | uint64_t{1} << 49 | 0x0923,      // 300, logical, lowest
+      uint64_t{0xff} << 56 | uint64_t{0x7f} << 49 | 0xa0ef};  // 32767, level
+  std::fill(entries + 5, std::end(entries), masked);
   const GsiRoutes routes = IoApic::routesOf(entries);
   ASSERT_EQ(routes.count, 3u);
   for (unsigned i = 0; i < 3; ++i)

@@ -11,6 +11,7 @@
 namespace ktstr::vmm {
 
 constexpr unsigned kMaxKvmCpuid = 256;
+constexpr unsigned kIoApicLines = 24;
 
 // linux/kvm.h's flexible arrays have another size in C++ than in C, and with them these ioctl numbers.
 struct CpuidTable {
@@ -23,7 +24,7 @@ struct OneMsr {
 };
 struct GsiRoutes {
   uint32_t count = 0, flags = 0;
-  kvm_irq_routing_entry entries[24] = {};
+  kvm_irq_routing_entry entries[kIoApicLines] = {};
 };
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, uint64_t);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, uint64_t);

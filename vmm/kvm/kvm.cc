@@ -11,7 +11,6 @@
 
 #include "protocol/error.h"
 #include "protocol/text.h"
-#include "vmm/kvm/io_apic.h"
 
 namespace ktstr::vmm {
 namespace {
@@ -110,7 +109,7 @@ Fd makeVm(int kvm, bool wide) {
   KTSTR_KVM(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, &kIdentityMapGpa);
   enable(vm.get(), KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
   if (wide) {
-    enable(vm.get(), KVM_CAP_SPLIT_IRQCHIP, IoApic::kLines);
+    enable(vm.get(), KVM_CAP_SPLIT_IRQCHIP, kIoApicLines);
     return vm;
   }
   KTSTR_KVM(vm.get(), KVM_CREATE_IRQCHIP, 0ul);

@@ -13,9 +13,10 @@
 
 namespace ktstr::vmm {
 
-// /dev/kvm with all that we need of it, and the VM that is to become the machine: its interrupt controllers
-// and timer are there before any machine is asked for, because KVM spends milliseconds waiting for itself
-// (RCU grace periods) on them and on the memory slots that follow at once.
+// /dev/kvm with all that we need of it, and two VMs, one of which is to become the machine: interrupt
+// controllers and timer are there before any machine is asked for, because KVM spends milliseconds waiting
+// for itself (RCU grace periods) on them and on the memory slots that follow at once. The other stays unused:
+// ending it would take as long.
 struct Kvm {
   Fd fd;
   Fd vm;

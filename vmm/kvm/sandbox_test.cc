@@ -30,7 +30,7 @@ using testing::HasSubstr;
 
 void settingUp() {
   std::thread([] {}).join();  // as prepareThreads()
-  setUpSandbox({}, {99}).lockDown();
+  setUpSandbox({}, {97, 99}).lockDown();
 }
 void serving() {
   servingSandbox({}).lockDown();
@@ -78,7 +78,8 @@ TEST(KvmSandbox, SettingUpIsOverOnceAMachineIsThere) {
   EXPECT_FORBIDDEN(serving, "seccomp", syscall(SYS_seccomp, 0, 0, nullptr));
 }
 
-TEST(KvmSandbox, SettingUpIsOfTheOneVmAlone) {
+TEST(KvmSandbox, SettingUpIsOfTheVmsThatAreThereAlone) {
+  EXPECT_EQ(inSandbox(settingUp, [] { ioctl(97, KVM_CREATE_VCPU, 0); }).status, "exit code 0");
   EXPECT_EQ(inSandbox(settingUp, [] { ioctl(99, KVM_CREATE_VCPU, 0); }).status, "exit code 0");
   EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_CREATE_VCPU, 0));
   EXPECT_FORBIDDEN(settingUp, "ioctl", ioctl(98, KVM_SET_USER_MEMORY_REGION, nullptr));
@@ -110,7 +111,7 @@ TEST(KvmSandbox, AVcpuThreadKeepsToItsOwnDescriptors) {
 }
 
 TEST(KvmSandbox, AVcpuThreadRoutesInterruptsOnlyWhereTheIoApicIsOurs) {
-  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(99, KVM_SET_GSI_ROUTING, nullptr));
+  EXPECT_FORBIDDEN(vcpuThread, "ioctl", ioctl(99, kSetGsiRouting, nullptr));
   EXPECT_EQ(inSandbox(vcpuThreadWithIoApic, [] { ioctl(99, kSetGsiRouting, nullptr); }).status,
             "exit code 0");
   EXPECT_FORBIDDEN(vcpuThreadWithIoApic, "ioctl", ioctl(100, kSetGsiRouting, nullptr));

@@ -121,13 +121,12 @@ bool VcpuThreads::haveFinished() const {
   return end_.has_value();
 }
 
-std::vector<uint64_t> VcpuThreads::cpuNanos() const {
+std::vector<uint64_t> VcpuThreads::cpuNanos() {
   std::vector<uint64_t> nanos;
-  for (const std::jthread& thread : threads_) {
+  for (std::jthread& thread : threads_) {
     clockid_t clock{};
     timespec time{};
-    auto& handle = const_cast<std::jthread&>(thread);
-    if (pthread_getcpuclockid(handle.native_handle(), &clock) != 0 || clock_gettime(clock, &time) != 0) {
+    if (pthread_getcpuclockid(thread.native_handle(), &clock) != 0 || clock_gettime(clock, &time) != 0) {
       throw Error(ExitCode::infrastructure, "no-machine", "no machine: its vCPU threads are ending");
     }
     nanos.push_back(static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec));

@@ -49,7 +49,7 @@ class VcpuThreads {
   // Why the machine came to its end: a vCPU's reason with its registers, or stopped with where each vCPU was.
   EngineEnd end() const;
   // By vCPU, in ns. Throws Error "no-machine" once a thread has ended.
-  std::vector<uint64_t> cpuNanos() const;
+  std::vector<uint64_t> cpuNanos();
 
  private:
   struct Seat {
