@@ -49,7 +49,8 @@ class RamFile {
   void releasePages() const;
 
  private:
-  bool scanMapping(size_t range, const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const;
+  bool scanMapping(size_t range,
+                   const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const;
   bool scanExtent(const RamRange& range, uint64_t begin, uint64_t end,
                   const std::function<bool(uint64_t, std::span<const std::byte>)>& visit) const;
 

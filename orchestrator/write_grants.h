@@ -10,8 +10,8 @@ namespace ktstr {
 
 class WriteGrantsServer final : public rpc::WriteGrants::Server {
  public:
-  // For so many writes of map values in the whole run and, with `watchdog`, the watchdog's words of up to 64 schedulers.
-  // `machine` outlives this object.
+  // For so many writes of map values in the whole run and, with `watchdog`, the watchdog's words of up to 64
+  // schedulers. `machine` outlives this object.
   WriteGrantsServer(MachineLink& machine, size_t writes, bool watchdog);
 
   // Error "grant-refused" for more, and for longer ranges, than all of these can need.
