@@ -73,7 +73,7 @@ void linkAll(const std::vector<std::string>& names, const BuildRequest& request,
 }
 
 Layout layOut(const BuildRequest& request) {
-  const Layout layout{.source = request.scratch + "/source",
+  Layout layout{.source = request.scratch + "/source",
                       .build = request.scratch + "/build",
                       .home = request.scratch + "/home",
                       .btf = request.btf};

@@ -75,7 +75,7 @@ std::string chooseAccelerator(const std::string& wanted, rpc::HostFacts::Builder
 // What a VMM that stands by runs its machine on, whatever this process could do with /dev/kvm itself.
 std::string acceleratorOf(MachineLink& machine, const RunOptions& options, kj::WaitScope& waitScope,
                           rpc::HostFacts::Builder facts) {
-  const std::string there = machine.info().wait(waitScope).getAccelerator();
+  std::string there = machine.info().wait(waitScope).getAccelerator();
   if (options.accelerator != "auto" && options.accelerator != there) {
     throw Error(
         ExitCode::usage, "accelerator-missing",

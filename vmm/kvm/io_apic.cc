@@ -1,13 +1,11 @@
 #include "vmm/kvm/io_apic.h"
 
-#include <cstring>
-
 namespace ktstr::vmm {
 namespace {
 
 constexpr uint64_t kSelect = 0x00, kWindow = 0x10;      // offsets
 constexpr uint8_t kVersion = 0x01, kFirstEntry = 0x10;  // registers; two for each entry
-constexpr uint64_t kReadOnly = 0x5000, kMasked = 0x10000, kLogical = 0x800, kLevel = 0x8000;
+constexpr uint64_t kWritable = 0xfffe00000001afff, kMasked = 0x10000, kLogical = 0x800, kLevel = 0x8000;
 
 }  // namespace
 
@@ -50,11 +48,12 @@ void IoApic::write(uint64_t offset, uint32_t value) {
   if (offset == kSelect) selected_ = static_cast<uint8_t>(value);
   uint64_t* entry = selectedEntry();
   if (offset != kWindow || entry == nullptr) return;
-  const GsiRoutes before = routesOf(entries_);
+  const uint64_t before = *entry;
   const unsigned shift = selected_ % 2 * 32;
-  *entry = ((*entry & ~(uint64_t{0xffffffff} << shift)) | uint64_t{value} << shift) & ~kReadOnly;
+  *entry = ((before & ~(uint64_t{0xffffffff} << shift)) | uint64_t{value} << shift) & kWritable;
+  if (*entry == before || (*entry & before & kMasked) != 0) return;
   const GsiRoutes routes = routesOf(entries_);
-  if (memcmp(&routes, &before, sizeof routes) != 0) KTSTR_KVM(vm_, kSetGsiRouting, &routes);
+  KTSTR_KVM(vm_, kSetGsiRouting, &routes);
 }
 
 }  // namespace ktstr::vmm
