@@ -27,9 +27,7 @@ class MonitorEnd final : public rpc::Monitor::Server {
  public:
   explicit MonitorEnd(Asks& asks) : asks_(asks) {}
   kj::Promise<void> dump(DumpContext context) override {
-    if (asks_.fails) {
-      KJ_FAIL_REQUIRE("the monitor is out of order");
-    }
+    if (asks_.fails) kj::throwFatalException(KJ_EXCEPTION(FAILED, "the monitor is out of order"));
     asks_.names.push_back(context.getParams().getName());
     return asks_.answers ? kj::Promise<void>(kj::READY_NOW) : kj::Promise<void>(kj::NEVER_DONE);
   }
