@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "protocol/error.h"
 #include "protocol/file.h"
 #include "protocol/socket.h"
 #include "protocol/text.h"
@@ -38,9 +39,10 @@ class Flood : public testing::TestWithParam<const char*> {
     for (char** variable = environ; *variable != nullptr; ++variable)
       options.environment.push_back(*variable);
     Child vmm = spawn(options);
-    ASSERT_TRUE(eventually(5000, [&] { return std::filesystem::exists(path("gate")); })) << log();
+    Fd gate;  // the last that is made; its file is there before anybody listens
+    ASSERT_TRUE(eventually(5000, [&] { return canConnect(path("gate"), gate); })) << log();
     client_.emplace(std::move(vmm), connectUnix(path("control")), connectUnix(path("observe")),
-                    connectUnix(path("gate")));
+                    std::move(gate));
     vm_.emplace(client_->boot(machine_));
     client_->takeDoorbell(*vm_);
     client_->wait(vm_->startRequest().send());
@@ -48,6 +50,14 @@ class Flood : public testing::TestWithParam<const char*> {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
+  static bool canConnect(const std::string& path, Fd& socket) {
+    try {
+      socket = connectUnix(path);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  }
   std::string path(const std::string& name) const { return directory_ + "/" + name + ".sock"; }
   std::string log() const { return readAll(log_.get()); }
   size_t countInLog(const std::string& what) const {
