@@ -1,5 +1,4 @@
 #include "protocol/process.h"
-#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -17,6 +16,7 @@
 #include <cstring>
 
 #include "protocol/error.h"
+#include "protocol/file.h"
 #include "protocol/text.h"
 
 namespace ktstr {

@@ -10,7 +10,6 @@ namespace ktstr {
 // It asks for the signal stack before calls that do not return. Its leak check at exit needs what no sandbox
 // allows (clone, ptrace), so it is left out. Threads get signal stacks, for which it looks for their own.
 void makeRoomForSanitizer(Sandbox& sandbox) {
-  sandbox.allow("sigaltstack", {{.index = 0, .value = 0, .wide = true}});
   for (const char* name : {"sigaltstack", "sched_getaffinity", "prlimit64", "munmap", "madvise", "getpid"}) {
     sandbox.allow(name);
   }

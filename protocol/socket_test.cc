@@ -1,5 +1,4 @@
 #include "protocol/socket.h"
-#include "protocol/file.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -9,6 +8,7 @@
 
 #include <filesystem>
 
+#include "protocol/file.h"
 #include "protocol/test_error.h"
 
 namespace ktstr {
