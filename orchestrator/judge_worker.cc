@@ -111,8 +111,35 @@ void judgeIsolation(const GroupCase& it, Report report) {
   it.findings.add(std::move(finding));
 }
 
+// What the workers of a CPU-bound group that did work had of CPU time each, on average; nothing where none
+// did.
+std::optional<uint64_t> cpuNsOfEquals(const GroupCase& it) {
+  uint64_t sum = 0, count = 0;
+  for (const Report report : it.group.reports) {
+    if (!it.group.isCpuBound || !report.getUsageValid() || neverWorked(report)) continue;
+    sum += report.getCpuNs();
+    ++count;
+  }
+  return count == 0 ? std::nullopt : std::optional(sum / count);
+}
+
+// One that had its part of the CPU time, as the guest counts it, was not starved by the scheduler. The guest
+// counts what the host took from the vCPU meanwhile.
+bool hadItsPart(const GroupCase& it, Report report) {
+  const auto equals = cpuNsOfEquals(it);
+  if (!equals || !report.getUsageValid() || report.getCpuNs() < *equals / 2) return false;
+  it.notJudged(&Limits::notStarved,
+               text(workerName(report), " in ", it.place(), " did not finish one unit of work in ",
+                    formatMs(milliseconds(report.getWallNs())), ", but was on a CPU for ",
+                    formatMs(milliseconds(report.getCpuNs())), " of it, those beside it that did work for ",
+                    formatMs(milliseconds(*equals)),
+                    ": either a unit is too long, or the host kept its vCPU from running"));
+  return true;
+}
+
 void judgeStarved(const GroupCase& it, Report report) {
   if (it.frozenNs(report, report.getWallNs()) >= report.getWallNs() / 10 * 9) return;
+  if (hadItsPart(it, report)) return;
   Finding finding =
       it.about(report, "worker-starved",
                text("did not finish one unit of work in ", formatMs(milliseconds(report.getWallNs())),

@@ -26,6 +26,35 @@ TEST(JudgeWorkers, namesAStarvedWorkerAndNotItsConsequences) {
   expectPass(run.judge());
 }
 
+TEST(JudgeWorkers, doesNotCallAWorkerStarvedThatHadItsPartOfTheCpuTime) {
+  GoodRun run;
+  run.report(1).setIterations(0);
+  run.report(1).setWorkUnits(0);
+  run.report(1).setCpuNs(499'000'000);  // its equal had 1 s
+  expectOnly(run.judge(), "worker-starved", Outcome::FAIL);
+  run.report(1).setCpuNs(500'000'000);
+  EXPECT_THAT(expectOnly(run.judge(), "limit-not-judged", Outcome::INCONCLUSIVE).message,
+              HasSubstr("was on a CPU for 500 ms of it, those beside it that did work for 1000 ms"));
+  run.report(1).setUsageValid(false);
+  expectOnly(run.judge(), "worker-starved", Outcome::FAIL);
+  run.report(1).setUsageValid(true);
+  // Where none worked there is no measure.
+  run.report(0).setIterations(0);
+  run.report(0).setWorkUnits(0);
+  const Judgement both = run.judge();
+  EXPECT_EQ(both.outcome, Outcome::FAIL);
+  ASSERT_EQ(both.findings.size(), 2U) << describe(both);
+  EXPECT_EQ(both.findings[0].name, "worker-starved");
+  EXPECT_EQ(both.findings[1].name, "worker-starved");
+}
+
+TEST(JudgeWorkers, doesNotMeasureBlockingWorkByItsCpuTime) {
+  GoodRun run;
+  run.report(3).setIterations(0);
+  run.report(3).setWorkUnits(0);
+  EXPECT_EQ(expectOnly(run.judge(), "worker-starved", Outcome::FAIL).worker, "bursty[1]");
+}
+
 TEST(JudgeWorkers, comparesSpreadOfCpuBoundGroupsWithTheDefault) {
   GoodRun run;
   run.report(0).setCpuNs(1'700'000'000);  // 85 %, the other has 50 %

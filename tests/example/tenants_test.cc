@@ -10,10 +10,12 @@ KTSTR_SCHEDULER(qmap, {.binary = "scx_qmap", .topology = {.llcs = 2}});
 
 namespace {
 
-// A small tenant beside a large one. scx_flatcg goes by the cgroup, scx_qmap by the nice value.
+// A small tenant beside a large one. scx_flatcg goes by the cgroup, scx_qmap by the nice value: -7 is the
+// first that it gives its highest queue, and leaves EEVDF, which goes by the nice value too, room to be
+// worse.
 Step tenants(const char* name) {
   return Step(name)
-      .cgroup(Cgroup("sensitive").nice(-15).work(spinWait(2)))
+      .cgroup(Cgroup("sensitive").nice(-7).work(spinWait(2)))
       .cgroup(Cgroup("hog").work(spinWait(30)));
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <sstream>
 
 #include "protocol/file.h"
 #include "protocol/process.h"
@@ -36,6 +37,14 @@ Ended shell(const std::string& script, const std::string& prefix) {
   return {status, readAll(output.get())};
 }
 
+// For a failure's text. What begins a line of ours shall not be taken for it: "[ RUN      ]", for one.
+std::string quoted(const Ended& ended) {
+  std::string text;
+  std::istringstream lines(ended.said);
+  for (std::string line; std::getline(lines, line);) text += "\n> " + line;
+  return text;
+}
+
 bool hasCMake() {
   return findProgram("cmake").has_value();
 }
@@ -61,7 +70,7 @@ class Library : public ::testing::Test {
     installed_ = shell("make BUILD=" + build + " PREFIX=" + prefix_ + " install-built", prefix_);
   }
   static void TearDownTestSuite() { delete directory_; }
-  void SetUp() override { ASSERT_EQ(installed_.status, 0) << installed_.said; }
+  void SetUp() override { ASSERT_EQ(installed_.status, 0) << quoted(installed_); }
 
   static TemporaryDirectory* directory_;
   static std::string prefix_, example_;
@@ -73,20 +82,21 @@ Ended Library::installed_;
 
 TEST_F(Library, ExampleIsBuiltByPlainMakeAndTestsSchedulers) {
   const Ended built = shell("make -C " + example_, prefix_);
-  ASSERT_EQ(built.status, 0) << built.said;
+  ASSERT_EQ(built.status, 0) << quoted(built);
   const Ended listed = shell(example_ + "/tenants_test --gtest_list_tests", prefix_);
   EXPECT_NE(listed.said.find("Ktstr.\n  flatcg_isolates_the_sensitive_tenant"), std::string::npos)
-      << listed.said;
+      << quoted(listed);
   KTSTR_NEED_KERNEL("debian:7.3");
   KTSTR_NEED_KERNEL("debian:6.18");
   KTSTR_NEED_SCHEDULER("scx_flatcg");
   const Ended ran = shell("PATH=$(dirname $(ktstr scheduler path scx_simple)):$PATH " + example_ +
                               "/tenants_test" + (hasCMake() ? " --gtest_filter=-" + ofCTest() : ""),
                           prefix_);
-  if (showsNothing(ran)) GTEST_SKIP() << "the host is starved, or the emulated machine stalled: " << ran.said;
-  EXPECT_EQ(ran.status, 0) << ran.said;
+  if (showsNothing(ran))
+    GTEST_SKIP() << "the host is starved, or the emulated machine stalled: " << quoted(ran);
+  EXPECT_EQ(ran.status, 0) << quoted(ran);
   EXPECT_NE(ran.said.find(hasCMake() ? "[  PASSED  ] 5 tests." : "[  PASSED  ] 6 tests."), std::string::npos)
-      << ran.said;
+      << quoted(ran);
 }
 
 TEST_F(Library, ExampleIsBuiltByCMakeAndFoundByCTest) {
@@ -95,22 +105,24 @@ TEST_F(Library, ExampleIsBuiltByCMakeAndFoundByCTest) {
       shell("cmake -S " + example_ + " -B " + example_ + "/build -DCMAKE_PREFIX_PATH=" + prefix_ +
                 " && cmake --build " + example_ + "/build",
             prefix_);
-  ASSERT_EQ(built.status, 0) << built.said;
+  ASSERT_EQ(built.status, 0) << quoted(built);
   const Ended found = shell("cd " + example_ + "/build && ctest -N", prefix_);
-  EXPECT_NE(found.said.find(ofCTest()), std::string::npos) << found.said;
-  EXPECT_NE(found.said.find("Total Tests: 6"), std::string::npos) << found.said;
+  EXPECT_NE(found.said.find(ofCTest()), std::string::npos) << quoted(found);
+  EXPECT_NE(found.said.find("Total Tests: 6"), std::string::npos) << quoted(found);
   KTSTR_NEED_KERNEL("debian:7.3");
   KTSTR_NEED_SCHEDULER("scx_qmap");
   const Ended ran =
       shell("cd " + example_ + "/build && ctest --output-on-failure -R '^" + ofCTest() + "$'", prefix_);
-  if (showsNothing(ran)) GTEST_SKIP() << "the host is starved, or the emulated machine stalled: " << ran.said;
-  EXPECT_EQ(ran.status, 0) << ran.said;
-  EXPECT_NE(ran.said.find("100% tests passed, 0 tests failed out of 1"), std::string::npos) << ran.said;
+  if (showsNothing(ran))
+    GTEST_SKIP() << "the host is starved, or the emulated machine stalled: " << quoted(ran);
+  EXPECT_EQ(ran.status, 0) << quoted(ran);
+  EXPECT_NE(ran.said.find("100% tests passed, 0 tests failed out of 1"), std::string::npos) << quoted(ran);
   // And one that fails is one that CTest calls failed: nothing is asked of any machine.
   const Ended failed =
       shell("cd " + example_ + "/build && KTSTR_TEST_TOPOLOGY=none ctest -R '^" + ofCTest() + "$'", prefix_);
-  EXPECT_NE(failed.status, 0) << failed.said;
-  EXPECT_NE(failed.said.find("0% tests passed, 1 tests failed out of 1"), std::string::npos) << failed.said;
+  EXPECT_NE(failed.status, 0) << quoted(failed);
+  EXPECT_NE(failed.said.find("0% tests passed, 1 tests failed out of 1"), std::string::npos)
+      << quoted(failed);
 }
 
 }  // namespace
