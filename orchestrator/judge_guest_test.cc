@@ -351,6 +351,7 @@ TEST(JudgeGuest, keepsAProvenFailureWhateverElseBroke) {
   GoodRun run;
   run.report(0).setWorkUnits(0);
   run.report(0).setIterations(0);
+  run.report(0).setCpuNs(0);
   run.lifecycle.monitorDied = "killed by SIGSYS";
   run.monitor = {};
   const Judgement judgement = run.judge();

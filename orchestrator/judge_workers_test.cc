@@ -138,6 +138,7 @@ TEST(JudgeWorkers, blamesTheHostForAGapItExplains) {
 TEST(JudgeWorkers, blamesTheHostForAWorkerThatStarvedOrStuckOnAStarvedVcpu) {
   GoodRun never;
   never.report(0).setWorkUnits(0);
+  never.report(0).setCpuNs(0);
   never.report(0).setIterations(0);
   never.monitor.starved = {{0, 100, 1100, 9}};  // of 2 s
   expectOnly(never.judge(), "worker-starved", Outcome::FAIL);
