@@ -54,7 +54,7 @@ TEST_F(InspectTest, ValuesOfKernelTypes) {
               HasSubstr("\"value\":\"simple\"}"));
   guest_.run(1, 10, 118, "yes", 3, 1000);
   EXPECT_THAT(json("read", {hex(guest_.direct(guest_.taskGpa(10))), "task_struct"}),
-              HasSubstr(R"("value":{"pid":118,"comm":"yes"}})"));
+              HasSubstr(R"("value":{"thread_info":{"flags":0},"pid":118,"comm":"yes"}})"));
   EXPECT_EQ(refusal("read", {"0x1000", "task_struct"}), "not-in-memory");
   EXPECT_EQ(refusal("read", {"*0x1000", "task_struct"}), "not-in-memory");
   EXPECT_EQ(refusal("read", {"scx_root", "no_type"}), "type-unknown");

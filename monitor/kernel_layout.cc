@@ -30,6 +30,7 @@ constexpr Wanted wantedMembers[] = {
     {"rq", "scx.local_dsq.nr"},
     {"task_struct", "pid"},
     {"task_struct", "comm"},
+    {"task_struct", "thread_info.flags"},
     {"scx_sched", "ops.name"},  // struct scx_sched since 48e126777386 (Linux 6.16)
     // Groups of a runqueue's members, runqueue_groups.h.
     {"rq", "yld_count", Need::asked},

@@ -68,7 +68,8 @@ std::vector<std::string> SampleText::cpuRow(rpc::CpuSample::Reader cpu) {
                  isScx ? text(cpu.getScxNrRunning()) : "",
                  isScx ? text(cpu.getLocalDsqDepth()) : "",
                  cpu.hasCfs() ? text(cpu.getCfs().getHNrQueued()) : "",
-                 text(cpu.getCurrComm().cStr(), '[', cpu.getCurrPid(), ']', cpu.getTorn() ? " torn" : "")};
+                 text(cpu.getCurrComm().cStr(), '[', cpu.getCurrPid(), ']', cpu.getAsked() ? " asked" : "",
+                      cpu.getTorn() ? " torn" : "")};
   if (!cpu.hasSchedstat()) return row;
   const auto stat = cpu.getSchedstat();
   const Counters by = grown(cpus_, cpu.getCpu(),

@@ -9,9 +9,10 @@
 //
 // run: tasks on the runqueue, scx and cfs: those of a class, local: on the local DSQ, calls: of schedule(),
 // idle: those that left the CPU idle, here: wakeups by the CPU itself, wait: of tasks for it; every: jiffies.
-// Counters are told as what they grew by since the sample before, in the first one since boot. The columns of
-// what a kernel does not have are empty; domains are told when they have changed. "left out: ..." says what
-// is not there, and why.
+// "asked" is an idle CPU that others have asked to reschedule, or for something else, and that has not done
+// it. Counters are told as what they grew by since the sample before, in the first one since boot. The
+// columns of what a kernel does not have are empty; domains are told when they have changed. "left out: ..."
+// says what is not there, and why.
 #pragma once
 
 #include <cstdint>

@@ -57,6 +57,12 @@ TEST_F(SampleTextTest, WhatIsLeftOutIsSaid) {
   EXPECT_TRUE(text().ends_with("\n  left out: progs: none were found"));
 }
 
+TEST_F(SampleTextTest, AnIdleCpuThatIsAskedForSomething) {
+  EXPECT_THAT(text(), Not(HasSubstr("asked")));
+  sample_.getCpus()[0].setAsked(true);
+  EXPECT_THAT(text(), HasSubstr("yes[118] asked  "));
+}
+
 TEST_F(SampleTextTest, FirstSinceBootThenSinceTheOneBefore) {
   EXPECT_EQ(text(),
             "#11 jiffies 4294942111, scx enabled simple, 35.3 us, counters since boot\n"

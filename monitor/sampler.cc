@@ -13,6 +13,12 @@ constexpr unsigned tries = 3;
 constexpr uint32_t maxTasks = 4'194'304;  // PID_MAX_LIMIT
 constexpr size_t maxOpsName = 128;        // SCX_OPS_NAME_LEN
 
+// TIF_NEED_RESCHED of an idle task on x86, in thread_info.flags: bit 3, or 4 with the generic TIF bits
+// (include/asm-generic/thread_info_tif.h). They are macros, so BTF does not tell; what else these bits have
+// been (TIF_SINGLESTEP or TIF_NEED_RESCHED_LAZY with the old ones, TIF_MEMDIE with the new) an idle task has
+// none of.
+constexpr uint64_t needResched = uint64_t{1} << 3 | uint64_t{1} << 4;
+
 // Guest bytes up to the first NUL as text that any terminal and JSON bears: other bytes than printable ASCII
 // become '?'.
 void sanitise(char* text, size_t size) {
@@ -33,6 +39,7 @@ Sampler::Sampler(const Attachment& attachment)
       programs_(kernel_, layout_) {
   pid_ = layout_.member("task_struct.pid");
   comm_ = layout_.member("task_struct.comm");
+  flags_ = layout_.member("task_struct.thread_info.flags");
   opsName_ = layout_.member("scx_sched.ops.name");
   jiffies_ = word("jiffies_64", 8);
   scxState_ = word("scx_enable_state_var", 4);
@@ -76,6 +83,10 @@ void Sampler::locate(Runqueue& rq) const {
   rq.localDsqNr = field("rq.scx.local_dsq.nr", 4);
   rq.domain = field("rq.sd", 8);
   rq.groups = groups_.locate(kernel_, *base);
+  // kernel/smp.c: wake-ups of remote tasks and kicks of the load balancer, too.
+  const auto queue = kernel_.symbol("call_single_queue");
+  const auto calls = queue ? kernel_.perCpu(*queue, rq.cpu) : std::nullopt;
+  if (calls) rq.calls = kernel_.at(*calls, 8);
   rq.known = rq.nrRunning && rq.clock && rq.curr && rq.cpuNumber;
 }
 
@@ -123,6 +134,8 @@ bool Sampler::sampleOnce(const Runqueue& rq, RunqueueGroups::Values& groups,
     out.setClock(clock);
     out.setCurrPid(task->pid);
     out.setCurrComm(task->comm);
+    const bool called = rq.calls && loadGuest<uint64_t>(rq.calls) != 0;
+    out.setAsked(task->pid == 0 && (called || task->toReschedule));
   }
   out.setScxValid(hasScx && scxNrRunning <= maxTasks && depth <= maxTasks);
   if (out.getScxValid()) {
@@ -144,6 +157,8 @@ std::optional<Sampler::Task> Sampler::readTask(uint64_t va) const {
     return std::nullopt;
   }
   task.pid = *pid;
+  const auto flags = flags_ ? kernel_.read<uint64_t>(va + flags_->offset) : std::nullopt;
+  task.toReschedule = *pid == 0 && (flags.value_or(0) & needResched) != 0;
   sanitise(task.comm, size);
   return task;
 }

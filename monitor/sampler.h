@@ -44,11 +44,13 @@ class Sampler {
     const std::byte* scxFlags = nullptr;
     const std::byte* localDsqNr = nullptr;
     const std::byte* domain = nullptr;  // rq->sd
+    const std::byte* calls = nullptr;   // the calls of other CPUs that it has not answered: a list's head
     RunqueueGroups::Places groups = {};
   };
   struct Task {
     int32_t pid;
     char comm[17];
+    bool toReschedule;  // told for an idle task alone
   };
 
   void locate(Runqueue& rq) const;
@@ -69,7 +71,7 @@ class Sampler {
   SchedDomains domains_;
   ScxEvents events_;
   ScxPrograms programs_;
-  std::optional<Field> pid_, comm_, opsName_;
+  std::optional<Field> pid_, comm_, flags_, opsName_;
   const std::byte* jiffies_;
   const std::byte* scxState_;
   const std::byte* scxRoot_;

@@ -62,6 +62,25 @@ TEST_F(SamplerTest, ReadsRunqueuesAndTasks) {
   EXPECT_EQ(cpu.getLocalDsqDepth(), 7u);
 }
 
+TEST_F(SamplerTest, WhetherAnIdleCpuHasDoneWhatItWasAskedFor) {
+  const auto asked = [&](unsigned cpu) { return sample().getCpus()[cpu].getAsked(); };
+  const uint64_t flags = guest_.taskGpa(1) + taskFlags;
+  const uint64_t calls =
+      guest_.rqGpa(1) + guest_.symbolGpa("call_single_queue") - guest_.symbolGpa("runqueues");
+  EXPECT_FALSE(asked(1));
+  for (const uint64_t bit : {3, 4}) {  // TIF_NEED_RESCHED of either kind
+    guest_.put<uint64_t>(flags, uint64_t{1} << bit);
+    EXPECT_TRUE(asked(1)) << bit;
+    EXPECT_FALSE(asked(2)) << bit;
+  }
+  guest_.put<uint64_t>(flags, ~uint64_t{0x18});
+  EXPECT_FALSE(asked(1));
+  guest_.put<uint64_t>(calls, guest_.direct(0x1000));
+  EXPECT_TRUE(asked(1));
+  guest_.run(1, 1, 118, "yes", 1, 1000);
+  EXPECT_FALSE(asked(1)) << "it does not idle";
+}
+
 TEST_F(SamplerTest, SchedulerStateAndName) {
   EXPECT_TRUE(sample().getScx().getPresent());
   EXPECT_EQ(sample().getScx().getState(), rpc::ScxState::DISABLED);

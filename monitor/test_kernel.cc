@@ -115,6 +115,7 @@ void TestKernel::placeSymbols() {
                                                         {"vmcoreinfo_size", 0x6c08},
                                                         {"__per_cpu_offset", 0x8'0000},
                                                         {"runqueues", 0x8000},
+                                                        {"call_single_queue", 0x9800},
                                                         {"kallsyms_num_syms", 0x1'0000},
                                                         {"kallsyms_relative_base", 0x1'0008},
                                                         {"kallsyms_names", 0x2'0000},

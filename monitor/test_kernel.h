@@ -44,7 +44,7 @@ inline constexpr uint32_t rqSchedstat = 144, rqSchedInfo = 168, rqCpuTime = 184,
 inline constexpr uint32_t domainParent = 0, domainLevel = 8, domainSpan = 16, domainName = 40,
                           domainCount = 48, domainStats = 80, domainBytes = 100;
 inline constexpr uint32_t scxLocalDsq = 0, scxNrRunning = 32, scxFlags = 40, dsqNr = 12;
-inline constexpr uint32_t taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
+inline constexpr uint32_t taskFlags = 0, taskPid = 8, taskComm = 24, scxSchedOps = 16, opsName = 40;
 inline constexpr uint32_t scxSchedPerCpu = 200, perCpuEvents = 24, eventA = 0, eventB = 8;
 }  // namespace offsets
 

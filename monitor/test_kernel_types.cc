@@ -140,7 +140,10 @@ std::vector<std::byte> makeBtf(bool withScx, EventPlace events, const std::funct
   const int character = must(btf__add_int(types, "char", 1, BTF_INT_CHAR));
   const int name16 = must(btf__add_array(types, u32, character, 16));
   const int name128 = must(btf__add_array(types, u32, character, 128));
-  const int task = addStruct(types, "task_struct", 64, {{"pid", u32, taskPid}, {"comm", name16, taskComm}});
+  const int info = addStruct(types, "thread_info", 8, {{"flags", u64, 0}});
+  const int task =
+      addStruct(types, "task_struct", 64,
+                {{"thread_info", info, taskFlags}, {"pid", u32, taskPid}, {"comm", name16, taskComm}});
   const int taskPointer = must(btf__add_ptr(types, must(btf__add_volatile(types, task))));
   const int currUnion = addStruct(types, "", 8, {{"donor", taskPointer, 0}, {"curr", taskPointer, 0}}, true);
   std::vector<Member> rq = {{"nr_running", u32, rqNrRunning}, {nullptr, currUnion, rqCurr}};

@@ -2,12 +2,21 @@
 
 namespace ktstr {
 
+namespace {
+
+bool wantsToRun(const CpuSight& sight) {
+  return sight.readable && (sight.asked || (sight.nrRunning > 0 && !sight.idle));
+}
+
+}  // namespace
+
 CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu) {
   CpuSight sight;
   sight.readable = cpu.getValid() && !cpu.getTorn();
   sight.nrRunning = cpu.getNrRunning();
   sight.clock = cpu.getClock();
   sight.idle = cpu.getCurrPid() == 0;
+  sight.asked = cpu.getAsked();
   sight.hostTimeNs = cpu.getHostTimeNs();
   sight.hostTimeAtNs = sample.getVcpuTimesAtNs();
   return sight;
@@ -24,8 +33,8 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now) {
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now) {
   if (before.hostTimeAtNs == 0 || now.hostTimeAtNs <= before.hostTimeAtNs) return std::nullopt;
   if (now.hostTimeNs < before.hostTimeNs) return std::nullopt;
-  const bool wentIdle = before.starved && !before.idle;
-  if (!busyBetween(before, now) || ((before.idle || now.idle) && !wentIdle)) return false;
+  const bool wentIdle = before.starved && now.readable && now.nrRunning > 0;
+  if (!wantsToRun(before) || !(wantsToRun(now) || wentIdle)) return false;
   const auto wall = static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs);
   return static_cast<double>(now.hostTimeNs - before.hostTimeNs) < starvedBelowShare * wall;
 }

@@ -17,6 +17,8 @@ struct CpuSight {
   uint64_t hostTimeNs = 0;    // host CPU time of its vCPU
   uint64_t hostTimeAtNs = 0;  // host clock of that; 0: not known
   bool starved = false;       // starvedBetween() the sight before and this one; not told by the sample
+  bool asked =
+      false;  // idle, and others have asked it to reschedule or to answer a call: its vCPU wants to run
 };
 CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu);
 
@@ -37,9 +39,10 @@ inline constexpr double starvedBelowShare = 0.1;
 
 // Whether the host starved the CPU's vCPU between two samples. Nothing: its host time is not known in one of
 // them. False where it had nothing to run, or was idle in either: it halts by its own choice, and if work
-// waits for it then nobody has woken it. But one that was starved at work and is seen idle next may have gone
-// there at the end of that time, and counts once more. No longer: from then on it halts, and uses no host
-// time for that reason.
+// waits for it then nobody has woken it. Who has been woken and has not done what he was asked for does not
+// halt by choice, though. And one that was starved at work and is seen idle next may have gone there at the
+// end of that time, and counts once more. No longer: from then on it halts, and uses no host time for that
+// reason.
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now);
 
 }  // namespace ktstr

@@ -54,6 +54,27 @@ TEST(CpuSight, anIdleVcpuIsNotStarved) {
   EXPECT_TRUE(stalledBetween(pair.before, pair.now));
 }
 
+TEST(CpuSight, anIdleVcpuThatDoesNotDoWhatItIsAskedForIsStarved) {
+  for (const uint32_t tasks : {0u, 2u}) {
+    Pair pair = pairOf(9, 100);
+    pair.before.idle = pair.now.idle = pair.before.asked = pair.now.asked = true;
+    pair.before.nrRunning = pair.now.nrRunning = tasks;
+    EXPECT_EQ(starvedBetween(pair.before, pair.now), true);
+    pair.now.hostTimeNs += 1 * ms;
+    EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
+    // It was asked only now; it has done it.
+    pair = pairOf(0, 100);
+    pair.before.idle = pair.now.idle = pair.now.asked = true;
+    EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
+    std::swap(pair.before.asked, pair.now.asked);
+    EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
+  }
+  // It was asked, and is at work since.
+  Pair pair = pairOf(0, 100);
+  pair.before.idle = pair.before.asked = true;
+  EXPECT_EQ(starvedBetween(pair.before, pair.now), true);
+}
+
 TEST(CpuSight, aStarvedVcpuThatGoesIdleCountsOnceMore) {
   Pair pair = pairOf(0, 100);
   pair.before.starved = pair.now.idle = true;
@@ -90,6 +111,9 @@ TEST(CpuSight, readsASample) {
   const CpuSight sight = sightOf(sample, cpu);
   EXPECT_TRUE(sight.readable);
   EXPECT_TRUE(sight.idle);
+  EXPECT_FALSE(sight.asked);
+  cpu.setAsked(true);
+  EXPECT_TRUE(sightOf(sample, cpu).asked);
   EXPECT_EQ(sight.hostTimeNs, 5u);
   EXPECT_EQ(sight.hostTimeAtNs, 7u);
   cpu.setCurrPid(1);

@@ -199,6 +199,7 @@ struct CpuSample {
   # Absent (null) where the kernel has it not; Attached.absent has the reason.
   schedstat @13 :Schedstat;
   cfs @14 :CfsSample;
+  asked @16 :Bool;              # its idle task is on it, and others have asked it to reschedule or to answer a call, which it has not done yet
   domains @15 :List(DomainSample); # empty: the CPU has none (one CPU), or they have not changed since the sample before
 }
 
