@@ -306,7 +306,9 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
     const uint64_t now = monotonicNs();
-    next = std::max(next + period, now);  // a late sample moves the following ones, none is made up for
+    // One that is late by a period or more moves the following ones: none is made up for, and none comes at
+    // once, which would count as another period in which nothing happened.
+    next = now < next + period ? next + period : now + period;
     if (!end_) pauseAndAnswer(next, &attachment);
   }
   for (auto& write : writes_) write.giveUp();

@@ -30,11 +30,18 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now) {
   return busyBetween(before, now) && now.clock != 0 && before.clock == now.clock;
 }
 
+CpuSight sightWithout(const CpuSight& before, CpuSight now) {
+  now.hostTimeNs = before.hostTimeNs;
+  now.hostTimeAtNs = before.hostTimeAtNs;
+  now.rested = before.rested || !wantsToRun(before);
+  return now;
+}
+
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now) {
   if (before.hostTimeAtNs == 0 || now.hostTimeAtNs <= before.hostTimeAtNs) return std::nullopt;
   if (now.hostTimeNs < before.hostTimeNs) return std::nullopt;
   const bool wentIdle = before.starved && now.readable && now.nrRunning > 0;
-  if (!wantsToRun(before) || !(wantsToRun(now) || wentIdle)) return false;
+  if (before.rested || !wantsToRun(before) || !(wantsToRun(now) || wentIdle)) return false;
   const auto wall = static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs);
   return static_cast<double>(now.hostTimeNs - before.hostTimeNs) < starvedBelowShare * wall;
 }

@@ -17,10 +17,14 @@ struct CpuSight {
   uint64_t hostTimeNs = 0;    // host CPU time of its vCPU
   uint64_t hostTimeAtNs = 0;  // host clock of that; 0: not known
   bool starved = false;       // starvedBetween() the sight before and this one; not told by the sample
-  bool asked =
-      false;  // idle, and others have asked it to reschedule or to answer a call: its vCPU wants to run
+  // Idle, and others have asked it to reschedule or to answer a call: its vCPU wants to run.
+  bool asked = false;
+  bool rested = false;  // it did not want to run in a sight since that of hostTimeAtNs, before this one
 };
 CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu);
+// Of a sample that does not tell the vCPUs' times, although one before it did: with the time last told, so
+// that the next that is told covers all of it.
+CpuSight sightWithout(const CpuSight& before, CpuSight now);
 
 // Both readable and with a task to run.
 bool busyBetween(const CpuSight& before, const CpuSight& now);

@@ -1,6 +1,7 @@
 // What the host did to the machine, sample by sample; and the record's summary.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "orchestrator/monitor_summary.h"
 
@@ -13,8 +14,9 @@ constexpr uint64_t usualPeriodNs = uint64_t{usualSamplePeriodMs} * 1'000'000;
 
 }  // namespace
 
-bool MonitorAnalysis::HostSight::anyStarved() const {
-  return machineStarved || std::any_of(starved.begin(), starved.end(), [](auto& cpu) { return cpu.second; });
+bool MonitorAnalysis::HostSight::mayBeStarved() const {
+  return machineStarved || untold ||
+         std::any_of(starved.begin(), starved.end(), [](auto& cpu) { return cpu.second; });
 }
 
 MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sample) {
@@ -31,6 +33,8 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
     host.starved[cpu.getCpu()] = *starved;
     anyFed = anyFed || (!*starved && busyBetween(before, now));
   }
+  host.untold = toldAtNs_ != 0 && sample.getVcpuTimesAtNs() == 0;
+  if (host.untold) return host;  // the next one that is told shows it
   host.machineStarved = host.starved.empty() && (late || stoodStill);
   const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
   if (!hangs) {
@@ -44,9 +48,10 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
 }
 
 void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host) {
-  const double fromMs = sinceOriginMs(lastAtNs_), toMs = sinceOriginMs(sample.getAtNs());
+  const double toMs = sinceOriginMs(sample.getAtNs());
   auto& starved = inBaseline_ ? evidence_.baselineStarved : evidence_.starved;
-  if (host.machineStarved) addStarvation(starved, {-1, fromMs, toMs, 0});
+  if (host.machineStarved) addStarvation(starved, {-1, sinceOriginMs(lastAtNs_), toMs, 0});
+  const double fromMs = std::max(0.0, sinceOriginMs(toldAtNs_));
   for (const auto cpu : sample.getCpus()) {
     const auto known = host.starved.find(cpu.getCpu());
     if (known == host.starved.end()) continue;
@@ -72,10 +77,13 @@ bool MonitorAnalysis::anyCpu(rpc::Sample::Reader sample,
 void MonitorAnalysis::remember(rpc::Sample::Reader sample, const HostSight& host) {
   lastAtNs_ = sample.getAtNs();
   lastJiffies_ = sample.getJiffies();
-  last_.clear();
+  if (sample.getVcpuTimesAtNs() != 0) toldAtNs_ = sample.getAtNs();
+  const auto before = std::exchange(last_, {});
   for (const auto cpu : sample.getCpus()) {
     const auto starved = host.starved.find(cpu.getCpu());
+    const auto last = before.find(cpu.getCpu());
     CpuSight& sight = last_[cpu.getCpu()] = sightOf(sample, cpu);
+    if (host.untold && last != before.end()) sight = sightWithout(last->second, sight);
     sight.starved = starved != host.starved.end() && starved->second;
   }
 }

@@ -115,6 +115,54 @@ TEST(MonitorHost, aStallOfAStarvedVcpuIsTheHosts) {
             "scenario");
 }
 
+// A VMM that has told the vCPUs' times and is itself not run by the host. The late samples of such a host are
+// not those of one that never tells.
+TEST(MonitorHost, aStallWhileTheVmmDoesNotAnswerIsNotTheSchedulers) {
+  const auto silent = [](rpc::Sample::Builder s) {
+    s.setVcpuTimesAtNs(0);
+    for (auto cpu : s.getCpus()) cpu.setHostTimeNs(0);
+    s.getCpus()[1].setClock(5'200 * ms);
+  };
+  Machine machine;
+  machine.feed(95, 95);
+  machine.samples(2);
+  machine.feed(95, 2);
+  for (int i = 0; i < 8; ++i) machine.sample(silent);
+  const MonitorEvidence meanwhile = machine.evidence();
+  EXPECT_FALSE(meanwhile.stall);
+  ASSERT_TRUE(meanwhile.starvedStall);
+  EXPECT_EQ(meanwhile.starvedStall->run, 8u);
+  EXPECT_EQ(meanwhile.standstillSamples, 0u);
+  EXPECT_TRUE(meanwhile.starved.empty());
+  EXPECT_EQ(hostLack(meanwhile.starved).describe(),
+            "the VMM did not answer in time, so what the host gave the vCPUs is not known");
+  // Its next answer tells of all the time.
+  machine.samples(1);
+  const MonitorEvidence seen = machine.evidence();
+  ASSERT_EQ(seen.starved.size(), 1u);
+  EXPECT_EQ(seen.starved[0].cpu, 1);
+  EXPECT_EQ(seen.starved[0].fromMs, 100);
+  EXPECT_EQ(seen.starved[0].toMs, 1000);
+  EXPECT_NEAR(seen.starved[0].hostMs, 18, 1e-6);
+}
+
+TEST(MonitorHost, whoRestedWhileTheVmmDidNotAnswerIsNotCalledStarved) {
+  Machine machine;
+  machine.feed(95, 95);
+  machine.samples(2);
+  machine.feed(95, 2);
+  for (const uint32_t tasks : {2u, 0u, 2u}) {
+    machine.sample([&](rpc::Sample::Builder s) {
+      s.setVcpuTimesAtNs(0);
+      s.getCpus()[1].setNrRunning(tasks);
+    });
+  }
+  machine.samples(1);
+  EXPECT_TRUE(machine.evidence().starved.empty());
+  machine.samples(1);
+  EXPECT_EQ(hostLack(machine.evidence().starved).lostMs, 100) << "the next is seen by itself again";
+}
+
 // It may spin on a lock that the starved one holds.
 TEST(MonitorHost, aStallOfAFedVcpuBesideAStarvedOneIsTheHosts) {
   Machine machine;

@@ -105,13 +105,13 @@ SampleSight MonitorAnalysis::addSample(rpc::Sample::Reader sample) {
   ++evidence_.allSamples;
   SampleSight sight{findImplausible(sample)};
   sight.stalled =
-      !sight.implausible && settling_ == 0 && !host.anyStarved() && anyCpu(sample, stalledBetween);
+      !sight.implausible && settling_ == 0 && !host.mayBeStarved() && anyCpu(sample, stalledBetween);
   programs_.add(sample, counting_);
   const auto schedstat = schedstat_.next(sample);
   if (counting_ && schedstat) evidence_.schedstat.add(*schedstat);
   if (counting_) {
     ++evidence_.samples;
-    countSample(sample, sight, host.anyStarved());
+    countSample(sample, sight, host.mayBeStarved());
   }
   remember(sample, host);
   return sight;

@@ -145,8 +145,9 @@ class MonitorAnalysis {
   // What the host did since the sample before.
   struct HostSight {
     std::map<uint32_t, bool> starved;  // by CPU, where the host time of its vCPU is known
-    bool machineStarved = false;       // where it is not
-    bool anyStarved() const;
+    bool machineStarved = false;       // where it never is
+    bool untold = false;               // it is at other times, but the VMM has not answered this time
+    bool mayBeStarved() const;         // any of them
   };
   SampleSight addSample(rpc::Sample::Reader sample);
   HostSight lookAtHost(rpc::Sample::Reader sample);
@@ -181,6 +182,7 @@ class MonitorAnalysis {
   std::map<uint32_t, CpuSight> last_;  // of the sample before
   std::map<uint32_t, CpuRuns> runs_;   // runs in progress
   uint64_t lastAtNs_ = 0, lastJiffies_ = 0, standstillAtNs_ = 0;
+  uint64_t toldAtNs_ = 0;  // of the last sample with the vCPUs' times; 0: none had
   uint64_t originNs_ = 0;  // of times in ms; 0: no sample yet
   Run imbalanceRun_;
   ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};
