@@ -16,7 +16,7 @@ std::string cgroupPath(const KernelFields& fields, uint64_t cgroup) {
     const auto words = name ? fields.kernel().string(*name, maxComponent) : std::nullopt;
     if (!parent || !words || depth == maxDepth) return {};
     if (*parent == 0) return path.empty() ? "/" : path;
-    path = "/" + printable(*words) + path;
+    path.insert(0, "/" + printable(*words));
     if (path.size() > maxCgroupPath) return {};
     node = parent;
   }

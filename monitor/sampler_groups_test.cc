@@ -38,7 +38,7 @@ class SamplerGroups : public ::testing::Test {
   }
   // Two domains of CPU 1.
   void makeDomains() {
-    guest_.putText(nameGpa, std::string("SMT\0MC", 7));
+    guest_.putText(nameGpa, std::string("SMT\0MC\0", 7));
     for (const auto& [gpa, level, span, name] :
          {std::tuple{lowGpa, 0u, 2u, nameGpa}, {highGpa, 1u, 4u, nameGpa + 4}}) {
       guest_.put<uint64_t>(gpa + domainParent, gpa == lowGpa ? guest_.direct(highGpa) : 0);

@@ -132,18 +132,18 @@ std::string typeName(const BtfTypes& types, uint32_t typeId) {
     const btf_type* const type = btf__type_by_id(types.raw(), typeId);
     if (!type) break;
     const std::string name = nameAt(types, type->name_off);
-    if (btf_is_struct(type)) return "struct " + name + suffix;
-    if (btf_is_union(type)) return "union " + name + suffix;
-    if (btf_is_any_enum(type)) return "enum " + name + suffix;
+    if (btf_is_struct(type)) return text("struct ", name, suffix);
+    if (btf_is_union(type)) return text("union ", name, suffix);
+    if (btf_is_any_enum(type)) return text("enum ", name, suffix);
     if (btf_is_func_proto(type)) return "function" + suffix;
-    if (btf_is_fwd(type)) return "struct " + name + suffix;
+    if (btf_is_fwd(type)) return text("struct ", name, suffix);
     if (btf_is_array(type)) {
       suffix += text("[", btf_array(type)->nelems, "]");
       typeId = btf_array(type)->type;
       continue;
     }
     if (!name.empty()) return name + suffix;
-    if (btf_is_ptr(type)) suffix = " *" + suffix;
+    if (btf_is_ptr(type)) suffix.insert(0, " *");
     typeId = type->type;
   }
   return "void" + suffix;

@@ -56,7 +56,7 @@ void WatchdogGate::write(kj::WaitScope& scope, const Watchdog::Plan& plan) {
   try {
     for (const auto& word : plan.words) {
       const auto now = kernel_.read<uint64_t>(word.address);
-      if (!now) KJ_FAIL_REQUIRE("the watchdog's words are not in memory");
+      if (!now) kj::throwFatalException(KJ_EXCEPTION(FAILED, "the watchdog's words are not in memory"));
       writeWord(scope, word);
       before.push_back({word.address, *now});
     }

@@ -139,7 +139,9 @@ bool hadItsPart(const GroupCase& it, Report report) {
 
 void judgeStarved(const GroupCase& it, Report report) {
   if (it.frozenNs(report, report.getWallNs()) >= report.getWallNs() / 10 * 9) return;
-  if (hadItsPart(it, report)) return;
+  const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
+  const bool isHosts = lack.explains(milliseconds(report.getWallNs()));
+  if (!isHosts && hadItsPart(it, report)) return;
   Finding finding =
       it.about(report, "worker-starved",
                text("did not finish one unit of work in ", formatMs(milliseconds(report.getWallNs())),
@@ -147,8 +149,7 @@ void judgeStarved(const GroupCase& it, Report report) {
                "the scheduler never ran it, or hardly: check how it places and dispatches a new task");
   finding.value = 0;
   finding.evidence = joinLines({it.trace(report), it.stepLasted()});
-  const HostLack lack = it.lackInStep(milliseconds(report.getWallNs()));
-  if (lack.explains(milliseconds(report.getWallNs()))) blameHost(finding, lack);
+  if (isHosts) blameHost(finding, lack);
   it.findings.add(std::move(finding));
 }
 

@@ -185,7 +185,7 @@ bool isDumped(uint32_t type) {
 }  // namespace
 
 std::optional<std::string> findBpftool() {
-  if (const auto found = findProgram("bpftool")) return found;
+  if (auto found = findProgram("bpftool")) return found;
   constexpr const char* ofDebian = "/usr/sbin/bpftool";  // not in everybody's PATH
   return access(ofDebian, X_OK) == 0 ? std::optional<std::string>(ofDebian) : std::nullopt;
 }

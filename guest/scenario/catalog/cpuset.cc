@@ -73,7 +73,8 @@ void loadShift(const Shape& shape, Scenario& scenario) {
 
 // Cut in the middle of the first LLC, so that one cgroup straddles it.
 void misaligned(const Shape& shape, Scenario& scenario) {
-  const double cut = static_cast<double>((shape.topology.cpusPerLlc() + 1) / 2) / shape.cpus();
+  const uint32_t first = (shape.topology.cpusPerLlc() + 1) / 2;
+  const double cut = static_cast<double>(first) / shape.cpus();
   scenario.step(Step("run")
                     .cgroup(shape.plain("cg_0", range(0, cut)))
                     .cgroup(shape.plain("cg_1", range(cut, 1)))
