@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,12 +83,21 @@ MonitorService::MonitorService(kj::AsyncIoContext& io, MonitorOptions options)
       options_(std::move(options)),
       writer_(STDOUT_FILENO, options_.format),
       signals_(blockSignals()),
-      signalObserver_(io.unixEventPort, signals_.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ) {}
+      signalObserver_(io.unixEventPort, signals_.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ) {
+  struct stat output {};
+  if (fstat(STDOUT_FILENO, &output) == 0 && S_ISFIFO(output.st_mode))
+    reader_.emplace(io.unixEventPort, STDOUT_FILENO, kj::UnixEventPort::FdObserver::OBSERVE_WRITE);
+}
 
 void MonitorService::watchForEnd() {
   auto signalled = signalObserver_.whenBecomesReadable().then([this] {
     if (!end_) end_ = End{rpc::EndKind::STOPPED, readSignalName(signals_.get())};
   });
+  if (reader_) {  // who waits for a machine writes nothing, and would never find out
+    signalled = signalled.exclusiveJoin(reader_->whenWriteDisconnected().then([this] {
+      if (!end_) end_ = End{rpc::EndKind::STOPPED, "standard output: nobody reads it"};
+    }));
+  }
   if (vm_) {
     signalled = signalled.exclusiveJoin(vm_->onDisconnect().then([this] {
       if (!end_) end_ = End{rpc::EndKind::VM_GONE, "the VMM closed the connection"};

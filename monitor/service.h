@@ -133,6 +133,7 @@ class MonitorService {
   RecordWriter writer_;
   Fd signals_;
   kj::UnixEventPort::FdObserver signalObserver_;
+  std::optional<kj::UnixEventPort::FdObserver> reader_;  // of standard output, where it is a pipe
   Asks asks_;
   std::list<PendingWrites> writes_;
   std::optional<ErrorWatch> errors_;  // with grantsFd, once there is a kernel

@@ -287,6 +287,14 @@ TEST(Monitor, EndsWhenItsOutputIsClosed) {
   EXPECT_EQ(run.outcome(), "exit code 0\n");
 }
 
+TEST(Monitor, EndsWhenItsOutputIsClosedWhileItWaitsForAMachine) {
+  TestKernel kernel;
+  MonitorRun run(kernel, {}, nullptr, true, false);
+  run.turn(50);
+  run.closeOutput();
+  EXPECT_EQ(run.outcome(), "exit code 3\n");
+}
+
 TEST(Monitor, NeverFoundIsInconclusive) {
   TestKernel kernel;
   kernel.put<uint32_t>(kernel.symbolGpa("kallsyms_num_syms"), 0);
