@@ -194,7 +194,8 @@ check-system: deps-if-missing ## system tests alone
 
 check-kvm: deps-if-missing ## what needs a /dev/kvm that boots Linux; makes one where there is none (slow)
 	+@$(submake) tests
-	@KTSTR_NEED_KVM=1 KTSTR_TEST_VCPUS=$${KTSTR_TEST_VCPUS:-512} tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh
+	@KTSTR_NEED_KVM=1 KTSTR_TEST_VCPUS=$${KTSTR_TEST_VCPUS:-512} tests/tools/run-tests.sh $(BUILD) tests/tools/kvm-tests.sh \
+	  tests/tools/units-tests.sh
 
 check-scenarios: deps-if-missing ## canned scenarios under each of the kernel tree's schedulers (slow)
 	+@$(submake) tests

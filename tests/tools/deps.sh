@@ -9,7 +9,7 @@ build="g++ make pkg-config capnproto libcapnp-dev libbpf-dev libelf-dev zlib1g-d
        libseccomp-dev libspdlog-dev libgtest-dev libgmock-dev nlohmann-json3-dev libcli11-dev libarchive-dev libssl-dev"
 run="qemu-system-x86 busybox-static xz-utils ca-certificates"
 schedulers="clang-22 llvm-22 gcc bison flex"   # tools/sched_ext of the kernel
-tests="bpftool cmake cpio python3-drgn"
+tests="bpftool cmake cpio python3-drgn systemd"
 extra="clang clang-format clang-tidy jq time"
 
 . /etc/os-release
