@@ -186,6 +186,28 @@ TEST_P(FlatGuest, StopEndsAFloodOfTheConsole) {
 
 KTSTR_ON_BOTH_ACCELERATORS(FlatGuest);
 
+class FlatClockGuest : public FlatGuest {
+ protected:
+  // PVCLOCK_GUEST_STOPPED in pvclock_vcpu_time_info.flags (Documentation/virt/kvm/x86/msr.rst): the guest's
+  // watchdogs then forgive the time that has passed (kvm_check_and_clear_guest_paused()). It stays until the
+  // guest takes it back.
+  bool isToldOfAStop() { return (std::to_integer<int>(ramView_.data()[kFlatKvmClock + 29]) & 2) != 0; }
+};
+
+TEST_P(FlatClockGuest, IsToldOfAFreezeAndOfNothingElse) {
+  start();
+  command("t");
+  ASSERT_TRUE(eventually(5000, [&] { return word(kFlatKvmClock + 8) != 0; })) << "KVM keeps no time there";
+  expectAlive();
+  EXPECT_FALSE(isToldOfAStop());
+  freeze();
+  thaw();
+  EXPECT_TRUE(eventually(5000, [&] { return isToldOfAStop(); }));
+}
+
+// QEMU's TCG has no kvm-clock.
+INSTANTIATE_TEST_SUITE_P(On, FlatClockGuest, testing::Values("ktstr-vmm"), acceleratorName);
+
 constexpr uint32_t kCpus = 8;
 
 class FlatSmpGuest : public FlatGuest {

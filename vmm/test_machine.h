@@ -12,7 +12,8 @@ namespace ktstr::vmm {
 // Guest-physical addresses of what the guest and its host share, in RAM.
 constexpr uint64_t kFlatEntry = 0x100000, kFlatBaseGpa = 0x6000, kFlatMailboxGpa = 0x6008,
                    kFlatCounter = 0x6010, kFlatStarts = 0x6018, kFlatRsi = 0x6020, kFlatInterrupts = 0x6028,
-                   kFlatApCounters = 0x6100, kFlatBootParams = 0x7000, kFlatPageTables = 0x9000;
+                   kFlatApCounters = 0x6100, kFlatKvmClock = 0x6a00, kFlatBootParams = 0x7000,
+                   kFlatPageTables = 0x9000;
 
 struct TestMachine {
   uint64_t ramBytes;

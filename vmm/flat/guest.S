@@ -12,6 +12,7 @@
 #        at the low 8 bits of its id
 #   y    starts that vCPU, which halts until it is interrupted, counts that at INTERRUPTS, and halts again; leads the
 #        doorbell's line to it by the I/O APIC, with a destination of 15 bits, and lets the doorbell interrupt
+#   t    has its hypervisor keep kvm-clock's time at KVM_CLOCK
 #   a B  answers 'k', halts until the doorbell interrupts, counts that at INTERRUPTS, and goes on with command B;
 #        a hypervisor may end a HLT for no reason: then it halts again
 #   h    halts for ever                          r    resets by the keyboard controller
@@ -26,6 +27,7 @@
     .set    INTERRUPTS, 0x6028      # how many came
     .set    AP_COUNTERS, 0x6100
     .set    IDT, 0x5000
+    .set    KVM_CLOCK, 0x6a00       # struct pvclock_vcpu_time_info
     .set    AP_PAGE, 0x8000
     .set    MAILBOX_BYTES, 65536
     .set    PORT, 0x1234
@@ -46,6 +48,7 @@
     .set    BELL_ENTRY, 0x10 + 2 * 3    # its register: the low half of line 3's entry
     .set    FAR_COUNTER, AP_COUNTERS + 8 * (FAR_ID & 0xff)
     .set    LINT0, 0x350
+    .set    MSR_KVM_SYSTEM_TIME_NEW, 0x4b564d01
 
     .code64
     .text
@@ -89,6 +92,8 @@ next:
     je      start_far
     cmpb    $'y', %al
     je      interrupt_far
+    cmpb    $'t', %al
+    je      keep_time
     cmpb    $'a', %al
     je      await
     cmpb    $'h', %al
@@ -228,6 +233,13 @@ start_aps:
     movl    $APIC, %ebx
     movl    $0xc4500, ICR(%rbx)     # INIT to all but self
     movl    $0xc4600 + AP_PAGE / 4096, ICR(%rbx)
+    jmp     done
+
+keep_time:
+    movl    $MSR_KVM_SYSTEM_TIME_NEW, %ecx
+    movl    $KVM_CLOCK + 1, %eax    # on
+    xorl    %edx, %edx
+    wrmsr
     jmp     done
 
 await:
