@@ -116,7 +116,7 @@ void Supervisor::stopScheduler() {
 
 std::string Supervisor::detachScheduler() {
   const uint64_t asked = monotonicNs();
-  const std::string ops = scheduler_.opsName();
+  std::string ops = scheduler_.opsName();
   stopScheduler();
   const auto disabled = [&] { return scheduler_.state() == "disabled"; };
   if (!wait(inMilliseconds(disableBoundMs), disabled, false, 10))

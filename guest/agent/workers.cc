@@ -193,7 +193,7 @@ void Workers::abandon() {
 // The affinity cut by the cpuset; the cpuset alone where nothing is left, as the kernel does. Nothing:
 // anywhere.
 std::optional<Cpus> Workers::allowedNow(const Worker& worker) const {
-  const std::optional<Cpus> cpuset = cgroups_.effectiveCpus(worker.place);
+  std::optional<Cpus> cpuset = cgroups_.effectiveCpus(worker.place);
   if (!worker.affinity) return cpuset;
   if (!cpuset) return worker.affinity;
   Cpus both;

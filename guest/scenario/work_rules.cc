@@ -62,7 +62,7 @@ void checkRanges(const std::string& place, const std::string& type, capnp::Dynam
     const bool inUnion = field.getProto().getDiscriminantValue() != capnp::schema::Field::NO_DISCRIMINANT;
     if (inUnion && !parameters.has(field)) continue;
     const std::string name = field.getProto().getName().cStr();
-    const std::string where = place + "." + name;
+    const std::string where = text(place, ".", name);
     const capnp::DynamicValue::Reader value = parameters.get(field);
     if (value.getType() == capnp::DynamicValue::STRUCT) {
       checkRanges(where, name, value.as<capnp::DynamicStruct>());
@@ -72,7 +72,7 @@ void checkRanges(const std::string& place, const std::string& type, capnp::Dynam
       }
     } else if (value.getType() == capnp::DynamicValue::UINT) {
       const auto number = value.as<uint64_t>();
-      const Range range = rangeOf(type + "." + name, name);
+      const Range range = rangeOf(text(type, ".", name), name);
       if (number < range.least || number > range.most) {
         refuse(where, text(number, " is not from ", range.least, " to ", range.most));
       }

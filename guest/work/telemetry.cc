@@ -26,8 +26,7 @@ void raise(std::atomic<T>& counter, T by) {
 
 void copyText(char* to, size_t size, const char* from) {
   const size_t length = std::min(strlen(from), size - 1);
-  memcpy(to, from, length);
-  memset(to + length, 0, size - length);
+  std::fill(std::copy_n(from, length, to), to + size, '\0');
 }
 
 // glibc has registered it for every thread (man 2 rseq is none; Documentation/userspace-api/rseq.rst).
