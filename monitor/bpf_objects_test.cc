@@ -16,7 +16,6 @@ namespace {
 
 using test::CraftedKernel;
 using test::progIdr;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 

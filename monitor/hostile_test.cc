@@ -22,7 +22,6 @@ namespace {
 using test::TestKernel;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 constexpr double maxCpuSeconds = 60;
 // The heap that it may have, the guest's RAM, and what it is made of. A sanitizer has its own on top.

@@ -68,7 +68,7 @@ TEST_F(SamplerTest, WhetherAnIdleCpuHasDoneWhatItWasAskedFor) {
   const uint64_t calls =
       guest_.rqGpa(1) + guest_.symbolGpa("call_single_queue") - guest_.symbolGpa("runqueues");
   EXPECT_FALSE(asked(1));
-  for (const uint64_t bit : {3, 4}) {  // TIF_NEED_RESCHED of either kind
+  for (const unsigned bit : {3u, 4u}) {  // TIF_NEED_RESCHED of either kind
     guest_.put<uint64_t>(flags, uint64_t{1} << bit);
     EXPECT_TRUE(asked(1)) << bit;
     EXPECT_FALSE(asked(2)) << bit;

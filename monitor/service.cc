@@ -309,16 +309,16 @@ void MonitorService::sampleLoop(const Attachment& attachment) {
   const uint64_t period = options_.periodMs * millisecond;
   uint64_t next = monotonicNs();
   while (!end_) {
+    const uint64_t began = monotonicNs();
     const bool enabled = writeSample(sampler, samples_, next + period);
     tellWatches();
     attemptWrites(attachment, enabled);
     if (enabled && watchdog && !end_) watchdog->attempt(io_.waitScope);
     if (options_.count != 0 && samples_ == options_.count && !end_)
       end_ = End{rpc::EndKind::SAMPLE_LIMIT, ""};
-    const uint64_t now = monotonicNs();
     // One that is late by a period or more moves the following ones: none is made up for, and none comes at
     // once, which would count as another period in which nothing happened.
-    next = now < next + period ? next + period : now + period;
+    next = (began < next + period ? next : began) + period;
     if (!end_) pauseAndAnswer(next, &attachment);
   }
   for (auto& write : writes_) write.giveUp();

@@ -22,6 +22,10 @@ CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu) {
   return sight;
 }
 
+bool wantedToRun(const CpuSight& before, const CpuSight& now) {
+  return !before.rested && wantsToRun(before) && wantsToRun(now);
+}
+
 bool busyBetween(const CpuSight& before, const CpuSight& now) {
   return before.readable && now.readable && before.nrRunning > 0 && now.nrRunning > 0;
 }
@@ -40,8 +44,8 @@ CpuSight sightWithout(const CpuSight& before, CpuSight now) {
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now) {
   if (before.hostTimeAtNs == 0 || now.hostTimeAtNs <= before.hostTimeAtNs) return std::nullopt;
   if (now.hostTimeNs < before.hostTimeNs) return std::nullopt;
-  const bool wentIdle = before.starved && now.readable && now.nrRunning > 0;
-  if (before.rested || !wantsToRun(before) || !(wantsToRun(now) || wentIdle)) return false;
+  const bool wentIdle = before.starved && wantsToRun(before) && now.readable && now.nrRunning > 0;
+  if (!wantedToRun(before, now) && !wentIdle) return false;
   const auto wall = static_cast<double>(now.hostTimeAtNs - before.hostTimeAtNs);
   return static_cast<double>(now.hostTimeNs - before.hostTimeNs) < starvedBelowShare * wall;
 }

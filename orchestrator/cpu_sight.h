@@ -26,6 +26,9 @@ CpuSight sightOf(rpc::Sample::Reader sample, rpc::CpuSample::Reader cpu);
 // that the next that is told covers all of it.
 CpuSight sightWithout(const CpuSight& before, CpuSight now);
 
+// Its vCPU wanted to run in both, and in all between them that do not tell the vCPUs' times.
+bool wantedToRun(const CpuSight& before, const CpuSight& now);
+
 // Both readable and with a task to run.
 bool busyBetween(const CpuSight& before, const CpuSight& now);
 

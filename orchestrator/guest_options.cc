@@ -75,7 +75,7 @@ Pair sysctlOf(const std::string& word) {
 }
 
 Pair fileOf(const std::string& word) {
-  const Pair pair = pairOf("--file", word);
+  Pair pair = pairOf("--file", word);
   const auto isIn = [&](const char* tree) { return pair.name.starts_with(tree); };
   if (!isPlainPath(pair.name) || isIn("/proc/") || isIn("/sys/") || isIn("/dev/") || isIn("/ktstr/")) {
     invalid(text("--file \"", pair.name, "\" is no place for a file in the guest"),
@@ -85,7 +85,7 @@ Pair fileOf(const std::string& word) {
 }
 
 Pair switchOf(const std::string& word) {
-  const Pair pair = pairOf("--enable and --disable:", word);
+  Pair pair = pairOf("--enable and --disable:", word);
   if (isPlainPath(pair.name)) return pair;
   invalid(text("\"", pair.name, "\" is no absolute path"),
           "as in --enable /sys/kernel/debug/sched/features=NO_WAKEUP_PREEMPTION");

@@ -34,8 +34,8 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
     anyFed = anyFed || (!*starved && busyBetween(before, now));
   }
   host.untold = toldAtNs_ != 0 && sample.getVcpuTimesAtNs() == 0;
-  if (host.untold) return host;  // the next one that is told shows it
   host.machineStarved = host.starved.empty() && (late || stoodStill);
+  if (host.untold) return host;  // whether it hangs the next one that is told shows
   const bool hangs = stoodStill && !late && (host.starved.empty() || anyFed);
   if (!hangs) {
     evidence_.standstillSamples = 0;
@@ -50,14 +50,20 @@ MonitorAnalysis::HostSight MonitorAnalysis::lookAtHost(rpc::Sample::Reader sampl
 void MonitorAnalysis::keepHost(rpc::Sample::Reader sample, const HostSight& host) {
   const double toMs = sinceOriginMs(sample.getAtNs());
   auto& starved = inBaseline_ ? evidence_.baselineStarved : evidence_.starved;
-  if (host.machineStarved) addStarvation(starved, {-1, sinceOriginMs(lastAtNs_), toMs, 0});
-  const double fromMs = std::max(0.0, sinceOriginMs(toldAtNs_));
+  if (host.machineStarved)
+    addStarvation(host.untold ? silent_ : starved, {-1, sinceOriginMs(lastAtNs_), toMs, 0});
+  if (host.untold) return;
+  // Who wanted to run all along tells more, by what he got.
+  if (!anyCpu(sample, wantedToRun)) starved.insert(starved.end(), silent_.begin(), silent_.end());
+  silent_.clear();
+  const double sinceMs = sinceOriginMs(toldAtNs_), fromMs = std::max(0.0, sinceMs);
   for (const auto cpu : sample.getCpus()) {
     const auto known = host.starved.find(cpu.getCpu());
     if (known == host.starved.end()) continue;
     const CpuSight before = last_[cpu.getCpu()], now = sightOf(sample, cpu);
     const double hostMs = static_cast<double>(now.hostTimeNs - before.hostTimeNs) / 1e6;
-    if (known->second) addStarvation(starved, {static_cast<int32_t>(cpu.getCpu()), fromMs, toMs, hostMs});
+    const double partMs = hostMs * (toMs - fromMs) / (toMs - sinceMs);
+    if (known->second) addStarvation(starved, {static_cast<int32_t>(cpu.getCpu()), fromMs, toMs, partMs});
     if (!counting_) continue;
     HostShare& share = evidence_.hostShares[cpu.getCpu()];
     share.hostMs += hostMs;

@@ -134,8 +134,7 @@ TEST(MonitorHost, aStallWhileTheVmmDoesNotAnswerIsNotTheSchedulers) {
   EXPECT_EQ(meanwhile.starvedStall->run, 8u);
   EXPECT_EQ(meanwhile.standstillSamples, 0u);
   EXPECT_TRUE(meanwhile.starved.empty());
-  EXPECT_EQ(hostLack(meanwhile.starved).describe(),
-            "the VMM did not answer in time, so what the host gave the vCPUs is not known");
+  EXPECT_EQ(hostLack(meanwhile.starved).describe(), "what the host gave the vCPUs meanwhile is not known");
   // Its next answer tells of all the time.
   machine.samples(1);
   const MonitorEvidence seen = machine.evidence();
@@ -144,6 +143,27 @@ TEST(MonitorHost, aStallWhileTheVmmDoesNotAnswerIsNotTheSchedulers) {
   EXPECT_EQ(seen.starved[0].fromMs, 100);
   EXPECT_EQ(seen.starved[0].toMs, 1000);
   EXPECT_NEAR(seen.starved[0].hostMs, 18, 1e-6);
+}
+
+// A machine that stood still while the VMM said nothing: where somebody wanted to run all along, by his time;
+// else, or if no answer comes any more, as if the VMM never told.
+TEST(MonitorHost, aStandstillWhileTheVmmDoesNotAnswerIsKeptUnlessAVcpusTimeTellsMore) {
+  for (const bool restsAfter : {true, false}) {
+    Machine machine;
+    machine.feed(50, 50);
+    machine.samples(2);
+    const auto still = [](rpc::Sample::Builder s) {
+      s.setVcpuTimesAtNs(0);
+      s.setJiffies(1050);
+    };
+    for (int i = 0; i < 10; ++i) machine.sample(still);
+    EXPECT_EQ(hostLack(machine.evidence().starved).lostMs, 1000);
+    EXPECT_EQ(machine.evidence().standstillSamples, 0u);
+    machine.sample([&](rpc::Sample::Builder s) {
+      for (auto cpu : s.getCpus()) cpu.setNrRunning(restsAfter ? 0 : 2);
+    });
+    EXPECT_EQ(hostLack(machine.evidence().starved).lostMs, restsAfter ? 1000 : 0);
+  }
 }
 
 TEST(MonitorHost, whoRestedWhileTheVmmDidNotAnswerIsNotCalledStarved) {

@@ -41,6 +41,7 @@ void MonitorAnalysis::beginScenario() {
   counting_ = true;
   originNs_ = 0;
   evidence_.starved.clear();
+  silent_.clear();
 }
 
 void MonitorAnalysis::schedulerAttached() {
@@ -52,6 +53,8 @@ void MonitorAnalysis::endScenario() {
 }
 
 void MonitorAnalysis::beginBaseline() {
+  evidence_.starved.insert(evidence_.starved.end(), silent_.begin(), silent_.end());
+  silent_.clear();
   inBaseline_ = true;
   originNs_ = 0;
 }
@@ -85,6 +88,8 @@ SampleSight MonitorAnalysis::add(rpc::MonitorRecord::Reader record) {
 
 MonitorEvidence MonitorAnalysis::evidence() const {
   MonitorEvidence evidence = evidence_;
+  auto& starved = inBaseline_ ? evidence.baselineStarved : evidence.starved;
+  starved.insert(starved.end(), silent_.begin(), silent_.end());
   evidence.programs = programs_.runs();
   if (evidence.stall) evidence.starvedStall.reset();
   if (evidence.dsqDepth) evidence.starvedDsqDepth.reset();

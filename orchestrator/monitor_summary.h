@@ -3,8 +3,9 @@
 //
 // A condition counts as sustained when it holds in Limits::sustainedSamples consecutive samples of one CPU
 // (imbalance: of the machine). A sample that could not be read ends a run: nothing is proven by what was not
-// seen. One before which the host starved a vCPU, of whichever CPU, neither ends a run nor counts in it: what
-// is sustained only with such samples is the host's doing (hostLack() in starvation.h says why).
+// seen. One before which the host starved a vCPU, of whichever CPU, or of which that is not known since the
+// VMM did not answer, neither ends a run nor counts in it: what is sustained only with such samples is the
+// host's doing (hostLack() in starvation.h says why).
 #pragma once
 
 #include <cstdint>
@@ -78,13 +79,14 @@ struct MonitorEvidence {
 
   // When the host starved a vCPU, from the beginning of the scenario on (until then: from boot on). Where the
   // VMM does not tell the vCPUs' times, the machine as a whole is taken to be starved when samples are more
-  // than 3 periods apart, or when guest jiffies stand still with a busy CPU.
+  // than 3 periods apart, or when guest jiffies stand still with a busy CPU; where it told them before and
+  // after, that is how it was unless a vCPU wanted to run all along, by whose time it is seen.
   std::vector<Starvation> starved;
   std::vector<Starvation> baselineStarved;   // the same, of the second pass, from its own beginning on
   std::map<uint32_t, HostShare> hostShares;  // by vCPU, while the scenario ran; empty: not known
   // Jiffies stood still with a busy CPU over this many of the last samples (whole run), which came in time,
   // and the host is not known to have starved all of the busy ones. Of a shorter period than the usual one
-  // only samples count that are a usual one apart.
+  // only samples count that are a usual one apart; none that lacks the vCPUs' times, told before, counts.
   uint32_t standstillSamples = 0;
 
   std::optional<Sustained> stall;      // sustained, and the host is not to blame
@@ -182,8 +184,9 @@ class MonitorAnalysis {
   std::map<uint32_t, CpuSight> last_;  // of the sample before
   std::map<uint32_t, CpuRuns> runs_;   // runs in progress
   uint64_t lastAtNs_ = 0, lastJiffies_ = 0, standstillAtNs_ = 0;
-  uint64_t toldAtNs_ = 0;  // of the last sample with the vCPUs' times; 0: none had
-  uint64_t originNs_ = 0;  // of times in ms; 0: no sample yet
+  uint64_t toldAtNs_ = 0;           // of the last sample with the vCPUs' times; 0: none had
+  std::vector<Starvation> silent_;  // of the machine as a whole, since then
+  uint64_t originNs_ = 0;           // of times in ms; 0: no sample yet
   Run imbalanceRun_;
   ScxRate fallback_{"SCX_EV_SELECT_CPU_FALLBACK"}, keepLast_{"SCX_EV_DISPATCH_KEEP_LAST"};
   Run fallbackRun_, keepLastRun_;

@@ -36,7 +36,7 @@ void addStarvation(std::vector<Starvation>& list, const Starvation& next) {
 std::string HostLack::describe() const {
   const std::string when =
       text(", between ", formatNumber(fromMs), " and ", formatNumber(toMs), " ms of the scenario");
-  if (lostMs == 0) return "the VMM did not answer in time, so what the host gave the vCPUs is not known";
+  if (lostMs == 0) return "what the host gave the vCPUs meanwhile is not known";
   if (cpu < 0) return text("the host did not run the machine for ", formatMs(lostMs), when);
   return text("the host gave vCPU ", cpu, " only ", formatMs(hostMs), " of CPU time in ", formatMs(lostMs),
               " (", formatNumber(100 * hostMs / lostMs), " %)", when);

@@ -12,7 +12,7 @@ namespace ktstr {
 
 // A stretch of samples between which the host starved a vCPU (starvedBetween() in cpu_sight.h).
 struct Starvation {
-  int32_t cpu = -1;  // -1: the machine as a whole did not move, and the VMM does not tell its vCPUs' times
+  int32_t cpu = -1;  // -1: the machine as a whole did not move, and the VMM did not tell its vCPUs' times
   double fromMs = 0, toMs = 0;
   double hostMs = 0;  // what the vCPU got of a host CPU all the same; 0 for the machine as a whole
 };

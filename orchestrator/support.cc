@@ -54,7 +54,7 @@ std::string ramOf(const std::string& kernel, const std::string& accelerator) {
   capnp::MallocMessageBuilder message;
   auto record = message.initRoot<rpc::RunRecord>();
   fromJson(json, record);
-  const std::string ram = std::string(record.asReader().getDirectory().cStr()) + "/ram.bin";
+  std::string ram = std::string(record.asReader().getDirectory().cStr()) + "/ram.bin";
   if (access(ram.c_str(), R_OK) != 0) throw failed("the run left no RAM");
   return ram;
 }

@@ -18,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::ElementsAre;
-using testing::StartsWith;
 
 // The monitor's end. A dump comes with its answer, unless it is held back.
 struct Monitor {

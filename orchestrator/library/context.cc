@@ -25,7 +25,7 @@ Topology machineOf(const TestSpec& spec) {
   checkSpec(spec);
   const char* instead = getenv("KTSTR_TEST_TOPOLOGY");
   if (instead == nullptr || *instead == '\0') return spec.hostOnly ? Topology() : topologyOf(spec);
-  const Topology topology = parseTopology(instead);
+  Topology topology = parseTopology(instead);
   const auto why = brokenConstraint(spec, topology);
   if (!why) return topology;
   [&] { GTEST_SKIP() << "$KTSTR_TEST_TOPOLOGY: " << *why; }();

@@ -198,7 +198,7 @@ Topology topologyOf(const TestSpec& spec) {
     invalid("topology \"" + spec.topology + "\" is given, and parts of one", "give either");
   }
   const Cores base = schedulerOf(spec).topology;
-  const Topology topology = parseTopology(
+  Topology topology = parseTopology(
       !spec.topology.empty()
           ? spec.topology
           : text(spec.nodes.value_or(base.nodes), 'n', spec.llcs.value_or(base.llcs), 'l',

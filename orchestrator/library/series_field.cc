@@ -42,8 +42,8 @@ bool isMissing(const SeriesPoint& point) {
 // What a pattern comes to. A failure counts more than a gap, a gap more than that the rest is well.
 class Findings {
  public:
-  Findings(const SeriesPatterns& series, std::string pattern)
-      : place_(text(series.label(), " (", std::move(pattern), "): ")) {}
+  Findings(const SeriesPatterns& series, const std::string& pattern)
+      : place_(text(series.label(), " (", pattern, "): ")) {}
 
   void fail(const std::string& what) { add(failures_, what); }
   void unclear(const std::string& what) { add(gaps_, what); }

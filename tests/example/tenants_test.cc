@@ -11,8 +11,9 @@ KTSTR_SCHEDULER(qmap, {.binary = "scx_qmap", .topology = {.llcs = 2}});
 namespace {
 
 // A small tenant beside a large one. scx_flatcg goes by the cgroup and gives each a half; scx_qmap by the
-// nice value, of which 4 is the first that it puts into a lower queue, and runs the small one nearly always;
-// EEVDF by the nice value too, but in proportion: some 30 % of a CPU for each of the small one's workers.
+// nice value, of which 4 is the first that it puts into a lower queue, and runs the small one most of the
+// time; EEVDF by the nice value too, but in proportion: some 30 % of a CPU for each of the small one's
+// workers.
 Step tenants(const char* name) {
   return Step(name)
       .cgroup(Cgroup("sensitive").work(spinWait(2)))

@@ -265,7 +265,10 @@ class StoppedThread {
     // It may have been on its way to take a signal, which it gets in the end.
     if (stopped_ && status >> 16 != PTRACE_EVENT_STOP) signal_ = WSTOPSIG(status);
   }
-  ~StoppedThread() { ptrace(PTRACE_DETACH, thread_, nullptr, signal_); }
+  ~StoppedThread() {
+    if (!stopped_ || ptrace(PTRACE_DETACH, thread_, nullptr, signal_) == 0) return;
+    waitpid(thread_, nullptr, __WALL | WNOHANG);  // it was killed, and is ours to bury
+  }
   bool stopped() const { return stopped_; }
 
  private:

@@ -12,6 +12,7 @@
 #include "orchestrator/library/snapshot.h"
 #include "protocol/file.h"
 #include "protocol/json.h"
+#include "protocol/text.h"
 #include "tests/system/harness.h"
 
 namespace ktstr::testing {
@@ -70,7 +71,7 @@ void expectStructOps(const Snapshot& snapshot, const std::string& ops) {
   EXPECT_EQ(given.get("name").asStr(), ops);
   const std::string prefix = ops == "flatcg" ? "fcg" : ops;
   for (const std::string callback : {"enqueue", "exit"})
-    EXPECT_TRUE(given.get(callback).asStr().ends_with(" " + prefix + "_" + callback))
+    EXPECT_TRUE(given.get(callback).asStr().ends_with(text(" ", prefix, "_", callback)))
         << given.get(callback).asStr();
 }
 

@@ -27,6 +27,7 @@ for program in $systemd/systemd $systemd/systemd-journald /usr/bin/systemctl /us
   [ -x "$program" ] || skip "there is no $program (packages systemd and util-linux)"
   packed+=(--file "$program")
 done
+[ ! -x $systemd/systemd-executor ] || packed+=(--file $systemd/systemd-executor)   # since systemd 255
 for kernel in "debian:7.3 --with-modules" debian:7.3; do
   # shellcheck disable=SC2086
   "$ktstr" kernel get $kernel > /dev/null 2> "$work/why" || skip "no kernel: $(tail -n 1 "$work/why")"
@@ -128,9 +129,9 @@ echo uninitialized > /etc/machine-id
 chmod 755 / /tmp
 container=bed unshare --pid --fork --kill-child --mount-proc /usr/lib/systemd/systemd --system --unit=proof.service \
   --log-target=console --show-status=no &
-for _ in $(seq 240); do [ -e /tmp/ended ] && break; sleep 1; done
+for _ in $(seq 240); do [ -s /tmp/ended ] && break; sleep 1; done
 kill -9 $!
-[ -e /tmp/ended ] || { echo "the proof did not end"; exit 1; }
+[ -s /tmp/ended ] || { echo "the proof did not end"; exit 1; }
 exit "$(cat /tmp/ended)"
 INSIDE
 
