@@ -5,7 +5,7 @@ namespace ktstr {
 namespace {
 
 bool wantsToRun(const CpuSight& sight) {
-  return sight.readable && (sight.asked || (sight.nrRunning > 0 && !sight.idle));
+  return sight.readable && (sight.asked || !sight.idle);
 }
 
 }  // namespace
@@ -31,7 +31,11 @@ bool busyBetween(const CpuSight& before, const CpuSight& now) {
 }
 
 bool stalledBetween(const CpuSight& before, const CpuSight& now) {
-  return busyBetween(before, now) && now.clock != 0 && before.clock == now.clock;
+  const auto leavesItsLast = [](const CpuSight& sight) {
+    return sight.readable && sight.nrRunning == 0 && !sight.idle;
+  };
+  return (busyBetween(before, now) || (leavesItsLast(before) && leavesItsLast(now))) && now.clock != 0 &&
+         before.clock == now.clock;
 }
 
 CpuSight sightWithout(const CpuSight& before, CpuSight now) {

@@ -34,7 +34,8 @@ bool busyBetween(const CpuSight& before, const CpuSight& now);
 
 // A stall: busy in both, and a clock that is known (not 0) and the same. Busy in one of the two alone would
 // be another number of tasks under the same clock, but no task comes or goes without the kernel's setting the
-// clock first: such a pair was read in the midst of that, and the next one shows whether it stands.
+// clock first: such a pair was read in the midst of that, and the next one shows whether it stands. Without a
+// task in both, but not yet idle, it is in the scheduler, which has taken the last one away.
 bool stalledBetween(const CpuSight& before, const CpuSight& now);
 
 // A vCPU that wants to run and gets less than this share of a host CPU is starved by the host. A tenth is 10
@@ -45,7 +46,7 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now);
 inline constexpr double starvedBelowShare = 0.1;
 
 // Whether the host starved the CPU's vCPU between two samples. Nothing: its host time is not known in one of
-// them. False where it had nothing to run, or was idle in either: it halts by its own choice, and if work
+// them. False where it was idle in either: it halts by its own choice, and if work
 // waits for it then nobody has woken it. Who has been woken and has not done what he was asked for does not
 // halt by choice, though. And one that was starved at work and is seen idle next may have gone there at the
 // end of that time, and counts once more. No longer: from then on it halts, and uses no host time for that

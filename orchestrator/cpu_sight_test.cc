@@ -24,6 +24,10 @@ TEST(CpuSight, onePredicateDecidesAStall) {
   EXPECT_FALSE(stalledBetween(busy, {true, 1, 101}));
   EXPECT_FALSE(stalledBetween(busy, {true, 0, 100}));
   EXPECT_FALSE(stalledBetween({true, 0, 100}, busy));
+  const CpuSight leaves{true, 0, 100}, idles{true, 0, 100, true};
+  EXPECT_TRUE(stalledBetween(leaves, leaves));
+  EXPECT_FALSE(stalledBetween(leaves, idles));
+  EXPECT_FALSE(stalledBetween(idles, idles));
   EXPECT_FALSE(stalledBetween(busy, {false, 1, 100}));
   EXPECT_FALSE(stalledBetween({false, 1, 100}, busy));
   EXPECT_FALSE(stalledBetween({true, 1, 0}, {true, 1, 0}));
@@ -46,7 +50,11 @@ TEST(CpuSight, aBusyVcpuWithLessThanATenthOfAHostCpuIsStarved) {
 TEST(CpuSight, anIdleVcpuIsNotStarved) {
   Pair pair = pairOf(0, 100);
   pair.now.nrRunning = 0;
+  pair.now.idle = true;
   EXPECT_EQ(starvedBetween(pair.before, pair.now), false);
+  // Not yet idle: it was to find out that it has nothing to run.
+  pair.now.idle = false;
+  EXPECT_EQ(starvedBetween(pair.before, pair.now), true);
   // Work waits in its runqueue, but nobody has woken it: that is the scheduler's doing.
   pair = pairOf(0, 100);
   pair.before.idle = pair.now.idle = true;

@@ -160,7 +160,11 @@ TEST(MonitorHost, aStandstillWhileTheVmmDoesNotAnswerIsKeptUnlessAVcpusTimeTells
     EXPECT_EQ(hostLack(machine.evidence().starved).lostMs, 1000);
     EXPECT_EQ(machine.evidence().standstillSamples, 0u);
     machine.sample([&](rpc::Sample::Builder s) {
-      for (auto cpu : s.getCpus()) cpu.setNrRunning(restsAfter ? 0 : 2);
+      if (!restsAfter) return;
+      for (auto cpu : s.getCpus()) {
+        cpu.setNrRunning(0);
+        cpu.setCurrPid(0);
+      }
     });
     EXPECT_EQ(hostLack(machine.evidence().starved).lostMs, restsAfter ? 1000 : 0);
   }
@@ -175,6 +179,7 @@ TEST(MonitorHost, whoRestedWhileTheVmmDidNotAnswerIsNotCalledStarved) {
     machine.sample([&](rpc::Sample::Builder s) {
       s.setVcpuTimesAtNs(0);
       s.getCpus()[1].setNrRunning(tasks);
+      s.getCpus()[1].setCurrPid(tasks == 0 ? 0 : 77);
     });
   }
   machine.samples(1);
