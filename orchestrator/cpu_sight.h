@@ -46,11 +46,10 @@ bool stalledBetween(const CpuSight& before, const CpuSight& now);
 inline constexpr double starvedBelowShare = 0.1;
 
 // Whether the host starved the CPU's vCPU between two samples. Nothing: its host time is not known in one of
-// them. False where it was idle in either: it halts by its own choice, and if work
-// waits for it then nobody has woken it. Who has been woken and has not done what he was asked for does not
-// halt by choice, though. And one that was starved at work and is seen idle next may have gone there at the
-// end of that time, and counts once more. No longer: from then on it halts, and uses no host time for that
-// reason.
+// them. False where it was idle in either: it halts by its own choice, and if work waits for it then nobody
+// has woken it. Who has been woken and has not done what he was asked for does not halt by choice, though.
+// And one that was starved at work and is seen idle next may have gone there at the end of that time, and
+// counts once more. No longer: from then on it halts, and uses no host time for that reason.
 std::optional<bool> starvedBetween(const CpuSight& before, const CpuSight& now);
 
 }  // namespace ktstr
