@@ -74,9 +74,9 @@ void linkAll(const std::vector<std::string>& names, const BuildRequest& request,
 
 Layout layOut(const BuildRequest& request) {
   Layout layout{.source = request.scratch + "/source",
-                      .build = request.scratch + "/build",
-                      .home = request.scratch + "/home",
-                      .btf = request.btf};
+                .build = request.scratch + "/build",
+                .home = request.scratch + "/home",
+                .btf = request.btf};
   for (const auto& each : {layout.source, layout.build, layout.home}) fs::create_directories(each);
   return layout;
 }
